@@ -1,0 +1,114 @@
+# All that a person or CI does here. A bare checkout needs nothing first: each target sets up what it uses.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# `make test PYTHON=python3.13` makes the environments with that interpreter.
+PYTHON ?= python3
+# What `make test` runs: paths, or anything else that pytest takes.
+TESTS ?= tests
+# How many processes share the tests.
+WORKERS ?= 2
+# `make lock UPGRADE=1` moves every pin to its newest release; without it, only what pyproject.toml changed moves.
+UPGRADE ?=
+
+BIN := .venv/bin
+UV ?= $(BIN)/uv
+PIP_FLAGS := --quiet --disable-pip-version-check
+PROJECTS := pyproject.toml client/pyproject.toml
+
+.PHONY: help up test check fix proto proto-release bench image lock
+.PHONY: check-format check-lint check-types check-protos check-stubs check-architecture
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 16
+
+up: .venv/.run ## Run the whole platform here, on embedded Postgres (MODELSTEAD_PORT, MODELSTEAD_DATA_DIR)
+	@exec $(BIN)/modelstead up
+
+test: .venv/.dev ## Run the tests (TESTS=tests/unit narrows, WORKERS=2 spreads)
+	@exec $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(TESTS)
+
+check: check-format check-lint check-types check-protos check-stubs check-architecture ## Run every check that needs no running service
+
+fix: .venv/.dev .cache/googleapis/.copied ## Format the code and the protos, and fix what the linter can
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format --quiet .
+	$(BIN)/buf format --write protos
+
+proto: .venv/.dev .venv-proto/.ready ## Generate client/modelstead/**/*_pb2* from protos/
+	.venv-proto/bin/python scripts/generate_stubs.py
+
+proto-release: .venv/.dev .cache/googleapis/.copied ## Record protos/ as released: later breaking changes to it fail the check
+	$(BIN)/buf build protos --exclude-source-info --output protos/released.binpb
+
+bench: .venv/.dev .venv-bench/.ready ## Measure Modelstead beside stock MLflow and print the table
+	@exec $(BIN)/python -m benchmarks
+
+image: ## Build the container image
+	@echo 'There is no image yet: it comes with the issue that brings Modelstead to Kubernetes.'
+
+lock: .venv/.dev ## Rewrite requirements*.lock from pyproject.toml (UPGRADE=1 takes newest releases)
+	$(COMPILE) $(PROJECTS) --group dev --output-file requirements-dev.lock
+	$(COMPILE) $(PROJECTS) --group build --constraints requirements-dev.lock --output-file requirements.lock
+	$(COMPILE) --group proto --output-file requirements-proto.lock
+	$(COMPILE) --group bench --output-file requirements-bench.lock
+
+# Locks hold pins and hashes and no addresses, for every supported Python at once. Our own two distributions are
+# installed from their folders.
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-package modelstead --no-emit-package modelstead-server $(if $(UPGRADE),--upgrade)
+
+check-format: .venv/.dev
+	$(BIN)/ruff format --check .
+
+check-lint: .venv/.dev
+	$(BIN)/ruff check --quiet .
+
+check-types: .venv/.dev
+	$(BIN)/mypy
+
+check-protos: .venv/.dev .cache/googleapis/.copied
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code protos
+	$(BIN)/buf breaking protos --against protos/released.binpb --exclude-imports
+
+check-stubs: .venv/.dev .venv-proto/.ready
+	.venv-proto/bin/python scripts/generate_stubs.py --check
+
+check-architecture: .venv/.dev
+	$(BIN)/python -m pytest --quiet tests/unit/test_architecture.py
+
+# Each stamp says that an environment holds what its lock names; a changed lock makes it stale.
+
+.venv/.created:
+	@scripts/create-venv.sh .venv $(PYTHON) 3.11
+	@touch $@
+
+.venv/.run: requirements.lock $(PROJECTS) | .venv/.created
+	@echo 'Installing what the platform runs on into .venv (a minute, once).'
+	@$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --editable client --editable .
+	@touch $@
+
+.venv/.dev: requirements-dev.lock $(PROJECTS) | .venv/.created
+	@echo 'Installing what the platform, its tests and its checks run on into .venv (two minutes, once).'
+	@$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes --requirement requirements-dev.lock
+	@$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --editable client --editable .
+	@touch .venv/.run $@
+
+.venv-proto/.ready: requirements-proto.lock
+	@scripts/create-venv.sh .venv-proto $(PYTHON) 3.11 3.13
+	@.venv-proto/bin/python -m pip install $(PIP_FLAGS) --require-hashes --requirement $<
+	@touch $@
+
+.venv-bench/.ready: requirements-bench.lock
+	@scripts/create-venv.sh .venv-bench $(PYTHON) 3.11
+	@echo 'Installing stock MLflow into .venv-bench (two minutes, once).'
+	@.venv-bench/bin/python -m pip install $(PIP_FLAGS) --require-hashes --requirement $<
+	@touch $@
+
+.cache/googleapis/.copied: .venv/.dev
+	@$(BIN)/python scripts/copy_googleapis.py $(@D)
+	@touch $@

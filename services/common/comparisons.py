@@ -1,0 +1,26 @@
+"""Turns one comparison of a filter into a SQL condition with bound parameters."""
+
+import operator
+from typing import Any
+
+from sqlalchemy import ColumnElement, Double, literal
+
+_OPERATORS = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "LIKE": lambda column, value: column.like(value),
+    "ILIKE": lambda column, value: column.ilike(value),
+    "IN": lambda column, value: column.in_(value),
+    "NOT IN": lambda column, value: column.not_in(value),
+}
+
+
+def compare(column: ColumnElement[Any], op: str, value: Any) -> ColumnElement[bool]:
+    """Return `column op value` for an operator of `services.common.filters` other than IS [NOT] NULL."""
+    # A fraction compared with an integer column must not be rounded to it.
+    operand = literal(value, Double()) if isinstance(value, float) else value
+    return _OPERATORS[op](column, operand)  # type: ignore[no-any-return, no-untyped-call]

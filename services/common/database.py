@@ -1,0 +1,156 @@
+"""A service's way to its Postgres schema: pool, transactions, and what a database failure means to a caller."""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import sqlalchemy
+from sqlalchemy import exc
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from services.common import arrays
+from services.common.errors import DeadlineExceeded, ResourceExhausted, ServiceError, Unavailable
+from services.common.settings import SettingsError
+
+# A transaction as SQLAlchemy Core sees it.
+Tx = AsyncConnection
+# A transaction on the driver's own connection, for stores whose statements are fixed and many: it costs half.
+Driver = psycopg.AsyncConnection[Any]
+Cursor = psycopg.AsyncCursor[Any]
+
+STATEMENT_TIMEOUT_S = 30
+_POOL_SIZE = 12
+_POOL_WAIT_S = 5
+_CONNECT_TIMEOUT_S = 3
+
+_QUERY_CANCELED = "57014"
+_READ_ONLY = "25006"
+_TOO_MANY_CONNECTIONS = "53300"
+# Class 08 connection, 57P shutdown, 40 rolled back by a conflict: the same call may succeed later.
+_RETRIABLE_CLASSES = ("08", "57P", "40")
+
+_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+_log = logging.getLogger("modelstead.database")
+
+
+def parse_url(text: str) -> URL:
+    """Return the URL for psycopg. Raises SettingsError."""
+    try:
+        url = make_url(text)
+    except exc.ArgumentError:
+        raise SettingsError(
+            "MODELSTEAD_DATABASE_URL is not a URL like postgresql://user:password@host:5432/db."
+        ) from None
+    if url.get_backend_name() != "postgresql":
+        raise SettingsError(
+            f"MODELSTEAD_DATABASE_URL names {url.get_backend_name()}, but only postgresql is supported."
+        )
+    return url.set(drivername="postgresql+psycopg")
+
+
+class Database:
+    """A pool of connections whose search path is one schema.
+
+    Connections time out after 3 s, statements after 30 s; a caller waits at most 5 s for a free connection.
+    """
+
+    def __init__(self, url: str, *, schema: str) -> None:
+        arrays.register(psycopg.adapters)
+        options = f"-c search_path={schema} -c statement_timeout={STATEMENT_TIMEOUT_S}s -c timezone=UTC"
+        self._engine: AsyncEngine = create_async_engine(
+            parse_url(url),
+            pool_size=_POOL_SIZE,
+            max_overflow=0,
+            pool_timeout=_POOL_WAIT_S,
+            pool_use_lifo=True,
+            connect_args={
+                "options": options,
+                "connect_timeout": _CONNECT_TIMEOUT_S,
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 10_000,
+            },
+        )
+
+    @contextlib.asynccontextmanager
+    async def begin(self, *, snapshot: bool = False) -> AsyncIterator[Tx]:
+        """Open a transaction; it commits at the end of the block and rolls back when an exception leaves it.
+
+        With `snapshot` it only reads, and every statement sees the same state. Raises Unavailable,
+        ResourceExhausted or DeadlineExceeded when the database is away, full or too slow.
+        """
+        async with self._translating(), self._engine.begin() as tx:
+            if snapshot:
+                await tx.execute(sqlalchemy.text(_SNAPSHOT))
+            yield tx
+
+    @contextlib.asynccontextmanager
+    async def pipeline(self, *, snapshot: bool = False) -> AsyncIterator[Driver]:
+        """Open a transaction as `begin` does, on the driver's own connection and in pipeline mode.
+
+        Statements are sent without waiting for each other's answers until one is fetched.
+        """
+        async with self._translating(), self._engine.connect() as connection:
+            driver: Driver = (await connection.get_raw_connection()).driver_connection  # type: ignore[assignment]
+            try:
+                async with driver.pipeline():
+                    if snapshot:
+                        await driver.execute(_SNAPSHOT)
+                    yield driver
+                    await driver.commit()
+            except BaseException:
+                with contextlib.suppress(psycopg.Error):
+                    await driver.rollback()
+                raise
+
+    async def is_ready(self) -> bool:
+        """Whether the database answers."""
+        try:
+            async with self.begin() as tx:
+                await tx.execute(sqlalchemy.text("SELECT 1"))
+        except ServiceError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+    @contextlib.asynccontextmanager
+    async def _translating(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except exc.TimeoutError:
+            raise ResourceExhausted("The server is busy; try again.", retry_after_s=1) from None
+        except exc.DBAPIError as error:
+            raise await self._translated(error, error.orig) from error
+        except psycopg.Error as error:
+            raise await self._translated(error, error) from error
+
+    async def _translated(self, error: Exception, cause: BaseException | None) -> Exception:
+        state = getattr(cause, "sqlstate", None) or ""
+        if state == _QUERY_CANCELED:
+            return DeadlineExceeded("The database did not answer in time.")
+        if state == _TOO_MANY_CONNECTIONS:
+            return ResourceExhausted("The database has no free connection; try again.", retry_after_s=1)
+        is_lost = state.startswith(_RETRIABLE_CLASSES[:2]) or (
+            isinstance(cause, psycopg.OperationalError) and not state
+        )
+        if is_lost or state == _READ_ONLY:
+            # Where one connection was lost, or leads to a demoted primary, the others are no better.
+            await self._engine.dispose()
+        elif not state.startswith(_RETRIABLE_CLASSES):
+            return error
+        _log.warning("database unavailable", extra={"sqlstate": state or None, "cause": type(cause).__name__})
+        return Unavailable("The database is unavailable; try again.", retry_after_s=1)
+
+
+def violated_constraint(error: exc.IntegrityError) -> str | None:
+    """Return the name of the constraint that a statement violated."""
+    diagnostic = getattr(error.orig, "diag", None)
+    return diagnostic.constraint_name if diagnostic else None

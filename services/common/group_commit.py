@@ -1,0 +1,100 @@
+"""Commits what concurrent calls bring in few transactions: one round to the disk serves many callers."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from services.common.errors import ResourceExhausted, ServiceError
+
+ItemT = TypeVar("ItemT")
+Outcome = ServiceError | None
+
+_log = logging.getLogger("modelstead.group_commit")
+
+
+class GroupCommit(Generic[ItemT]):
+    """Hands waiting items to `commit`, as many at once as have gathered while the group before was committed.
+
+    `commit` stores a group in one transaction and returns, for each item, None or the error that only this item
+    met; an item that met an error left no trace. An exception of `commit` means that nothing of the group was
+    stored: a ServiceError is told to all, anything else makes each item be tried alone, so that one item that
+    breaks the transaction takes no other with it. `submit` returns after the commit, never before.
+    """
+
+    def __init__(
+        self,
+        commit: Callable[[Sequence[ItemT]], Awaitable[Sequence[Outcome]]],
+        *,
+        weight: Callable[[ItemT], int],
+        group_weight_max: int,
+        waiting_weight_max: int,
+        committers: int,
+    ) -> None:
+        self._commit = commit
+        self._weight = weight
+        self._group_weight_max = group_weight_max
+        self._waiting_weight_max = waiting_weight_max
+        self._waiting: deque[tuple[ItemT, asyncio.Future[None]]] = deque()
+        self._waiting_weight = 0
+        self._idle_committers = committers
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def submit(self, item: ItemT) -> None:
+        """Return once the item is committed. Raises its error, or ResourceExhausted if too much waits already."""
+        weight = self._weight(item)
+        if self._waiting_weight + weight > self._waiting_weight_max and self._waiting:
+            raise ResourceExhausted("The server is busy writing; try again.", retry_after_s=1)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, done))
+        self._waiting_weight += weight
+        if self._idle_committers:
+            self._idle_committers -= 1
+            task = asyncio.create_task(self._drain())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        await done
+
+    async def _drain(self) -> None:
+        try:
+            while group := self._take():
+                await self._settle(group)
+        finally:
+            self._idle_committers += 1
+
+    def _take(self) -> list[tuple[ItemT, asyncio.Future[None]]]:
+        group: list[tuple[ItemT, asyncio.Future[None]]] = []
+        weight = 0
+        while self._waiting and (not group or weight + self._weight(self._waiting[0][0]) <= self._group_weight_max):
+            item, done = self._waiting.popleft()
+            self._waiting_weight -= self._weight(item)
+            # A caller that went away before its turn gets nothing written.
+            if not done.done():
+                weight += self._weight(item)
+                group.append((item, done))
+        return group
+
+    async def _settle(self, group: list[tuple[ItemT, asyncio.Future[None]]]) -> None:
+        try:
+            outcomes = await self._commit([item for item, _ in group])
+        except ServiceError as error:
+            outcomes = [error] * len(group)
+        except Exception as error:  # noqa: BLE001 -- the boundary between a group and its items
+            if len(group) > 1:
+                for single in group:
+                    await self._settle([single])
+                return
+            _resolve(group[0][1], error)
+            return
+        for (_, done), outcome in zip(group, outcomes, strict=True):
+            _resolve(done, outcome)
+
+
+def _resolve(done: "asyncio.Future[None]", outcome: Exception | None) -> None:
+    if done.done():
+        return
+    if outcome is None:
+        done.set_result(None)
+    else:
+        done.set_exception(outcome)

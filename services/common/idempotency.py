@@ -1,0 +1,64 @@
+"""Makes a create happen once per key: the same key gives the same answer, another request under the key is refused."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+
+from sqlalchemy import Column, DateTime, LargeBinary, MetaData, Table, Text, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from services.common.database import Tx
+from services.common.errors import InvalidArgument
+
+KEY_LENGTH_MAX = 255
+
+
+def declare_table(metadata: MetaData) -> Table:
+    """Declare the table that remembers keys, in a service's schema."""
+    return Table(
+        "idempotency_keys",
+        metadata,
+        Column("caller", Text, primary_key=True),
+        Column("operation", Text, primary_key=True),
+        Column("request_id", Text, primary_key=True),
+        Column("fingerprint", LargeBinary, nullable=False),
+        Column("resource_id", Text),
+        Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    )
+
+
+def fingerprint(*values: object) -> bytes:
+    """Return a digest by which a repeated request is told from another one under the same key."""
+    return hashlib.sha256(repr(values).encode("utf-8", "surrogatepass")).digest()
+
+
+async def once(
+    tx: Tx,
+    table: Table,
+    *,
+    caller: str,
+    operation: str,
+    request_id: str,
+    fingerprint: bytes,
+    create: Callable[[], Awaitable[str]],
+) -> str:
+    """Run `create`, which returns the new resource's id, unless it ran under this key before; return the id.
+
+    A concurrent call with the same key waits for the first one's transaction. An empty `request_id` means no key.
+    Raises InvalidArgument if the key is too long or belongs to another request.
+    """
+    if not request_id:
+        return await create()
+    if len(request_id) > KEY_LENGTH_MAX:
+        raise InvalidArgument(f"'request_id' exceeds the maximum length of {KEY_LENGTH_MAX} characters")
+    key = {"caller": caller, "operation": operation, "request_id": request_id}
+    claim = insert(table).values(**key, fingerprint=fingerprint).on_conflict_do_nothing()
+    claimed = (await tx.execute(claim.returning(table.c.request_id))).first()
+    same_key = [table.c[name] == value for name, value in key.items()]
+    if claimed is None:
+        known = (await tx.execute(select(table.c.fingerprint, table.c.resource_id).where(*same_key))).one()
+        if bytes(known.fingerprint) != fingerprint:
+            raise InvalidArgument(f"The idempotency key '{request_id}' was used for another request.")
+        return str(known.resource_id)
+    resource_id = await create()
+    await tx.execute(table.update().where(*same_key).values(resource_id=resource_id))
+    return resource_id

@@ -1,0 +1,57 @@
+"""Reads what each RPC declares about itself in its proto; a method that declares too little stops the start."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+
+from modelstead import options_pb2
+from services.common.rpc.checks import Check, compile_check
+
+
+class ContractError(Exception):
+    """A proto lacks an option that every method must have; it names the method and the option."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contract:
+    """One method: its names, its message classes and what it demands of a call."""
+
+    service: str
+    name: str
+    streams: bool
+    request_class: type[Message]
+    access: Any
+    check: Check
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.service}/{self.name}"
+
+
+def of_service(service: ServiceDescriptor) -> list[Contract]:
+    """Return the contracts of a service's methods, in their order. Raises ContractError."""
+    return [_of_method(service, method) for method in service.methods]
+
+
+def _of_method(service: ServiceDescriptor, method: MethodDescriptor) -> Contract:
+    options = method.GetOptions().Extensions
+    access, retry = options[options_pb2.access], options[options_pb2.retry]
+    if not access.level or not access.resource:
+        raise ContractError(f"{method.full_name} declares no (modelstead.access) with a resource and a level")
+    if not retry:
+        raise ContractError(f"{method.full_name} declares no (modelstead.retry)")
+    if access.id_field and access.id_field not in method.input_type.fields_by_name:
+        raise ContractError(f"{method.full_name}: (modelstead.access) names no field of its request: {access.id_field}")
+    if method.client_streaming:
+        raise ContractError(f"{method.full_name} streams its request, which the server does not assemble yet")
+    return Contract(
+        service=service.full_name,
+        name=method.name,
+        streams=method.server_streaming,
+        request_class=message_factory.GetMessageClass(method.input_type),
+        access=access,
+        check=compile_check(method.input_type),
+    )

@@ -1,0 +1,155 @@
+"""The way of every call through a server, in order: trace, log line and metrics; errors; metadata and size;
+authentication; access; required fields and text; deadline; the servicer.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol
+
+from google.protobuf.message import DecodeError, Message
+from opentelemetry.trace import SpanKind
+
+from services.common import telemetry
+from services.common.auth import Authenticator, Caller
+from services.common.errors import DeadlineExceeded, InvalidArgument, ServiceError
+from services.common.rpc.call import Call, abort, metadata_of, request_id_of, status_code
+from services.common.rpc.contract import Contract
+
+DEADLINE_S_MAX = 30.0
+STREAM_DEADLINE_S_MAX = 300.0
+METADATA_BYTES_MAX = 16 * 1024
+
+_log = logging.getLogger("modelstead.rpc")
+
+UnaryHandler = Callable[[Any, Call], Awaitable[Message]]
+StreamHandler = Callable[[Any, Call], AsyncIterator[Message]]
+
+
+class Authorizer(Protocol):
+    """Decides whether a caller may make a call. Grants will be looked up here."""
+
+    def check(self, caller: Caller, contract: Contract, request: Any) -> None:
+        """Return if the call is allowed. Raises PermissionDenied."""
+
+
+class EveryoneMayEverything:
+    """Allows every authenticated caller everything, until roles and grants exist."""
+
+    def check(self, caller: Caller, contract: Contract, request: Any) -> None:
+        return
+
+
+class Pipeline:
+    """Wraps servicer methods into gRPC handlers that take and return serialized messages."""
+
+    def __init__(self, authenticator: Authenticator, authorizer: Authorizer) -> None:
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+
+    def unary(self, contract: Contract, handler: UnaryHandler) -> Callable[[bytes, Any], Awaitable[bytes]]:
+        """Return the handler of a method that answers with one message."""
+
+        async def serve(body: bytes, context: Any) -> bytes:
+            async with self._observed(contract, context) as admit:
+                request, call = admit(body)
+                async with _deadline(context, DEADLINE_S_MAX):
+                    return (await handler(request, call)).SerializeToString()
+            raise AssertionError("an aborted call does not return")
+
+        return serve
+
+    def stream(self, contract: Contract, handler: StreamHandler) -> Callable[[bytes, Any], AsyncIterator[bytes]]:
+        """Return the handler of a method that answers with a stream of messages."""
+
+        async def serve(body: bytes, context: Any) -> AsyncIterator[bytes]:
+            async with self._observed(contract, context) as admit:
+                request, call = admit(body)
+                async with (
+                    _deadline(context, STREAM_DEADLINE_S_MAX),
+                    contextlib.aclosing(
+                        handler(request, call)  # type: ignore[type-var]
+                    ) as messages,
+                ):
+                    async for message in messages:
+                        yield message.SerializeToString()
+
+        return serve
+
+    @contextlib.asynccontextmanager
+    async def _observed(
+        self, contract: Contract, context: Any
+    ) -> AsyncIterator[Callable[[bytes], tuple[Message, Call]]]:
+        started = time.perf_counter()
+        metadata = metadata_of(context)
+        request_id = request_id_of(metadata)
+        caller_name, code = None, "OK"
+
+        def admit(body: bytes) -> tuple[Message, Call]:
+            nonlocal caller_name
+            if sum(len(key) + len(value) for key, value in metadata.items()) > METADATA_BYTES_MAX:
+                raise InvalidArgument(f"The call's metadata exceeds {METADATA_BYTES_MAX} bytes.")
+            caller = self._authenticator.authenticate(metadata.get("authorization"))
+            caller_name = caller.name
+            request = _parse(contract, body)
+            self._authorizer.check(caller, contract, request)
+            contract.check(request)
+            return request, Call(caller=caller, request_id=request_id)
+
+        with telemetry.tracer.start_as_current_span(
+            contract.full_name, context=telemetry.extract(metadata), kind=SpanKind.SERVER
+        ):
+            try:
+                yield admit
+            except ServiceError as error:
+                code = status_code(error).name
+                await abort(context, error)
+            except asyncio.CancelledError:
+                code = "CANCELLED"
+                raise
+            except Exception:  # noqa: BLE001 -- the boundary of the process
+                code = "INTERNAL"
+                await abort(context, _unexpected(contract, request_id))
+            finally:
+                _record(contract, code, time.perf_counter() - started, request_id, caller_name)
+
+
+def _parse(contract: Contract, body: bytes) -> Message:
+    try:
+        return contract.request_class.FromString(body)
+    except DecodeError:
+        raise InvalidArgument(f"The request is not a well-formed {contract.request_class.__name__} message.") from None
+
+
+def _unexpected(contract: Contract, request_id: str) -> ServiceError:
+    error_id = uuid.uuid4().hex
+    _log.exception("unexpected error", extra={"method": contract.full_name, "error_id": error_id, "id": request_id})
+    return ServiceError(f"An unexpected error occurred. Its id is {error_id}; the server's log tells more.")
+
+
+@contextlib.asynccontextmanager
+async def _deadline(context: Any, limit_s: float) -> AsyncIterator[None]:
+    remaining = context.time_remaining()
+    bound_s = limit_s if remaining is None else min(limit_s, remaining)
+    try:
+        async with asyncio.timeout(bound_s):
+            yield
+    except TimeoutError:
+        raise DeadlineExceeded(f"The call was not answered within {bound_s:.1f} s.") from None
+
+
+def _record(contract: Contract, code: str, duration_s: float, request_id: str, caller: str | None) -> None:
+    telemetry.CALLS.labels(contract.full_name, code).inc()
+    telemetry.CALL_SECONDS.labels(contract.full_name).observe(duration_s)
+    if _log.isEnabledFor(logging.INFO):
+        fields = {
+            "method": contract.full_name,
+            "code": code,
+            "duration_ms": round(duration_s * 1000, 2),
+            "request_id": request_id,
+            "caller": caller,
+        }
+        _log.info("call", extra=fields)

@@ -1,0 +1,117 @@
+"""Assembles a gRPC server from servicers, with health, reflection by setting, and a drain at the end."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from services.common.rpc import contract
+from services.common.rpc.pipeline import Pipeline
+from services.common.settings import Address, SettingsError
+
+LIVENESS, READINESS = "liveness", "readiness"
+DRAIN_S = 30.0
+READINESS_PERIOD_S = 1.0
+
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", 32 * 1024 * 1024),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.max_concurrent_streams", 1024),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 15_000),
+    ("grpc.max_connection_age_ms", 300_000),
+    ("grpc.max_connection_age_grace_ms", 60_000),
+)
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+_log = logging.getLogger("modelstead.server")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A proto service and the object whose methods, of the same names, serve it."""
+
+    descriptor: ServiceDescriptor
+    servicer: Any
+
+
+async def serve(
+    services: Sequence[Service],
+    *,
+    listen: Address,
+    pipeline: Pipeline,
+    ready: Callable[[], Awaitable[bool]],
+    with_reflection: bool,
+    drain_notice_s: float,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain: tell NOT_SERVING, go on for `drain_notice_s` so that peers look
+    elsewhere, let calls under way end within 30 s, return.
+
+    `ready` is asked once a second. Raises SettingsError if the address is taken, ContractError for a wrong proto.
+    """
+    server = grpc.aio.server(options=_OPTIONS)
+    for service in services:
+        server.add_generic_rpc_handlers((_handlers(service, pipeline),))
+    health = HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    if with_reflection:
+        names = [service.descriptor.full_name for service in services]
+        reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
+    _bind(server, listen)
+    await server.start()
+    await health.set(LIVENESS, _SERVING)
+    _log.info("listening", extra={"address": str(listen)})
+    watcher = asyncio.create_task(_watch_readiness(health, ready))
+    await _signal()
+    watcher.cancel()
+    await health.set(READINESS, _NOT_SERVING)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(server.wait_for_termination(), drain_notice_s)
+    await server.stop(DRAIN_S)
+    _log.info("stopped")
+
+
+def _handlers(service: Service, pipeline: Pipeline) -> grpc.GenericRpcHandler:
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
+    for method in contract.of_service(service.descriptor):
+        function = getattr(service.servicer, method.name)
+        handlers[method.name] = (
+            grpc.unary_stream_rpc_method_handler(pipeline.stream(method, function))
+            if method.streams
+            else grpc.unary_unary_rpc_method_handler(pipeline.unary(method, function))
+        )
+    return grpc.method_handlers_generic_handler(service.descriptor.full_name, handlers)
+
+
+def _bind(server: grpc.aio.Server, listen: Address) -> None:
+    try:
+        server.add_insecure_port(str(listen))
+    except RuntimeError as error:
+        raise SettingsError(f"MODELSTEAD_LISTEN={listen} cannot be listened on; is the port taken?") from error
+
+
+async def _watch_readiness(health: HealthServicer, ready: Callable[[], Awaitable[bool]]) -> None:
+    while True:
+        await health.set(READINESS, _SERVING if await ready() else _NOT_SERVING)
+        await asyncio.sleep(READINESS_PERIOD_S)
+
+
+async def _signal() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()

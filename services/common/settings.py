@@ -1,0 +1,106 @@
+"""Reads a service's frozen settings dataclass from `MODELSTEAD_*` variables; nothing else touches the environment."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+PREFIX = "MODELSTEAD_"
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class SettingsError(Exception):
+    """A variable is missing or wrong. The text names it and says what is expected; it is meant for an operator."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a TCP port; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.host in _LOOPBACK_HOSTS
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """Parse `host:port` or `[v6]:port`. Raises ValueError."""
+        host, colon, port = text.rpartition(":")
+        host = host.strip("[]")
+        if not colon or not host or not port.isdecimal() or int(port) > 65535:
+            raise ValueError("expected host:port, as 127.0.0.1:8081")
+        return cls(host, int(port))
+
+
+def variable(field_name: str) -> str:
+    """Return the environment variable that sets a field."""
+    return PREFIX + field_name.upper()
+
+
+def secret(*, default: Any = dataclasses.MISSING) -> Any:
+    """Declare a field that may also come from a file named by the variable with `_FILE` appended."""
+    return dataclasses.field(default=default, metadata={"secret": True})
+
+
+def load(cls: type[_T], environ: Mapping[str, str]) -> _T:
+    """Build `cls`, a frozen dataclass, from the environment. Raises SettingsError at the first wrong variable."""
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        text = _raw(field, environ)
+        if text is not None:
+            values[field.name] = _parse(variable(field.name), text, hints[field.name])
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise SettingsError(f"{variable(field.name)} is not set, and there is no default for it.")
+    return cls(**values)
+
+
+def _raw(field: "dataclasses.Field[Any]", environ: Mapping[str, str]) -> str | None:
+    name = variable(field.name)
+    if text := environ.get(name):
+        return text
+    path = environ.get(f"{name}_FILE") if field.metadata.get("secret") else None
+    if not path:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"{name}_FILE: cannot read {path}: {error.strerror}.") from error
+
+
+def _parse(name: str, text: str, hint: Any) -> Any:
+    if isinstance(hint, types.UnionType):
+        hint = next(arm for arm in hint.__args__ if arm is not type(None))
+    try:
+        return _convert(text, hint)
+    except ValueError as error:
+        shown = "<not shown>" if "KEY" in name or "URL" in name else repr(text)
+        raise SettingsError(f"{name}={shown} is not valid: {error}.") from error
+
+
+def _convert(text: str, hint: Any) -> Any:
+    if hint is bool:
+        if text.lower() not in _TRUE | _FALSE:
+            raise ValueError("expected true or false")
+        return text.lower() in _TRUE
+    if hint is Address:
+        return Address.parse(text)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        choices = [member.value for member in hint]
+        if text not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}")
+        return hint(text)
+    if typing.get_origin(hint) is tuple:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return hint(text)

@@ -1,0 +1,155 @@
+"""The ASGI application: who may speak, what answers, and one log line, span and count for each request."""
+
+import logging
+import time
+from dataclasses import dataclass
+
+from opentelemetry.trace import SpanKind
+from starlette.types import Receive, Scope, Send
+
+from services.common import telemetry
+from services.common.auth import Authenticator
+from services.common.errors import ServiceError
+from services.gateway import errors
+from services.gateway.admission import Admission
+from services.gateway.bodies import ClientGone
+from services.gateway.hosts import Hosts
+from services.gateway.pages import Page, Pages
+from services.gateway.replies import Header, Reply, StreamedReply, send_reply, send_stream
+from services.gateway.requests import Request
+from services.gateway.routes import Match, RouteTable
+from services.gateway.transcoding import StreamBroken, Transcoder
+
+_PAGE_VERBS = frozenset({"GET", "HEAD"})
+# Served under any name: probes address a machine, not a site.
+_ANY_HOST = frozenset({"/health", "/version"})
+_UNMATCHED = "unmatched"
+_CLIENT_CLOSED = 499
+
+_log = logging.getLogger("modelstead.http")
+
+
+@dataclass(kw_only=True, slots=True)
+class _Exchange:
+    """A request under way and what has become of it; `status` is None until the answer has begun."""
+
+    request: Request
+    receive: Receive
+    send: Send
+    label: str
+    match: Match | None
+    page: Page | None
+    status: int | None = None
+    note: str | None = None
+
+    async def reply(self, reply: Reply | StreamedReply) -> None:
+        request_id: Header = (b"x-request-id", self.request.request_id.encode())
+        if isinstance(reply, Reply):
+            self.status = reply.status
+            await send_reply(self.send, reply, request_id)
+        else:
+            self.status = 200
+            await send_stream(self.send, reply, request_id)
+
+
+class Gateway:
+    """Serves the gateway's own pages and, for callers it knows, the backends' RPCs."""
+
+    def __init__(
+        self,
+        *,
+        table: RouteTable,
+        transcoder: Transcoder,
+        pages: Pages,
+        hosts: Hosts,
+        authenticator: Authenticator,
+        admission: Admission,
+    ) -> None:
+        self._table = table
+        self._transcoder = transcoder
+        self._pages = pages.by_path
+        self._hosts = hosts
+        self._authenticator = authenticator
+        self._admission = admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        started = time.perf_counter()
+        exchange = self._begin(Request.of(scope), receive, send)
+        context = telemetry.extract(exchange.request.trace_headers())
+        with telemetry.tracer.start_as_current_span(exchange.label, context=context, kind=SpanKind.SERVER) as span:
+            try:
+                await self._answer(exchange)
+            finally:
+                if span.is_recording() and exchange.status is not None:
+                    span.set_attribute("http.response.status_code", exchange.status)
+                _record(exchange, time.perf_counter() - started)
+
+    def _begin(self, request: Request, receive: Receive, send: Send) -> _Exchange:
+        page = self._pages.get(request.path)
+        match = None if page else self._table.match(request.method, request.path)
+        if page is not None:
+            label = f"{request.method} {request.path}"
+        else:
+            label = match.route.label if match else _UNMATCHED
+        return _Exchange(request=request, receive=receive, send=send, label=label, match=match, page=page)
+
+    async def _answer(self, exchange: _Exchange) -> None:
+        """Answer in any case but one: a stream that breaks leaves its answer without an end, and the server then
+        closes the connection, so that no client takes what it got for the whole.
+        """
+        try:
+            await self._answer_or_raise(exchange)
+        except ServiceError as error:
+            await exchange.reply(errors.reply_of(error))
+        except ClientGone:
+            exchange.status = exchange.status or _CLIENT_CLOSED
+            exchange.note = "client gone"
+        except StreamBroken as error:
+            exchange.note = f"stream broken: {error}"
+        except Exception:
+            error = errors.unexpected("request failed", route=exchange.label)
+            if exchange.status is None:
+                await exchange.reply(errors.reply_of(error))
+
+    async def _answer_or_raise(self, exchange: _Exchange) -> None:
+        request = exchange.request
+        refusal = None if request.path in _ANY_HOST else self._hosts.refusal(request.method, request.headers)
+        if refusal is not None:
+            await exchange.reply(refusal)
+        elif exchange.page is not None:
+            await exchange.reply(await _page(exchange.page, request))
+        else:
+            caller = self._authenticator.authenticate(request.authorization)
+            if exchange.match is None:
+                await exchange.reply(self._nothing_at(request))
+                return
+            with self._admission.admit(caller.name):
+                await exchange.reply(await self._transcoder.answer(exchange.match, request, exchange.receive))
+
+    def _nothing_at(self, request: Request) -> Reply:
+        verbs = self._table.verbs(request.path)
+        return errors.method_not_allowed(", ".join(sorted(verbs))) if verbs else errors.not_found()
+
+
+async def _page(page: Page, request: Request) -> Reply:
+    if request.method not in _PAGE_VERBS:
+        return errors.method_not_allowed(", ".join(sorted(_PAGE_VERBS)))
+    return await page()
+
+
+def _record(exchange: _Exchange, duration_s: float) -> None:
+    status = str(exchange.status)
+    telemetry.CALLS.labels(exchange.label, status).inc()
+    telemetry.CALL_SECONDS.labels(exchange.label).observe(duration_s)
+    level = logging.DEBUG if exchange.page is not None else logging.INFO
+    if _log.isEnabledFor(level):
+        fields = {
+            "method": exchange.request.method,
+            "route": exchange.label.partition(" ")[2] or exchange.label,
+            "status": exchange.status,
+            "duration_ms": round(duration_s * 1000, 2),
+            "request_id": exchange.request.request_id,
+            "note": exchange.note,
+        }
+        _log.log(level, "request", extra=fields)

@@ -1,0 +1,91 @@
+"""The gateway's connections to its backends: one gRPC channel each, serialized messages in and out, no retries."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+from services.gateway import limits
+from services.gateway.catalog import Backend
+
+READINESS = "readiness"
+_HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", limits.ANSWER_BYTES_MAX),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # A backend that comes back is found within a second or two, not after gRPC's usual two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    ("grpc.enable_retries", 0),
+    ("grpc.enable_http_proxy", 0),
+    # All addresses of a headless service share the load.
+    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+)
+
+Metadata = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Connection:
+    """A backend's channel. Calls take and return messages in their wire form and raise grpc.aio.AioRpcError."""
+
+    name: str
+    channel: grpc.aio.Channel
+
+    def unary(self, rpc: str) -> Callable[..., Any]:
+        """Return the callable of a method that answers with one message."""
+        call: Callable[..., Any] = self.channel.unary_unary(rpc)
+        return call
+
+    def stream(self, rpc: str) -> Callable[..., Any]:
+        """Return the callable of a method that answers with a stream of messages."""
+        call: Callable[..., Any] = self.channel.unary_stream(rpc)
+        return call
+
+    async def is_ready(self) -> bool:
+        """Whether the backend answers in time that it serves."""
+        request = health_pb2.HealthCheckRequest(service=READINESS).SerializeToString()
+        try:
+            answer = await self.unary(_HEALTH_CHECK)(request, timeout=limits.HEALTH_TIMEOUT_S)
+        except grpc.aio.AioRpcError:
+            return False
+        status = health_pb2.HealthCheckResponse.FromString(answer).status
+        return status == health_pb2.HealthCheckResponse.SERVING
+
+
+class Connections:
+    """The connections to all backends; made within a running event loop."""
+
+    def __init__(self, backends: Iterable[Backend]) -> None:
+        self._by_name = {backend.name: _connect(backend) for backend in backends}
+        self._check: asyncio.Task[bool] | None = None
+
+    def __getitem__(self, name: str) -> Connection:
+        return self._by_name[name]
+
+    async def are_ready(self) -> bool:
+        """Whether every backend serves; callers that ask at the same time share one answer."""
+        if self._check is None or self._check.done():
+            self._check = asyncio.create_task(self._ask_all())
+        return await asyncio.shield(self._check)
+
+    async def close(self) -> None:
+        """Close every channel; calls under way are cancelled."""
+        await asyncio.gather(*(connection.channel.close() for connection in self._by_name.values()))
+
+    async def _ask_all(self) -> bool:
+        return all(await asyncio.gather(*(connection.is_ready() for connection in self._by_name.values())))
+
+
+def _connect(backend: Backend) -> Connection:
+    channel = grpc.aio.insecure_channel(f"dns:///{backend.address}", options=_OPTIONS)
+    return Connection(name=backend.name, channel=channel)

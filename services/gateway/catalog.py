@@ -1,0 +1,35 @@
+"""Which proto services live at which backend. This is the one place that a new service is added to."""
+
+from dataclasses import dataclass
+
+from google.protobuf.descriptor import FileDescriptor
+
+from modelstead.tracking.v1 import datasets_pb2, experiments_pb2, logged_models_pb2, metrics_pb2, runs_pb2
+from services.common.settings import Address
+from services.gateway.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backend:
+    """One backend: what the gateway calls it, where it is, and the proto files whose services it serves."""
+
+    name: str
+    address: Address
+    files: tuple[FileDescriptor, ...]
+
+
+def backends(settings: Settings) -> list[Backend]:
+    """Return all backends."""
+    return [
+        Backend(
+            name="tracking",
+            address=settings.tracking_address,
+            files=(
+                experiments_pb2.DESCRIPTOR,
+                runs_pb2.DESCRIPTOR,
+                metrics_pb2.DESCRIPTOR,
+                datasets_pb2.DESCRIPTOR,
+                logged_models_pb2.DESCRIPTOR,
+            ),
+        ),
+    ]

@@ -1,0 +1,246 @@
+"""Turns response messages into JSON as MLflow 3.18 prints it.
+
+snake_case names in the order of field numbers, int64 as numbers, NaN and Infinity as strings, enums by name; what is
+unset and lists without entries are left out, what is set and empty is not. Two spaces of indentation.
+"""
+
+import base64
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from itertools import repeat
+from typing import Any
+
+import orjson
+from google.protobuf import json_format, message_factory
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+
+from services.common.rpc.checks import is_map, is_required
+from services.gateway import dialect
+
+_Convert = Callable[[Any], Any]
+_Row = dict[str, Any]
+_Rows = Callable[[Iterable[Sequence[Any]]], list[_Row]]
+
+_FLOATING = frozenset({FieldDescriptor.TYPE_DOUBLE})
+_PLAIN = frozenset({FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BOOL, *dialect.INTEGER_RANGES})
+
+
+def dumps(value: Any) -> bytes:
+    """Return JSON as MLflow indents it, without a line break at the end."""
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2)
+
+
+class ResponseEncoder:
+    """Encodes responses of one type from their wire form."""
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self._parse = message_factory.GetMessageClass(descriptor).FromString
+        self._convert = _message_converter(descriptor)
+
+    def to_json(self, body: bytes) -> bytes:
+        """Return a serialized message as JSON. Raises google.protobuf.message.DecodeError."""
+        return dumps(self.to_dict(body))
+
+    def to_dict(self, body: bytes) -> dict[str, Any]:
+        """Return a serialized message as what its JSON stands for. Raises google.protobuf.message.DecodeError."""
+        values: dict[str, Any] = self._convert(self._parse(body))
+        return values
+
+
+class StreamEncoder:
+    """Encodes the responses of one server-streaming method.
+
+    A stream's messages form one JSON object: their lists follow each other, and of any other field the last value
+    counts and is printed after the list. The response type has exactly one list. Raises DialectError.
+    """
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        lists = [field for field in descriptor.fields if _is_list(field)]
+        if len(lists) != 1:
+            raise dialect.DialectError(f"{descriptor.full_name} is streamed, so it must have exactly one list")
+        self._encoder = ResponseEncoder(descriptor)
+        self._list_name = lists[0].name
+
+    def splice(self) -> "Splice":
+        """Begin a stream's JSON object."""
+        return Splice(self._encoder, self._list_name)
+
+
+class Splice:
+    """One stream's JSON object, made piece by piece; only the last values of its scalars are held."""
+
+    def __init__(self, encoder: ResponseEncoder, list_name: str) -> None:
+        self._encoder = encoder
+        self._list_name = list_name
+        self._scalars: dict[str, Any] = {}
+        self._head, self._tail = dumps({list_name: [0]}).split(b"    0")
+        self._has_items = False
+
+    def add(self, body: bytes) -> bytes:
+        """Return the JSON that a message adds, which may be nothing. Raises google.protobuf.message.DecodeError."""
+        values = self._encoder.to_dict(body)
+        items = values.pop(self._list_name, None)
+        self._scalars |= values
+        if not items:
+            return b""
+        text = dumps({self._list_name: items})
+        if self._has_items:
+            return b",\n" + text[len(self._head) : -len(self._tail)]
+        self._has_items = True
+        return text[: -len(self._tail)]
+
+    def end(self) -> bytes:
+        """Return what closes the object."""
+        if not self._has_items:
+            return dumps(self._scalars)
+        if not self._scalars:
+            return self._tail
+        return self._tail.removesuffix(b"\n}") + b",\n" + dumps(self._scalars).removeprefix(b"{\n")
+
+
+def _is_list(field: FieldDescriptor) -> bool:
+    if field.message_type is not None and dialect.is_table(field.message_type):
+        return True
+    return bool(field.is_repeated) and not is_map(field)
+
+
+@cache
+def _message_converter(descriptor: Descriptor) -> _Convert:
+    # Known by the descriptors themselves, as a look at a descriptor's number costs more than all else here.
+    fields = {field: (field.name, _converter(field)) for field in descriptor.fields}
+
+    def convert(message: Any) -> dict[str, Any]:
+        values = {}
+        for field, value in message.ListFields():
+            name, convert_value = fields[field]
+            if convert_value is None:
+                values[name] = value
+            elif (converted := convert_value(value)) != []:
+                values[name] = converted
+        return values
+
+    return convert
+
+
+def _converter(field: FieldDescriptor) -> _Convert | None:
+    if is_map(field):
+        return _entries_converter(field) if dialect.is_entries(field) else dict
+    one = _single_converter(field)
+    if not field.is_repeated:
+        return one
+    return _as_list if one is None else lambda values: [one(value) for value in values]
+
+
+def _single_converter(field: FieldDescriptor) -> _Convert | None:
+    if field.message_type is not None:
+        if dialect.is_well_known(field.message_type):
+            return json_format.MessageToDict
+        return (_table_converter if dialect.is_table(field.message_type) else _message_converter)(field.message_type)
+    if field.type in _PLAIN:
+        return None
+    if field.type in _FLOATING:
+        return _number
+    if field.type == FieldDescriptor.TYPE_ENUM:
+        return _enum_converter(field.enum_type)
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return lambda value: base64.b64encode(value).decode()
+    raise dialect.DialectError(f"{field.full_name} has a type without a JSON form here")
+
+
+def _number(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+def _enum_converter(enum: EnumDescriptor) -> _Convert:
+    names = {number: value.name for number, value in enum.values_by_number.items()}
+    return lambda number: names.get(number, number)
+
+
+def _entries_converter(field: FieldDescriptor) -> _Convert:
+    return lambda entries: [{"key": key, "value": entries[key]} for key in sorted(entries)]
+
+
+@cache
+def _table_converter(descriptor: Descriptor) -> _Convert:
+    shapes: dict[tuple[FieldDescriptor, ...], _Shape] = {}
+
+    def convert(message: Any) -> list[_Row]:
+        given = message.ListFields()
+        if not given:
+            return []
+        fields, columns = zip(*given, strict=True)
+        shape = shapes.get(fields)
+        if shape is None:
+            shape = shapes[fields] = _Shape(fields)
+        return shape.rows(columns)
+
+    return convert
+
+
+class _Shape:
+    """Which columns of a table are given, and so what its rows look like."""
+
+    def __init__(self, fields: Sequence[FieldDescriptor]) -> None:
+        self._converters = [_column_converter(field) for field in fields]
+        self._build = _row_builder([field.name for field in fields])
+        self._optional = [
+            (index, field.name)
+            for index, field in enumerate(fields)
+            if field.type == FieldDescriptor.TYPE_STRING and not is_required(field)
+        ]
+
+    def rows(self, columns: Sequence[Any]) -> list[_Row]:
+        """Return the rows; a column of one entry stands for every row."""
+        lists = [convert(column) for convert, column in zip(self._converters, columns, strict=True)]
+        count = max(map(len, lists))
+        spread = [values if len(values) == count else repeat(values[0], count) for values in lists]
+        rows = self._build(zip(*spread, strict=True))
+        for index, name in self._optional:
+            if "" in lists[index]:
+                _drop_empty(rows, name)
+        return rows
+
+
+def _column_converter(field: FieldDescriptor) -> Callable[[Any], list[Any]]:
+    convert = _single_converter(field)
+    if convert is None:
+        return _as_list
+    if field.type in _FLOATING:
+        return _numbers
+    return lambda column: [convert(value) for value in column]
+
+
+def _as_list(column: Any) -> list[Any]:
+    # A slice is a list, and made twice as fast as by list().
+    values: list[Any] = column[:]
+    return values
+
+
+def _numbers(column: Any) -> list[Any]:
+    values: list[Any] = column[:]
+    # One addition per number tells that all are finite. If the sum overflows, each is looked at.
+    return values if math.isfinite(sum(values)) else [_number(value) for value in values]
+
+
+def _row_builder(names: Sequence[str]) -> _Rows:
+    """Return a function that makes dicts with these keys of tuples of as many values.
+
+    The source of a dict display is compiled, as `dataclasses` does: it takes 0.2 s for a million rows of four values,
+    `dict(zip(names, row))` 0.5 s. The names are field names of our protos, never a request's.
+    """
+    variables = [f"v{index}" for index in range(len(names))]
+    pairs = ", ".join(f"{name!r}: {variable}" for name, variable in zip(names, variables, strict=True))
+    source = f"lambda rows: [{{{pairs}}} for {', '.join(variables)}, in rows]"
+    builder: _Rows = eval(source, {"__builtins__": {}})  # noqa: S307
+    return builder
+
+
+def _drop_empty(rows: list[_Row], name: str) -> None:
+    for row in rows:
+        if row[name] == "":
+            del row[name]

@@ -1,0 +1,78 @@
+"""The gateway's own answers, which need no backend's RPC and no login: health, versions, capabilities, its API."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
+
+import orjson
+
+from services.gateway import openapi
+from services.gateway.backends import Connections
+from services.gateway.replies import HTML, TEXT, Reply
+from services.gateway.routes import RouteTable
+
+# The MLflow whose REST API is spoken; clients parse it.
+MLFLOW_VERSION = "3.18.0"
+
+# The keys of MLflow 3.18's build_server_info_payload, handlers.py, as far as they are true or false of this server.
+_SERVER_INFO = {
+    "store_type": "SqlStore",
+    "workspaces_enabled": False,
+    "trace_archival_enabled": False,
+    "multipart_uploads_enabled": False,
+    "multipart_downloads_enabled": False,
+    "artifact_serving_enabled": False,
+    "presigned_upload_run_id_supported": False,
+    "presigned_upload_model_id_supported": False,
+    "model_artifact_presigned_downloads_supported": False,
+    "features_enabled": {"gateway": False, "scheduled_issue_detection": False},
+    "tracking_auth": "",
+    "artifacts_presigned_only": False,
+}
+
+_INDEX = """<!doctype html>
+<html lang=en>
+<title>Modelstead</title>
+<h1>Modelstead</h1>
+<p>This server speaks the REST API of MLflow {version}. Point a client at it: <code>MLFLOW_TRACKING_URI</code> is this
+page's address.</p>
+<p>What it serves stands in <a href="openapi.json">openapi.json</a>; whether it can, in <a href="health">health</a>.</p>
+"""
+
+Page = Callable[[], Awaitable[Reply]]
+
+
+class Pages:
+    """Answers by path, to GET and HEAD, for everyone."""
+
+    def __init__(self, table: RouteTable, connections: Connections) -> None:
+        self._table = table
+        self._connections = connections
+        self.by_path: Mapping[str, Page] = {
+            "/": self._index,
+            "/health": self._health,
+            "/version": self._version,
+            "/openapi.json": self._openapi,
+            "/api/3.0/mlflow/server-info": self._server_info,
+            "/ajax-api/3.0/mlflow/server-info": self._server_info,
+        }
+
+    async def _index(self) -> Reply:
+        return Reply(body=_INDEX.format(version=MLFLOW_VERSION).encode(), media_type=HTML)
+
+    async def _health(self) -> Reply:
+        if await self._connections.are_ready():
+            return Reply(body=b"OK", media_type=TEXT)
+        return Reply(status=503, body=b"Not every service is ready.", media_type=TEXT, headers=((b"retry-after", b"1"),))
+
+    async def _version(self) -> Reply:
+        return Reply(body=MLFLOW_VERSION.encode(), media_type=HTML)
+
+    async def _server_info(self) -> Reply:
+        return Reply(body=orjson.dumps(_SERVER_INFO))
+
+    async def _openapi(self) -> Reply:
+        return Reply(body=self._openapi_body)
+
+    @cached_property
+    def _openapi_body(self) -> bytes:
+        return orjson.dumps(openapi.document(self._table.routes))

@@ -1,0 +1,76 @@
+"""uvicorn's HTTP protocol with bounds on the request line and headers, in bytes and in time."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from services.gateway import limits
+
+_TOO_LARGE = b"Request Header Fields Too Large"
+_TIMED_OUT = b"Request Timeout"
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Closes a connection whose next request's head is too large or too long in coming.
+
+    The body's size and time are bounded where it is read, as the bound depends on the route.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_bytes = 0
+        self._in_head = True
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > limits.HEAD_BYTES_MAX:
+            self._refuse(431, _TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_bytes = 0
+        self._await_head()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # A field in the trailer of a chunked body comes here too.
+        super().on_header(name, value)
+        if sum(len(name) + len(value) for name, value in self.headers) > limits.HEAD_BYTES_MAX:
+            raise ValueError("headers exceed their bound")
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._in_head = True
+
+    def _await_head(self) -> None:
+        self._in_head = True
+        self._stop_timer()
+        self._timer = self.loop.call_later(limits.RECEIVE_TIMEOUT_S, self._refuse, 408, _TIMED_OUT)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, status: int, reason: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        lines = (b"HTTP/1.1 %d %s" % (status, reason), b"content-length: 0", b"connection: close", b"", b"")
+        self.transport.write(b"\r\n".join(lines))
+        self.transport.close()

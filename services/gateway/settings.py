@@ -1,0 +1,27 @@
+"""The gateway's settings; services/common/settings.py tells how variables set them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.common.auth import AuthKind
+from services.common.logs import LogFormat, LogLevel
+from services.common.settings import Address
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Each field is the variable `MODELSTEAD_<FIELD>`."""
+
+    listen: Address = Address("127.0.0.1", 8080)
+    tracking_address: Address = Address("127.0.0.1", 8081)
+    auth: AuthKind = AuthKind.NONE
+    tokens_file: Path | None = None
+    # Names under which browsers may address the gateway, besides the loopback's; `*` stands for any text.
+    # Default: any with tokens, none without.
+    allowed_hosts: tuple[str, ...] = ()
+    # How long a gateway that was told to stop goes on, so that load balancers look elsewhere.
+    drain_notice_s: float = 0.0
+    log_format: LogFormat = LogFormat.AUTO
+    log_level: LogLevel = LogLevel.INFO
+    otlp_endpoint: str = ""
+    metrics_listen: Address | None = None

@@ -1,0 +1,104 @@
+"""The life of the local platform, from the checks before anything is started to the last child's end."""
+
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+
+from services.local import orphans, ports, waiting
+from services.local.cluster import Cluster
+from services.local.data_dir import DataDir
+from services.local.errors import LocalError
+from services.local.plan import Plan, UpSettings, reachable
+from services.local.process import Process
+from services.local.signals import Signals, StopRequested
+from services.local.supervisor import Supervisor
+
+_MIGRATE_TIMEOUT_S = 3600.0
+
+_SUMMARY = """\
+Modelstead {version} is ready ({took_s:.1f} s). Ctrl-C stops it.
+  gateway   {url}  MLflow's REST API
+  tracking  {tracking}  gRPC
+  database  {database}
+  data      {data}, logs in {data}/logs
+
+Train against it:
+  export MLFLOW_TRACKING_URI={url}
+  pip install mlflow-skinny scikit-learn pandas
+  python examples/sklearn_autolog.py"""
+
+
+def run(settings: UpSettings, *, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
+    """Run the platform until a stop is requested. Services inherit `environ`. Raises LocalError."""
+    began = time.monotonic()
+    with Signals() as signals, DataDir(settings.data_dir, url=settings.url) as data_dir:
+        try:
+            if left := orphans.find_children(data_dir.path):
+                say(f"Ending what an earlier launcher left running: {', '.join(map(str, left))}")
+                orphans.end_children(data_dir.path, pause=signals.pause)
+            _require_free_ports(settings)
+            say(f"Starting Modelstead in {data_dir.path}")
+            plan = _plan(settings, data_dir=data_dir, environ=environ, pause=signals.pause)
+            supervisor = Supervisor(plan.children(), signals=signals, say=say)
+        except StopRequested:
+            return
+        try:
+            supervisor.start()
+            supervisor.await_ready(lambda: ports.answers_ok(reachable(settings.gateway), "/health"))
+            say(_summary(plan, took_s=time.monotonic() - began))
+            supervisor.watch()
+        except StopRequested:
+            say("Stopping.")
+        finally:
+            supervisor.stop()
+
+
+def migrate(settings: UpSettings, *, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
+    """Bring every service's schema up to date and start nothing that stays. Raises LocalError."""
+    with Signals() as signals, DataDir(settings.data_dir) as data_dir:
+        try:
+            plan = _plan(settings, data_dir=data_dir, environ=environ, pause=signals.pause)
+            databases = Supervisor(plan.databases(), signals=signals, say=say)
+            try:
+                databases.start()
+                _run_to_end(Process(plan.migration()), pause=signals.pause)
+            finally:
+                databases.stop()
+        except StopRequested:
+            raise LocalError("Interrupted: what was migrated so far stays, run it again for the rest.") from None
+        say("The database is up to date.")
+
+
+def _plan(settings: UpSettings, *, data_dir: DataDir, environ: Mapping[str, str], pause: waiting.Pause) -> Plan:
+    cluster = None if settings.database_url else Cluster(data_dir, pause=pause)
+    return Plan(settings=settings, data_dir=data_dir, cluster=cluster, environ=environ)
+
+
+def _require_free_ports(settings: UpSettings) -> None:
+    if not ports.is_free(settings.gateway):
+        raise LocalError(f"Port {settings.port} on {settings.host} is in use: choose another with --port.")
+    if not ports.is_free(settings.tracking):
+        raise LocalError(
+            f"Port {settings.tracking.port} on {settings.host} is in use, and tracking needs it as the one "
+            "after the gateway's: choose another with --port."
+        )
+
+
+def _run_to_end(process: Process, *, pause: waiting.Pause) -> None:
+    try:
+        waiting.until(lambda: process.ended, timeout_s=_MIGRATE_TIMEOUT_S, pause=pause)
+        if process.exit_code != 0:
+            raise LocalError(f"The migration failed. It last logged:\n{process.last_lines()}")
+    finally:
+        process.kill()
+
+
+def _summary(plan: Plan, *, took_s: float) -> str:
+    return _SUMMARY.format(
+        version=metadata.version("modelstead-server"),
+        took_s=took_s,
+        url=plan.settings.url,
+        tracking=reachable(plan.settings.tracking),
+        database=f"{plan.cluster.address}  Postgres" if plan.cluster else "yours, from --database-url",
+        data=plan.data_dir.path,
+    )

@@ -1,0 +1,111 @@
+"""The tracking service: settings → database → services → servicers → gRPC server.
+
+`python -m services.tracking` serves; `python -m services.tracking migrate` brings the schema up to date and ends.
+"""
+
+import asyncio
+import os
+import sys
+import time
+import uuid
+from pathlib import Path
+from types import ModuleType
+
+import uvloop
+from google.protobuf.descriptor import ServiceDescriptor
+
+from modelstead.tracking.v1 import datasets_pb2, experiments_pb2, logged_models_pb2, metrics_pb2, runs_pb2
+from services.common import auth, logs, settings, telemetry
+from services.common.database import Database
+from services.common.errors import ServiceError
+from services.common.pages import PageTokens
+from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
+from services.common.rpc.server import Service, serve
+from services.tracking.datasets.service import Datasets
+from services.tracking.datasets.servicer import DatasetServicer
+from services.tracking.experiments.service import Experiments
+from services.tracking.experiments.servicer import ExperimentServicer
+from services.tracking.logged_models.service import LoggedModels
+from services.tracking.logged_models.servicer import LoggedModelServicer
+from services.tracking.metrics.service import Metrics
+from services.tracking.metrics.servicer import MetricServicer
+from services.tracking.run_logs.service import RunLogs
+from services.tracking.runs.service import Runs
+from services.tracking.runs.servicer import RunServicer
+from services.tracking.settings import Settings
+
+SCHEMA = "tracking"
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def main(arguments: list[str]) -> None:
+    """Run the service or, given `migrate`, its migrations. Exits 2 with one sentence for a wrong setting."""
+    try:
+        config = settings.load(Settings, os.environ)
+        logs.configure(log_format=config.log_format, log_level=config.log_level)
+        if config.migrate_on_start or arguments == ["migrate"]:
+            _migrate(config)
+        if arguments != ["migrate"]:
+            telemetry.start("tracking", otlp_endpoint=config.otlp_endpoint, metrics_listen=config.metrics_listen)
+            uvloop.run(_serve(config))
+    except settings.SettingsError as error:
+        sys.exit(_complain(str(error), code=2))
+    except ServiceError as error:
+        sys.exit(_complain(error.message, code=1))
+
+
+def _complain(sentence: str, *, code: int) -> int:
+    print(f"tracking: {sentence}", file=sys.stderr)
+    return code
+
+
+def _migrate(config: Settings) -> None:
+    # Alembic costs 15 MB, which only a process that migrates pays.
+    from services.common import migrations
+
+    migrations.upgrade(config.database_url, schema=SCHEMA, scripts=MIGRATIONS)
+
+
+async def _serve(config: Settings) -> None:
+    db = Database(config.database_url, schema=SCHEMA)
+    pages = PageTokens(config.page_token_key.encode())
+    experiments = Experiments(db=db, pages=pages, artifact_root=config.artifact_root, now_ms=_now_ms)
+    runs = Runs(db=db, pages=pages, now_ms=_now_ms, new_id=_new_id)
+    run_logs = RunLogs(db)
+    models = LoggedModels(db=db, pages=pages, now_ms=_now_ms, new_id=_new_id)
+    await experiments.ensure_default()
+    await serve(
+        [
+            Service(_service(experiments_pb2, "ExperimentService"), ExperimentServicer(experiments)),
+            Service(_service(runs_pb2, "RunService"), RunServicer(runs, run_logs)),
+            Service(_service(metrics_pb2, "MetricService"), MetricServicer(Metrics(db=db, pages=pages), run_logs)),
+            Service(_service(datasets_pb2, "DatasetService"), DatasetServicer(Datasets(db=db))),
+            Service(_service(logged_models_pb2, "LoggedModelService"), LoggedModelServicer(models)),
+        ],
+        listen=config.listen,
+        pipeline=Pipeline(
+            auth.authenticator(config.auth, tokens_file=config.tokens_file, listen=config.listen),
+            EveryoneMayEverything(),
+        ),
+        ready=db.is_ready,
+        with_reflection=config.reflection,
+        drain_notice_s=config.drain_notice_s,
+    )
+    await asyncio.shield(db.close())
+
+
+def _service(module: ModuleType, name: str) -> ServiceDescriptor:
+    service: ServiceDescriptor = module.DESCRIPTOR.services_by_name[name]
+    return service
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

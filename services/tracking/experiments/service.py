@@ -1,0 +1,177 @@
+"""What can be done with experiments: one public method is one transaction."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from services.common import idempotency
+from services.common.database import Database, Tx
+from services.common.errors import AlreadyExists, InvalidArgument, InvalidState, NotFound
+from services.common.filters import parse_filter, parse_order_by
+from services.common.pages import PageTokens
+from services.tracking import rules
+from services.tracking.experiments import model, store
+from services.tracking.experiments.model import Experiment
+from services.tracking.experiments.search_grammar import EXPERIMENTS
+from services.tracking.tables import idempotency_keys
+
+_DEFAULT_ORDER = ("creation_time DESC", "experiment_id ASC")
+CUSTOM_VIEW_TAG_PREFIX = "mlflow.customView.view"
+CUSTOM_VIEWS_MAX = 50
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Experiments:
+    """The use-cases. `now_ms` returns milliseconds since the Unix epoch; `artifact_root` is a URI."""
+
+    db: Database
+    pages: PageTokens
+    artifact_root: str
+    now_ms: Callable[[], int]
+
+    async def ensure_default(self) -> None:
+        """Create the experiment `Default` with the id 0 unless it exists."""
+        async with self.db.begin() as tx:
+            await store.add(tx, self._new(model.DEFAULT_EXPERIMENT_ID, "Default", "", {}))
+
+    async def create(
+        self, *, name: str, artifact_location: str, tags: Mapping[str, str], caller: str, request_id: str
+    ) -> str:
+        """Create an experiment and return its id. Raises InvalidArgument, AlreadyExists."""
+        model.check_name(name)
+        if artifact_location:
+            model.check_artifact_location(artifact_location)
+        for key, value in tags.items():
+            model.check_tag(key, value)
+
+        async with self.db.begin() as tx:
+
+            async def create() -> str:
+                experiment = self._new(await store.next_id(tx), name, artifact_location, tags)
+                if not await store.add(tx, experiment):
+                    raise AlreadyExists(f"Experiment(name={name}) already exists.")
+                return experiment.experiment_id
+
+            return await idempotency.once(
+                tx,
+                idempotency_keys,
+                caller=caller,
+                operation="CreateExperiment",
+                request_id=request_id,
+                fingerprint=idempotency.fingerprint(name, artifact_location, sorted(tags.items())),
+                create=create,
+            )
+
+    async def get(self, experiment_id: str) -> Experiment:
+        """Return an experiment, deleted or not. Raises NotFound."""
+        async with self.db.begin() as tx:
+            return await self._existing(tx, experiment_id)
+
+    async def get_by_name(self, name: str) -> Experiment:
+        """Return an experiment, deleted or not. Raises NotFound."""
+        async with self.db.begin() as tx:
+            experiment = await store.get_by_name(tx, name)
+        if experiment is None:
+            raise NotFound(f"Could not find experiment with name '{name}'")
+        return experiment
+
+    async def search(
+        self, *, view: int, filter_text: str, order_by: Sequence[str], max_results: int, page_token: str
+    ) -> tuple[list[Experiment], str | None]:
+        """Return a page of experiments and the token of the next one. Raises InvalidArgument."""
+        rules.check_page_size(max_results)
+        filters = parse_filter(filter_text, EXPERIMENTS)
+        order = parse_order_by(order_by or _DEFAULT_ORDER, EXPERIMENTS, unique=False)
+        query = ["experiments", view, filter_text, list(order_by)]
+        position = self.pages.decode(page_token, query) if page_token else None
+        async with self.db.begin() as tx:
+            found, positions = await store.search(
+                tx,
+                stages=rules.STAGES_OF_VIEW[view],
+                filters=filters,
+                order=order,
+                position=position,
+                limit=max_results + 1,
+            )
+        if len(found) <= max_results:
+            return found, None
+        return found[:max_results], self.pages.encode(positions[max_results - 1], query)
+
+    async def rename(self, experiment_id: str, *, name: str) -> None:
+        """Raises InvalidArgument, NotFound, InvalidState if deleted, AlreadyExists."""
+        model.check_name(name)
+        async with self.db.begin() as tx:
+            experiment = await self._existing(tx, experiment_id, lock=True)
+            if experiment.lifecycle_stage != rules.ACTIVE:
+                raise InvalidState("Cannot rename a non-active experiment.")
+            if not await store.rename(tx, int(experiment.experiment_id), name=name, now_ms=self.now_ms()):
+                raise AlreadyExists(f"Experiment(name={name}) already exists.")
+
+    async def delete(self, experiment_id: str) -> None:
+        """Delete an active experiment and its runs. Raises NotFound."""
+        await self._move(experiment_id, old=rules.ACTIVE, new=rules.DELETED)
+
+    async def restore(self, experiment_id: str) -> None:
+        """Restore a deleted experiment and its runs. Raises NotFound."""
+        await self._move(experiment_id, old=rules.DELETED, new=rules.ACTIVE)
+
+    async def set_tag(self, experiment_id: str, *, key: str, value: str) -> None:
+        """Raises InvalidArgument if the tag is malformed or the experiment is deleted, NotFound."""
+        model.check_tag(key, value)
+        async with self.db.begin() as tx:
+            experiment = await self._existing(tx, experiment_id, lock=True)
+            experiment.check_active()
+            _check_custom_views(replace(experiment, tags={**experiment.tags, key: value}))
+            await store.set_tag(tx, int(experiment.experiment_id), key=key, value=value)
+
+    async def delete_tag(self, experiment_id: str, *, key: str) -> None:
+        """Raises NotFound if the experiment or the tag does not exist, InvalidArgument if it is deleted."""
+        async with self.db.begin() as tx:
+            experiment = await self._existing(tx, experiment_id, lock=True)
+            experiment.check_active()
+            if not await store.delete_tag(tx, int(experiment.experiment_id), key=key):
+                raise NotFound(f"No tag with name: {key} in experiment with id {experiment_id}")
+
+    async def _move(self, experiment_id: str, *, old: str, new: str) -> None:
+        now_ms = self.now_ms()
+        async with self.db.begin() as tx:
+            experiment = await self._existing(tx, experiment_id, lock=True)
+            if experiment.lifecycle_stage != old:
+                raise _not_found(experiment.experiment_id)
+            deleted_time = now_ms if new == rules.DELETED else None
+            await store.set_stage(
+                tx, int(experiment.experiment_id), stage=new, deleted_time=deleted_time, now_ms=now_ms
+            )
+
+    async def _existing(self, tx: Tx, experiment_id: str, *, lock: bool = False) -> Experiment:
+        number = model.parse_id(experiment_id)
+        experiment = await store.get(tx, number, lock=lock)
+        if experiment is None:
+            raise _not_found(number)
+        return experiment
+
+    def _new(self, number: int, name: str, artifact_location: str, tags: Mapping[str, str]) -> Experiment:
+        now_ms = self.now_ms()
+        experiment = Experiment(
+            experiment_id=str(number),
+            name=name,
+            artifact_location=artifact_location or rules.join_uri(self.artifact_root, str(number)),
+            lifecycle_stage=rules.ACTIVE,
+            creation_time=now_ms,
+            last_update_time=now_ms,
+            workspace="default",
+            tags=dict(tags),
+        )
+        _check_custom_views(experiment)
+        return experiment
+
+
+def _not_found(number: int | str) -> NotFound:
+    return NotFound(f"No Experiment with id={number} exists")
+
+
+def _check_custom_views(experiment: Experiment) -> None:
+    if sum(key.startswith(CUSTOM_VIEW_TAG_PREFIX) for key in experiment.tags) > CUSTOM_VIEWS_MAX:
+        raise InvalidArgument(
+            f"Unable to create another custom view; the maximum number of custom views per experiment is "
+            f"{CUSTOM_VIEWS_MAX}. Delete an existing custom view before creating a new one."
+        )

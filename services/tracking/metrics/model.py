@@ -1,0 +1,161 @@
+"""What is known of a metric besides its points, how new points change it, and which points make an even sample."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from services.tracking.metrics.columns import BoolColumn, FloatColumn, IntColumn, Points, sortable
+
+# So many new points of one metric become a chunk at once; fewer wait as rows until that many wait.
+CHUNK_POINTS_MIN = 16
+PENDING_POINTS_MAX = 512
+
+# Infinity is stored as the greatest double, as MLflow 3.18 does (sqlalchemy_store.py, sanitize_metric_value).
+VALUE_MAX = float(np.finfo(np.float64).max)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """A metric of a run. `value` is 0 where `is_nan`.
+
+    `in_order`: each point came after all before it, by step, timestamp and value, and no timestamp went back. Then
+    there are no duplicates, and the orders of time, of step and of arrival are one.
+    """
+
+    metric_id: int
+    run_id: str
+    key: str
+    point_count: int
+    in_order: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Latest:
+    """The latest points and the bookkeeping of several metrics as columns, one entry a metric."""
+
+    values: FloatColumn
+    is_nan: BoolColumn
+    timestamps: IntColumn
+    steps: IntColumn
+    point_counts: IntColumn
+    pending_counts: IntColumn
+    in_order: BoolColumn
+    exists: BoolColumn
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Append:
+    """New points of several metrics: `points` are sorted by metric, then step, timestamp and value.
+
+    `starts[i]` is where the points of `metrics[i]`, a (run id, key), begin.
+    """
+
+    metrics: Sequence[tuple[str, str]]
+    points: Points
+    starts: npt.NDArray[np.intp]
+
+    @property
+    def counts(self) -> npt.NDArray[np.intp]:
+        return np.diff(self.starts, append=len(self.points))
+
+    def of_metric(self, index: int) -> Points:
+        end = int(self.starts[index]) + int(self.counts[index])
+        return self.points.take(slice(int(self.starts[index]), end))
+
+
+def group(metrics: Sequence[tuple[str, str]], places: Sequence[int], points: Points) -> Append:
+    """Sort points by metric and order; `places[i]` is the index in `metrics` of the metric of point i.
+
+    Every metric has at least one point. Infinite values are clamped.
+    """
+    clamped = np.clip(points.values, -VALUE_MAX, VALUE_MAX)
+    clamped_points = Points(timestamps=points.timestamps, steps=points.steps, values=clamped)
+    values, is_nan = sortable(clamped)
+    which = np.array(places, np.int64)
+    order = np.lexsort((is_nan, values, points.timestamps, points.steps, which))
+    starts = np.searchsorted(which[order], np.arange(len(metrics)))
+    return Append(metrics=metrics, points=clamped_points.take(order), starts=starts)
+
+
+def extend(latest: Latest, append: Append) -> Latest:
+    """Return the state of the metrics after new points.
+
+    The latest point is the one with the greatest (step, timestamp, value), NaN counting as 0; an equal one does not
+    replace it (as MLflow 3.18, sqlalchemy_store.py).
+    """
+    counts = append.counts
+    first, last = append.starts, append.starts + counts - 1
+    values, is_nan = sortable(append.points.values)
+    timestamps, steps = append.points.timestamps, append.points.steps
+    newer = ~latest.exists | _greater(
+        (steps[last], timestamps[last], values[last]), (latest.steps, latest.timestamps, latest.values)
+    )
+    after = ~latest.exists | (
+        _greater((steps[first], timestamps[first], values[first]), (latest.steps, latest.timestamps, latest.values))
+        & (timestamps[first] >= latest.timestamps)
+    )
+    return Latest(
+        values=np.where(newer, values[last], latest.values),
+        is_nan=np.where(newer, is_nan[last], latest.is_nan),
+        timestamps=np.where(newer, timestamps[last], latest.timestamps),
+        steps=np.where(newer, steps[last], latest.steps),
+        point_counts=latest.point_counts + counts,
+        pending_counts=latest.pending_counts + counts,
+        in_order=latest.in_order & after & _ascending(append, values),
+        exists=np.ones_like(latest.exists),
+    )
+
+
+def clamped(value: float) -> float:
+    """Return a value as it is stored; NaN stays."""
+    return float(np.clip(value, -VALUE_MAX, VALUE_MAX))
+
+
+def unknown(count: int) -> Latest:
+    """Return the state of metrics that have no points yet."""
+    return Latest(
+        values=np.zeros(count),
+        is_nan=np.zeros(count, np.bool_),
+        timestamps=np.zeros(count, np.int64),
+        steps=np.zeros(count, np.int64),
+        point_counts=np.zeros(count, np.int64),
+        pending_counts=np.zeros(count, np.int64),
+        in_order=np.ones(count, np.bool_),
+        exists=np.zeros(count, np.bool_),
+    )
+
+
+def bucket_starts(count: int, buckets: int) -> list[int]:
+    """Return the places, of `count` sorted points, that an even sample of `buckets` points takes: the first of each
+    bucket of SQL's NTILE, and the last point of all, in place of the last bucket's first if there are enough.
+    """
+    if count <= buckets:
+        return list(range(count))
+    size, larger = divmod(count, buckets)
+    places = [bucket * size + min(bucket, larger) for bucket in range(buckets)]
+    places[-1] = count - 1
+    return places
+
+
+def _ascending(append: Append, values: FloatColumn) -> BoolColumn:
+    steps, timestamps = append.points.steps, append.points.timestamps
+    rises = np.ones(len(steps), np.bool_)
+    rises[1:] = _greater((steps[1:], timestamps[1:], values[1:]), (steps[:-1], timestamps[:-1], values[:-1]))
+    rises[1:] &= timestamps[1:] >= timestamps[:-1]
+    rises[append.starts] = True
+    ascending: BoolColumn = np.logical_and.reduceat(rises, append.starts)
+    return ascending
+
+
+_Key = tuple[IntColumn, IntColumn, FloatColumn]
+
+
+def _greater(left: _Key, right: _Key) -> BoolColumn:
+    (step, timestamp, value), (other_step, other_timestamp, other_value) = left, right
+    greater: BoolColumn = (step > other_step) | (
+        (step == other_step)
+        & ((timestamp > other_timestamp) | ((timestamp == other_timestamp) & (value > other_value)))
+    )
+    return greater

@@ -1,0 +1,286 @@
+"""The SQL of metrics and their points, and the only place that knows how points are laid out.
+
+Few new points of a metric are rows of `metric_points`; many at once, or many that have waited, become a chunk. A chunk
+takes the waiting rows with it, so that chunks by id, then rows, are in the order of arrival. Writers hold the lock on
+the run (services/tracking/run_logs/store.py), so that nobody else appends to its metrics meanwhile.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import numpy as np
+
+from services.common.database import Cursor, Driver
+from services.tracking.metrics import columns, model
+from services.tracking.metrics.columns import BoolColumn, IntColumn, Points
+from services.tracking.metrics.model import Append, Latest, Metric
+
+_SELECT_LATEST = """
+    SELECT
+        i.ordinal - 1, m.metric_id, m.value, m.is_nan, m.timestamp, m.step, m.point_count, m.pending_count, m.in_order
+    FROM unnest(%(run_ids)s::text[], %(keys)s::text[]) WITH ORDINALITY AS i (run_id, key, ordinal)
+    JOIN metrics AS m
+        ON m.run_id = i.run_id
+        AND m.key = i.key
+"""
+
+_UPSERT_LATEST = """
+    INSERT INTO metrics (run_id, key, value, is_nan, timestamp, step, point_count, pending_count, in_order)
+    SELECT *
+    FROM unnest(
+        %(run_ids)s::text[], %(keys)s::text[], %(values)s::float8[], %(is_nan)s::boolean[],
+        %(timestamps)s::bigint[], %(steps)s::bigint[], %(point_counts)s::bigint[],
+        %(pending_counts)s::bigint[], %(in_order)s::boolean[]
+    )
+    ON CONFLICT (run_id, key) DO UPDATE
+    SET value = excluded.value,
+        is_nan = excluded.is_nan,
+        timestamp = excluded.timestamp,
+        step = excluded.step,
+        point_count = excluded.point_count,
+        pending_count = excluded.pending_count,
+        in_order = excluded.in_order
+    RETURNING run_id, key, metric_id
+"""
+
+_INSERT_POINTS = """
+    INSERT INTO metric_points (metric_id, timestamp, step, value)
+    SELECT *
+    FROM unnest(
+        %(metric_ids)s::bigint[], %(timestamps)s::bigint[], %(steps)s::bigint[],
+        %(values)s::float8[]
+    )
+"""
+
+_TAKE_POINTS = """
+    DELETE FROM metric_points
+    WHERE metric_id = ANY(%(metric_ids)s::bigint[])
+    RETURNING metric_id, timestamp, step, value
+"""
+
+_INSERT_CHUNKS = """
+    INSERT INTO metric_chunks (
+        metric_id, point_count, step_min, step_max, timestamp_max, steps, timestamps, point_values
+    )
+    SELECT *
+    FROM unnest(
+        %(metric_ids)s::bigint[], %(point_counts)s::bigint[], %(step_mins)s::bigint[],
+        %(step_maxs)s::bigint[], %(timestamp_maxs)s::bigint[], %(steps)s::bytea[],
+        %(timestamps)s::bytea[], %(point_values)s::bytea[]
+    )
+"""
+
+_SELECT_METRICS = """
+    SELECT metric_id, run_id, key, point_count, in_order
+    FROM metrics
+    WHERE run_id = ANY(%(run_ids)s::text[])
+        AND key = %(key)s
+    ORDER BY run_id
+"""
+
+_SELECT_POINTS = "SELECT timestamp, step, value FROM metric_points WHERE metric_id = %(metric_id)s"
+
+_SELECT_CHUNKS = """
+    SELECT steps, timestamps, point_values
+    FROM metric_chunks
+    WHERE metric_id = %(metric_id)s
+        AND step_max >= %(step_min)s
+        AND step_min <= %(step_max)s
+    ORDER BY chunk_id
+"""
+
+_SELECT_CHUNKS_AFTER = """
+    SELECT steps, timestamps, point_values, is_last
+    FROM (
+        SELECT
+            chunk_id, steps, timestamps, point_values,
+            sum(point_count) OVER (ORDER BY chunk_id) - point_count AS points_before,
+            lead(chunk_id) OVER (ORDER BY chunk_id) IS NULL AS is_last
+        FROM metric_chunks
+        WHERE metric_id = %(metric_id)s
+            AND (timestamp_max, step_max) >= (%(timestamp)s::bigint, %(step)s::bigint)
+    ) AS chunks
+    WHERE points_before < %(limit)s
+    ORDER BY chunk_id
+"""
+
+_SELECT_CHUNK_COUNTS = """
+    SELECT chunk_id, point_count
+    FROM metric_chunks
+    WHERE metric_id = %(metric_id)s
+    ORDER BY chunk_id
+"""
+
+_SELECT_CHUNKS_BY_ID = """
+    SELECT steps, timestamps, point_values
+    FROM metric_chunks
+    WHERE metric_id = %(metric_id)s
+        AND chunk_id = ANY(%(chunk_ids)s::bigint[])
+    ORDER BY chunk_id
+"""
+
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class LatestQuery:
+    """A question for the state of the metrics of an Append, sent but not yet answered."""
+
+    names: dict[str, list[str]]
+    answer: Cursor
+
+
+async def ask_latest(tx: Driver, new: Append) -> LatestQuery:
+    """Ask for the state of the metrics that `new` extends; the lock on their runs is asked for before."""
+    names = {"run_ids": [run_id for run_id, _ in new.metrics], "keys": [key for _, key in new.metrics]}
+    return LatestQuery(names, await tx.execute(_SELECT_LATEST, names))
+
+
+async def append(tx: Driver, new: Append, query: LatestQuery) -> None:
+    """Store new points and bring the latest ones up to date."""
+    known, metric_ids = await _answered(query, len(new.metrics))
+    latest = model.extend(known, new)
+    is_chunked = (new.counts >= model.CHUNK_POINTS_MIN) | (latest.pending_counts >= model.PENDING_POINTS_MAX)
+    upserted = await tx.execute(
+        _UPSERT_LATEST,
+        {
+            **query.names,
+            "values": latest.values,
+            "is_nan": latest.is_nan,
+            "timestamps": latest.timestamps,
+            "steps": latest.steps,
+            "point_counts": latest.point_counts,
+            "pending_counts": np.where(is_chunked, 0, latest.pending_counts),
+            "in_order": latest.in_order,
+        },
+    )
+    if not known.exists.all():
+        # Only then: the answer is waited for.
+        id_of = {(run_id, key): metric_id for run_id, key, metric_id in await upserted.fetchall()}
+        metric_ids = np.array([id_of[metric] for metric in new.metrics], np.int64)
+    if not is_chunked.all():
+        await _insert_points(tx, new, metric_ids, ~is_chunked)
+    if is_chunked.any():
+        waiting = metric_ids[is_chunked & (known.pending_counts > 0)]
+        taken = await _take_points(tx, waiting) if len(waiting) else {}
+        places = np.flatnonzero(is_chunked).tolist()
+        await _insert_chunks(tx, {int(metric_ids[place]): _joined(new, place, metric_ids, taken) for place in places})
+
+
+async def find(tx: Driver, run_ids: Sequence[str], key: str) -> list[Metric]:
+    """Return the metric `key` of those of the runs that have it, by run id."""
+    rows = await _fetch(tx, _SELECT_METRICS, {"run_ids": list(run_ids), "key": key})
+    return [Metric(**dict(zip(Metric.__slots__, row, strict=True))) for row in rows]
+
+
+async def all_points(tx: Driver, metric: Metric, *, step_min: int = INT64_MIN, step_max: int = INT64_MAX) -> Points:
+    """Return every point with step_min <= step <= step_max, in no order and with duplicates."""
+    bounds = {"metric_id": metric.metric_id, "step_min": step_min, "step_max": step_max}
+    chunks = await _fetch(tx, _SELECT_CHUNKS, bounds)
+    found = columns.concatenate([*map(_unpacked, chunks), await _pending(tx, metric)])
+    return found.take((found.steps >= step_min) & (found.steps <= step_max))
+
+
+async def points_from(tx: Driver, metric: Metric, timestamp: int, step: int, *, limit: int) -> tuple[Points, bool]:
+    """Return points of a metric in order: those from (timestamp, step) on and perhaps some before.
+
+    At least `limit` of them, or all; the second value tells whether it was all.
+    """
+    query = {"metric_id": metric.metric_id, "timestamp": timestamp, "step": step, "limit": limit}
+    chunks = await _fetch(tx, _SELECT_CHUNKS_AFTER, query)
+    is_all = not chunks or chunks[-1][-1]
+    parts = [_unpacked(chunk) for chunk in chunks]
+    if is_all:
+        parts.append((await _pending(tx, metric)).by_time())
+    return columns.concatenate(parts), is_all
+
+
+async def points_at(tx: Driver, metric: Metric, places: Sequence[int]) -> Points:
+    """Return the points of a metric in order that stand at the given places, counted from 0 and ascending."""
+    counts = await _fetch(tx, _SELECT_CHUNK_COUNTS, {"metric_id": metric.metric_id})
+    # Segments are the chunks, then the rows.
+    starts = np.cumsum([0, *(count for _, count in counts)], dtype=np.int64)
+    segments, segment_of = np.unique(np.searchsorted(starts, places, side="right") - 1, return_inverse=True)
+    chunk_ids = [counts[segment][0] for segment in segments.tolist() if segment < len(counts)]
+    chunks = await _fetch(tx, _SELECT_CHUNKS_BY_ID, {"metric_id": metric.metric_id, "chunk_ids": chunk_ids})
+    parts = [*map(_unpacked, chunks), (await _pending(tx, metric)).by_time()]
+    offsets = np.cumsum([0, *map(len, parts)])[: len(segments)] - starts[segments]
+    return columns.concatenate(parts).take(np.array(places) + offsets[segment_of])
+
+
+async def _answered(query: LatestQuery, count: int) -> tuple[Latest, IntColumn]:
+    latest, metric_ids = model.unknown(count), np.zeros(count, np.int64)
+    rows = await query.answer.fetchall()
+    if rows:
+        places, *known = (list(column) for column in zip(*rows, strict=True))
+        targets = (
+            metric_ids, latest.values, latest.is_nan, latest.timestamps, latest.steps,
+            latest.point_counts, latest.pending_counts, latest.in_order,
+        )  # fmt: skip
+        for target, column in zip(targets, known, strict=True):
+            target[places] = column
+        latest.exists[places] = True
+    return latest, metric_ids
+
+
+async def _insert_points(tx: Driver, new: Append, metric_ids: IntColumn, is_kept: BoolColumn) -> None:
+    kept = new.points.take(np.repeat(is_kept, new.counts))
+    await tx.execute(
+        _INSERT_POINTS,
+        {
+            "metric_ids": np.repeat(metric_ids[is_kept], new.counts[is_kept]),
+            "timestamps": kept.timestamps,
+            "steps": kept.steps,
+            "values": kept.values,
+        },
+    )
+
+
+async def _take_points(tx: Driver, metric_ids: IntColumn) -> dict[int, Points]:
+    taken: dict[int, list[tuple[int, int, float]]] = {}
+    for metric_id, *point in await _fetch(tx, _TAKE_POINTS, {"metric_ids": metric_ids}):
+        taken.setdefault(metric_id, []).append(tuple(point))
+    return {metric_id: _points(rows) for metric_id, rows in taken.items()}
+
+
+def _joined(new: Append, place: int, metric_ids: IntColumn, taken: dict[int, Points]) -> Points:
+    waiting = taken.get(int(metric_ids[place]))
+    return columns.concatenate([waiting.by_time(), new.of_metric(place)]) if waiting else new.of_metric(place)
+
+
+async def _insert_chunks(tx: Driver, chunks: dict[int, Points]) -> None:
+    parts = list(chunks.values())
+    await tx.execute(
+        _INSERT_CHUNKS,
+        {
+            "metric_ids": np.array(list(chunks), np.int64),
+            "point_counts": np.array([len(part) for part in parts], np.int64),
+            "step_mins": np.array([part.steps.min() for part in parts], np.int64),
+            "step_maxs": np.array([part.steps.max() for part in parts], np.int64),
+            "timestamp_maxs": np.array([part.timestamps.max() for part in parts], np.int64),
+            "steps": [columns.pack(part.steps) for part in parts],
+            "timestamps": [columns.pack(part.timestamps) for part in parts],
+            "point_values": [columns.pack_values(part.values) for part in parts],
+        },
+    )
+
+
+async def _pending(tx: Driver, metric: Metric) -> Points:
+    return _points(await _fetch(tx, _SELECT_POINTS, {"metric_id": metric.metric_id}))
+
+
+async def _fetch(tx: Driver, query: LiteralString, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    return await (await tx.execute(query, values, binary=True)).fetchall()
+
+
+def _points(rows: Sequence[Any]) -> Points:
+    timestamps, steps, values = zip(*rows, strict=True) if rows else ((), (), ())
+    return columns.points(timestamps, steps, values)
+
+
+def _unpacked(chunk: tuple[Any, ...]) -> Points:
+    steps, timestamps, values = chunk[:3]
+    return Points(
+        timestamps=columns.unpack(timestamps), steps=columns.unpack(steps), values=columns.unpack_values(values)
+    )

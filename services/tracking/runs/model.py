@@ -1,0 +1,100 @@
+"""A run, and the rules on it that need no I/O."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from services.common.errors import InvalidArgument
+from services.tracking.datasets.model import RunInputs, RunOutputs
+from services.tracking.names import random_name
+from services.tracking.rules import ACTIVE, join_uri
+from services.tracking.run_logs.model import RUN_NAME_TAG
+
+CREATE_TAGS_MAX = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunInfo:
+    """Times are milliseconds since the Unix epoch; `status` is a name of RunInfo.Status."""
+
+    run_id: str
+    experiment_id: str
+    run_name: str
+    user_id: str
+    status: str
+    start_time: int
+    end_time: int | None
+    artifact_uri: str
+    lifecycle_stage: str
+
+    @property
+    def run_uuid(self) -> str:
+        """The id under the name that old clients know."""
+        return self.run_id
+
+    def check_active(self) -> None:
+        """Raises InvalidArgument if the run is deleted."""
+        if self.lifecycle_stage != ACTIVE:
+            raise InvalidArgument(
+                f"The run {self.run_id} must be in the 'active' state. Current state is {self.lifecycle_stage}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatestMetrics:
+    """The latest point of each metric, as columns of one length."""
+
+    key: Sequence[str] = ()
+    value: Sequence[float] = ()
+    timestamp: Sequence[int] = ()
+    step: Sequence[int] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunData:
+    """What a run logged; None where it logged nothing of the kind."""
+
+    metrics: LatestMetrics | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """A run with all that belongs to it; `outputs` is None right after its creation, as in MLflow."""
+
+    info: RunInfo
+    data: RunData
+    inputs: RunInputs
+    outputs: RunOutputs | None
+
+
+def new_run(
+    *, run_id: str, experiment_id: str, artifact_location: str, user_id: str, run_name: str, start_time: int,
+    tags: Mapping[str, str],
+) -> Run:  # fmt: skip
+    """Return a running run; a name that is missing is taken from the tag `mlflow.runName` or made up.
+
+    Raises InvalidArgument if name and tag differ, or for too many tags.
+    """
+    tag = tags.get(RUN_NAME_TAG, "")
+    if run_name and tag and run_name != tag:
+        raise InvalidArgument(
+            "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values "
+            f"(run_name='{run_name}', mlflow.runName='{tag}')."
+        )
+    if len(tags) > CREATE_TAGS_MAX:
+        raise InvalidArgument(f"A run can be created with at most {CREATE_TAGS_MAX} tags. Got {len(tags)} tags.")
+    name = run_name or tag or random_name()
+    info = RunInfo(
+        run_id=run_id,
+        experiment_id=experiment_id,
+        run_name=name,
+        user_id=user_id,
+        status="RUNNING",
+        start_time=start_time,
+        end_time=None,
+        artifact_uri=join_uri(artifact_location, run_id, "artifacts"),
+        lifecycle_stage=ACTIVE,
+    )
+    data = RunData(tags={**tags, RUN_NAME_TAG: name})
+    return Run(info=info, data=data, inputs=RunInputs(), outputs=None)

@@ -1,0 +1,65 @@
+"""A client's view of the server: each expectation is what MLflow 3.18.0 was measured to do, or is marked.
+
+    MODELSTEAD_TEST_URL=http://127.0.0.1:5050 python -m pytest tests/compat -n 2 -m "not departure"   # stock MLflow
+    python -m pytest tests/compat -n 2                                                                # this checkout
+
+Tests marked `departure` say where stock MLflow is wrong and what is right; against stock they fail, by design.
+
+Differences from stock that no test holds against a server:
+- what page tokens look like inside, and the words that refuse one after `Invalid page token`;
+- the text after `already exists.`, `sqlstate`, and where stock prints a Python set, the order of its members;
+- HTML or not in the bodies of 404 (no such route) and 405; redirects of `//`; HEAD and OPTIONS;
+- white space in JSON; the order of tags, params and metrics in a run, model or experiment, and of dataset summaries;
+- randomly made run and model names, and local paths as artifact locations;
+- slack in stock's filter parser: stray or missing ANDs, empty keys, unquoted or double-quoted values of logged models,
+  a backslash in LIKE (which depends on the database there);
+- slack in stock's numbers: `experiment_id=" 1_0"`; negative offsets and counts.
+"""
+
+import os
+from collections.abc import Iterator
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.compat import factories
+from tests.compat.rest import Rest
+
+
+@pytest.fixture(scope="session")
+def base_url(request: pytest.FixtureRequest) -> str:
+    """The server under test: `MODELSTEAD_TEST_URL`, or the stack that tests/conftest.py starts."""
+    given = os.environ.get("MODELSTEAD_TEST_URL")
+    return given or str(request.getfixturevalue("stack").url)
+
+
+@pytest.fixture(scope="session")
+def rest(base_url: str) -> Iterator[Rest]:
+    caller = Rest(base_url)
+    yield caller
+    caller.close()
+
+
+@pytest.fixture(scope="session")
+def client(base_url: str) -> MlflowClient:
+    """The client as users have it, which refuses rather than waits when the server fails."""
+    return MlflowClient(tracking_uri=base_url, registry_uri=base_url)
+
+
+@pytest.fixture
+def experiment_id(rest: Rest) -> str:
+    return factories.new_experiment(rest)
+
+
+@pytest.fixture
+def run_id(rest: Rest) -> str:
+    return factories.new_run(rest)
+
+
+@pytest.fixture
+def model_id(rest: Rest) -> str:
+    return factories.new_model(rest)

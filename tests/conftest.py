@@ -1,0 +1,35 @@
+"""What all tests share: the platform as processes, and a database with the schema of tracking."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from services.common import migrations
+from services.common.database import Database
+from services.local.postgres import EmbeddedPostgres
+from services.tracking.__main__ import MIGRATIONS, SCHEMA
+from tests.stack import Stack
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A running platform; tests share it, so each makes its own experiments."""
+    with Stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Postgres with the newest schema of tracking, as the role that tracking has."""
+    with EmbeddedPostgres(tmp_path_factory.mktemp("database")) as postgres:
+        url = postgres.url("tracking")
+        migrations.upgrade(url, schema=SCHEMA, scripts=MIGRATIONS)
+        yield url
+
+
+@pytest.fixture(scope="session")
+async def db(database_url: str) -> AsyncIterator[Database]:
+    database = Database(database_url, schema=SCHEMA)
+    yield database
+    await database.close()
