@@ -1,7 +1,6 @@
 """What all tests share: the platform as processes, and a database with the schema of tracking."""
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 

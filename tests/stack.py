@@ -39,6 +39,11 @@ class Stack:
         return self._settings.url
 
     @property
+    def tokens_file(self) -> Path:
+        assert self._settings.tokens_file
+        return self._settings.tokens_file
+
+    @property
     def grpc_address(self) -> str:
         return str(self._settings.tracking)
 

@@ -76,7 +76,8 @@ class Gateway:
         assert scope["type"] == "http"
         started = time.perf_counter()
         exchange = self._begin(Request.of(scope), receive, send)
-        context = telemetry.extract(exchange.request.trace_headers())
+        trace_headers = exchange.request.trace_headers()
+        context = telemetry.extract(trace_headers) if trace_headers else None
         with telemetry.tracer.start_as_current_span(exchange.label, context=context, kind=SpanKind.SERVER) as span:
             try:
                 await self._answer(exchange)
@@ -88,10 +89,9 @@ class Gateway:
     def _begin(self, request: Request, receive: Receive, send: Send) -> _Exchange:
         page = self._pages.get(request.path)
         match = None if page else self._table.match(request.method, request.path)
+        label = match.route.label if match else _UNMATCHED
         if page is not None:
             label = f"{request.method} {request.path}"
-        else:
-            label = match.route.label if match else _UNMATCHED
         return _Exchange(request=request, receive=receive, send=send, label=label, match=match, page=page)
 
     async def _answer(self, exchange: _Exchange) -> None:
@@ -107,10 +107,10 @@ class Gateway:
             exchange.note = "client gone"
         except StreamBroken as error:
             exchange.note = f"stream broken: {error}"
-        except Exception:
-            error = errors.unexpected("request failed", route=exchange.label)
+        except Exception:  # noqa: BLE001 - the boundary: what no one foresaw is logged and told without its details
+            failure = errors.unexpected("request failed", route=exchange.label)
             if exchange.status is None:
-                await exchange.reply(errors.reply_of(error))
+                await exchange.reply(errors.reply_of(failure))
 
     async def _answer_or_raise(self, exchange: _Exchange) -> None:
         request = exchange.request

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
+import grpc.aio
 from grpc_health.v1 import health_pb2
 
 from services.gateway import limits

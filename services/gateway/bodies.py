@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator, Mapping
 
 from starlette.types import Receive
 
-from services.common.errors import InvalidArgument, ResourceExhausted
+from services.common.errors import ResourceExhausted
 from services.gateway import limits
 from services.gateway.errors import BodyTooLarge, BodyTooSlow
-from services.gateway.limits import BodyLimit
 
 
 class ClientGone(Exception):
@@ -23,31 +22,28 @@ class Bodies:
         self._held_bytes = 0
 
     @contextlib.asynccontextmanager
-    async def receive(
-        self, receive: Receive, headers: Mapping[bytes, bytes], limit: BodyLimit
-    ) -> AsyncIterator[bytes]:
+    async def receive(self, receive: Receive, headers: Mapping[bytes, bytes]) -> AsyncIterator[bytes]:
         """Hold a request's whole body for the length of the block.
 
-        Raises InvalidArgument for a size past the limit, BodyTooSlow, ResourceExhausted or ClientGone.
+        Raises BodyTooLarge, BodyTooSlow, ResourceExhausted or ClientGone.
         """
-        declared = _declared_length(headers)
-        if declared > limit.bytes_max:
-            raise _too_large(declared, limit)
+        if _declared_length(headers) > limits.BODY_BYTES_MAX:
+            raise _too_large()
         parts: list[bytes] = []
         try:
-            await self._fill_in_time(parts, receive, limit)
+            await self._fill_in_time(parts, receive)
             yield parts[0] if len(parts) == 1 else b"".join(parts)
         finally:
             self._held_bytes -= sum(map(len, parts))
 
-    async def _fill_in_time(self, parts: list[bytes], receive: Receive, limit: BodyLimit) -> None:
+    async def _fill_in_time(self, parts: list[bytes], receive: Receive) -> None:
         try:
             async with asyncio.timeout(limits.RECEIVE_TIMEOUT_S):
-                await self._fill(parts, receive, limit)
+                await self._fill(parts, receive)
         except TimeoutError:
             raise BodyTooSlow(f"The request body did not arrive within {limits.RECEIVE_TIMEOUT_S:.0f} s.") from None
 
-    async def _fill(self, parts: list[bytes], receive: Receive, limit: BodyLimit) -> None:
+    async def _fill(self, parts: list[bytes], receive: Receive) -> None:
         size = 0
         while True:
             message = await receive()
@@ -55,8 +51,8 @@ class Bodies:
                 raise ClientGone
             part = message.get("body", b"")
             size += len(part)
-            if size > limit.bytes_max:
-                raise _too_large(size, limit)
+            if size > limits.BODY_BYTES_MAX:
+                raise _too_large()
             if self._held_bytes + len(part) > limits.BODIES_BYTES_MAX:
                 raise ResourceExhausted(
                     f"The bodies of requests under way exceed {limits.BODIES_BYTES_MAX} bytes; try again.",
@@ -73,7 +69,5 @@ def _declared_length(headers: Mapping[bytes, bytes]) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def _too_large(size: int, limit: BodyLimit) -> InvalidArgument:
-    if limit.text is not None:
-        return InvalidArgument(limit.text.format(size=size))
-    return BodyTooLarge(f"The request body of {size} bytes exceeds the limit of {limit.bytes_max} bytes.")
+def _too_large() -> BodyTooLarge:
+    return BodyTooLarge(f"The request body exceeds {limits.BODY_BYTES_MAX} bytes.")

@@ -7,10 +7,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from modelstead import options_pb2
 
-# Printed and read as strings, as JSON has no such numbers.
-NON_FINITE: Mapping[str, float] = MappingProxyType(
-    {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
-)
+# Doubles that JSON numbers cannot be are strings.
+NON_FINITE = ("NaN", "Infinity", "-Infinity")
 
 _INT32_RANGE = (-(2**31), 2**31 - 1)
 _INT64_RANGE = (-(2**63), 2**63 - 1)

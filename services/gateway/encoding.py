@@ -40,63 +40,64 @@ class ResponseEncoder:
 
     def to_json(self, body: bytes) -> bytes:
         """Return a serialized message as JSON. Raises google.protobuf.message.DecodeError."""
-        return dumps(self.to_dict(body))
-
-    def to_dict(self, body: bytes) -> dict[str, Any]:
-        """Return a serialized message as what its JSON stands for. Raises google.protobuf.message.DecodeError."""
-        values: dict[str, Any] = self._convert(self._parse(body))
-        return values
+        return dumps(self._convert(self._parse(body)))
 
 
 class StreamEncoder:
     """Encodes the responses of one server-streaming method.
 
     A stream's messages form one JSON object: their lists follow each other, and of any other field the last value
-    counts and is printed after the list. The response type has exactly one list. Raises DialectError.
+    counts and is printed after the list. The response type has exactly one list; where that is a table, a stream
+    without rows prints it as empty if a message has it set, and not at all if none has. Raises DialectError.
     """
 
     def __init__(self, descriptor: Descriptor) -> None:
         lists = [field for field in descriptor.fields if _is_list(field)]
         if len(lists) != 1:
             raise dialect.DialectError(f"{descriptor.full_name} is streamed, so it must have exactly one list")
-        self._encoder = ResponseEncoder(descriptor)
-        self._list_name = lists[0].name
+        self.parse = message_factory.GetMessageClass(descriptor).FromString
+        self.convert = _message_converter(descriptor)
+        self.list_name = lists[0].name
+        self.has_presence = not lists[0].is_repeated
+        self.head, self.tail = dumps({self.list_name: [0]}).split(b"    0")
 
     def splice(self) -> "Splice":
         """Begin a stream's JSON object."""
-        return Splice(self._encoder, self._list_name)
+        return Splice(self)
 
 
 class Splice:
     """One stream's JSON object, made piece by piece; only the last values of its scalars are held."""
 
-    def __init__(self, encoder: ResponseEncoder, list_name: str) -> None:
+    def __init__(self, encoder: StreamEncoder) -> None:
         self._encoder = encoder
-        self._list_name = list_name
         self._scalars: dict[str, Any] = {}
-        self._head, self._tail = dumps({list_name: [0]}).split(b"    0")
         self._has_items = False
+        self._is_set = False
 
     def add(self, body: bytes) -> bytes:
         """Return the JSON that a message adds, which may be nothing. Raises google.protobuf.message.DecodeError."""
-        values = self._encoder.to_dict(body)
-        items = values.pop(self._list_name, None)
+        encoder = self._encoder
+        message = encoder.parse(body)
+        values = encoder.convert(message)
+        items = values.pop(encoder.list_name, None)
         self._scalars |= values
         if not items:
+            self._is_set = self._is_set or (encoder.has_presence and message.HasField(encoder.list_name))
             return b""
-        text = dumps({self._list_name: items})
+        text = dumps({encoder.list_name: items})
         if self._has_items:
-            return b",\n" + text[len(self._head) : -len(self._tail)]
+            return b",\n" + text[len(encoder.head) : -len(encoder.tail)]
         self._has_items = True
-        return text[: -len(self._tail)]
+        return text[: -len(encoder.tail)]
 
     def end(self) -> bytes:
         """Return what closes the object."""
         if not self._has_items:
-            return dumps(self._scalars)
+            return dumps({self._encoder.list_name: [], **self._scalars} if self._is_set else self._scalars)
         if not self._scalars:
-            return self._tail
-        return self._tail.removesuffix(b"\n}") + b",\n" + dumps(self._scalars).removeprefix(b"{\n")
+            return self._encoder.tail
+        return self._encoder.tail.removesuffix(b"\n}") + b",\n" + dumps(self._scalars).removeprefix(b"{\n")
 
 
 def _is_list(field: FieldDescriptor) -> bool:
@@ -141,7 +142,7 @@ def _single_converter(field: FieldDescriptor) -> _Convert | None:
         return None
     if field.type in _FLOATING:
         return _number
-    if field.type == FieldDescriptor.TYPE_ENUM:
+    if field.enum_type is not None:
         return _enum_converter(field.enum_type)
     if field.type == FieldDescriptor.TYPE_BYTES:
         return lambda value: base64.b64encode(value).decode()

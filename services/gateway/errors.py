@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 from types import MappingProxyType
 
-import grpc
+import grpc.aio
 from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
@@ -156,9 +156,7 @@ def _told_by_service(details: bytes) -> ServiceError | None:
     return _failure(info.reason, status.message, retry_after_s)
 
 
-def _unpack(
-    details: "list[any_pb2.Any]", into: "error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo"
-) -> bool:
+def _unpack(details: "list[any_pb2.Any]", into: "error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo") -> bool:
     return any(detail.Is(into.DESCRIPTOR) and detail.Unpack(into) for detail in details)
 
 

@@ -14,9 +14,7 @@ _ANY = ("*",)
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 # As MLflow 3.18, security_utils.py.
-_INVALID_HOST = Reply(
-    status=403, body=b"Invalid Host header - possible DNS rebinding attack detected", media_type=TEXT
-)
+_INVALID_HOST = Reply(status=403, body=b"Invalid Host header - possible DNS rebinding attack detected", media_type=TEXT)
 _CROSS_ORIGIN = Reply(status=403, body=b"Cross-origin request blocked", media_type=TEXT)
 
 
@@ -50,7 +48,9 @@ class Hosts:
         if self.allowed == _ANY:
             return True
         name = _without_port(host)
-        return bool(host) and any(fnmatchcase(host, _literal(p)) or fnmatchcase(name, _literal(p)) for p in self.allowed)
+        return bool(host) and any(
+            fnmatchcase(host, _literal(p)) or fnmatchcase(name, _literal(p)) for p in self.allowed
+        )
 
     def _is_ours(self, origin: str, host: str) -> bool:
         try:

@@ -21,6 +21,8 @@ _SERVER_INFO = {
     "multipart_uploads_enabled": False,
     "multipart_downloads_enabled": False,
     "artifact_serving_enabled": False,
+    "skill_content_max_size": 0,
+    "skill_content_max_files": 0,
     "presigned_upload_run_id_supported": False,
     "presigned_upload_model_id_supported": False,
     "model_artifact_presigned_downloads_supported": False,
@@ -62,7 +64,9 @@ class Pages:
     async def _health(self) -> Reply:
         if await self._connections.are_ready():
             return Reply(body=b"OK", media_type=TEXT)
-        return Reply(status=503, body=b"Not every service is ready.", media_type=TEXT, headers=((b"retry-after", b"1"),))
+        return Reply(
+            status=503, body=b"Not every service is ready.", media_type=TEXT, headers=((b"retry-after", b"1"),)
+        )
 
     async def _version(self) -> Reply:
         return Reply(body=MLFLOW_VERSION.encode(), media_type=HTML)

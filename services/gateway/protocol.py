@@ -19,7 +19,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._head_bytes = 0
+        self._head_bytes = self._headers_bytes = 0
         self._in_head = True
         self._timer: asyncio.TimerHandle | None = None
 
@@ -40,14 +40,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head_bytes = 0
+        self._headers_bytes = 0
         self._await_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # A field in the trailer of a chunked body comes here too.
-        super().on_header(name, value)
-        if sum(len(name) + len(value) for name, value in self.headers) > limits.HEAD_BYTES_MAX:
+        self._headers_bytes += len(name) + len(value)
+        if self._headers_bytes > limits.HEAD_BYTES_MAX:
             raise ValueError("headers exceed their bound")
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -57,6 +58,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._in_head = True
+        self._head_bytes = 0
 
     def _await_head(self) -> None:
         self._in_head = True

@@ -12,11 +12,9 @@ from urllib.parse import unquote
 from google.api import annotations_pb2
 from google.protobuf.descriptor import MethodDescriptor
 
-from services.gateway import limits
 from services.gateway.catalog import Backend
 from services.gateway.decoding import RequestDecoder
 from services.gateway.encoding import ResponseEncoder, StreamEncoder
-from services.gateway.limits import BodyLimit
 
 _AJAX, _API = "/ajax-api/", "/api/"
 _SEGMENT = re.compile(r"\{([a-z_][a-z0-9_]*)\}|([^{}*=]*)")
@@ -45,10 +43,6 @@ class Route:
     def label(self) -> str:
         """What logs and metrics call it."""
         return f"{self.verb} {self.path}"
-
-    @cached_property
-    def body_limit(self) -> BodyLimit:
-        return limits.body_limit(self.method.input_type.full_name)
 
     @cached_property
     def decoder(self) -> RequestDecoder:

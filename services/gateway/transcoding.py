@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
-import grpc
+import grpc.aio
 from google.protobuf.message import DecodeError, Message
 from starlette.types import Receive
 
@@ -44,7 +44,7 @@ class Transcoder:
         request.check_size()
         if request.method in _NEEDS_CONTENT_TYPE:
             request.check_content_type()
-        async with self._body(route, request, receive) as body:
+        async with self._body(request, receive) as body:
             message = _message(match, request, body)
             if isinstance(route.encoder, StreamEncoder):
                 call = self._call(route, message, request, timeout_s=limits.STREAM_TIMEOUT_S)
@@ -52,12 +52,10 @@ class Transcoder:
             call = self._call(route, message, request, timeout_s=limits.CALL_TIMEOUT_S)
             return await _whole(call, receive, route.encoder)
 
-    def _body(
-        self, route: Route, request: Request, receive: Receive
-    ) -> contextlib.AbstractAsyncContextManager[bytes]:
+    def _body(self, request: Request, receive: Receive) -> contextlib.AbstractAsyncContextManager[bytes]:
         if not request.has_body or _asks_by_query(request):
             return contextlib.nullcontext(b"")
-        return self._bodies.receive(receive, request.headers, route.body_limit)
+        return self._bodies.receive(receive, request.headers)
 
     def _call(self, route: Route, message: Message, request: Request, *, timeout_s: float) -> Any:
         return self._calls[route](
@@ -76,13 +74,11 @@ def _asks_by_query(request: Request) -> bool:
 
 def _message(match: Match, request: Request, body: bytes) -> Message:
     decoder = match.route.decoder
-    message = decoder.from_query(request.query) if _asks_by_query(request) else decoder.from_json(body)
-    for name, text in match.variables.items():
-        decoder.set(message, name, text)
+    texts = match.variables
     key = request.header(b"idempotency-key")
     if key and decoder.has(_IDEMPOTENCY_FIELD):
-        decoder.set(message, _IDEMPOTENCY_FIELD, key)
-    return message
+        texts = {**texts, _IDEMPOTENCY_FIELD: key}
+    return decoder.from_query(request.query, texts) if _asks_by_query(request) else decoder.from_json(body, texts)
 
 
 def _metadata(request: Request) -> Metadata:

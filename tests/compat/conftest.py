@@ -13,7 +13,8 @@ Differences from stock that no test holds against a server:
 - randomly made run and model names, and local paths as artifact locations;
 - slack in stock's filter parser: stray or missing ANDs, empty keys, unquoted or double-quoted values of logged models,
   a backslash in LIKE (which depends on the database there);
-- slack in stock's numbers: `experiment_id=" 1_0"`; negative offsets and counts.
+- slack in stock's numbers: `experiment_id=" 1_0"`; negative offsets and counts;
+- a body in a GET request, which stock reads when there is no query string.
 """
 
 import os

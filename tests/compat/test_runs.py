@@ -31,6 +31,7 @@ BAD_KEYS = {
     "absolute": ("/a", texts.bad_path("key", "/a", "/a")),
     "double slash": ("a//b", texts.bad_path("key", "a//b", "a/b")),
     "dot": (".", texts.bad_path("key", ".", ".")),
+    "NUL": ("a\0b", texts.bad_characters("key", "a\0b")),
     "emoji": ("😀", texts.bad_characters("key", "😀")),
 }
 GOOD_KEYS = ["a b:c/d-e.f_g", "é_ü", "k" * 250, "a..b", "1"]

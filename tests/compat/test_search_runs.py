@@ -54,7 +54,7 @@ def searcher(rest: Rest, corpus: Corpus) -> Search:
 
 @pytest.fixture(scope="module")
 def filtered(rest: Rest) -> Corpus:
-    """Four runs, newest first: d and c at 300 (in order of their random ids), b, a."""
+    """Four runs, each started later than the one before it."""
     return new_corpus(
         rest,
         {
@@ -275,8 +275,8 @@ INVALID_FILTERS = {
     "metrics.acc >": "Invalid clause(s) in filter string: 'metrics.acc', '>'",
     "metrics.acc > 0.5;": "Invalid clause(s) in filter string: ';'",
     "metrics.acc > 1; metrics.acc < 2": (
-        'Search filter contained multiple expression "metrics.acc > 1; metrics.acc < 2".'.replace('"', "'")
-        + " Provide AND-ed expression list."
+        "Search filter contained multiple expression 'metrics.acc > 1; metrics.acc < 2'."
+        " Provide AND-ed expression list."
     ),
     " ": "Invalid filter ' '. Could not be parsed.",
 }
@@ -359,6 +359,7 @@ def search_ordered(rest: Rest, ordered: Corpus) -> Search:
     return searcher(rest, ordered)
 
 
+# What follows a plus has no such value: it comes last, both ways.
 ORDERS: dict[tuple[str, ...], str] = {
     ("metrics.m",): "jotinm",
     ("metrics.m ASC",): "jotinm",

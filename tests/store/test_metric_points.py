@@ -1,49 +1,33 @@
 """Points come back complete and in MLflow's order, however they arrived and wherever they are kept."""
 
 import random
-import uuid
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import pytest
 
 from services.common.database import Database
-from services.common.pages import PageTokens
-from services.tracking.experiments.service import Experiments
 from services.tracking.metrics import model as metrics_model
 from services.tracking.metrics.service import Metrics
-from services.tracking.run_logs import model
 from services.tracking.run_logs.service import RunLogs
-from services.tracking.runs.service import Runs
+from tests.store import factories
 
 Row = tuple[int, int, float]
-
-_PAGES = PageTokens(b"k" * 32)
 
 
 @pytest.fixture
 async def run_id(db: Database) -> str:
-    experiments = Experiments(db=db, pages=_PAGES, artifact_root="mlflow-artifacts:/", now_ms=lambda: 1)
-    await experiments.ensure_default()
-    runs = Runs(db=db, pages=_PAGES, now_ms=lambda: 1, new_id=lambda: uuid.uuid4().hex)
-    run = await runs.create(
-        experiment_id="0", user_id="", run_name="", start_time=0, tags={}, caller="tester", request_id=""
-    )
-    return run.info.run_id
+    return await factories.new_run(db, await factories.new_experiment(db))
 
 
 async def _log(db: Database, run_id: str, rows: list[Row], size: int) -> None:
     logs = RunLogs(db)
     for start in range(0, len(rows), size):
-        timestamps, steps, values = zip(*rows[start : start + size], strict=True)
-        metrics = SimpleNamespace(
-            key=["m"], value=values, timestamp=timestamps, step=steps, model_id=[], dataset_name=[], dataset_digest=[]
-        )
-        await logs.log(model.batch_entry(run_id, metrics, [], []))
+        points = [("m", value, timestamp, step) for timestamp, step, value in rows[start : start + size]]
+        await logs.log(factories.batch(run_id, metrics=points))
 
 
 async def _pages(db: Database, run_id: str, page_size: int | None) -> list[list[Row]]:
-    metrics, pages, token = Metrics(db=db, pages=_PAGES), [], ""
+    metrics, pages, token = Metrics(db=db, pages=factories.PAGES), [], ""
     while True:
         page: list[Row] = []
         next_token = None
@@ -136,7 +120,7 @@ async def test_sample_is_even_over_steps(
     by_step = sorted(rows, key=lambda row: (row[1], row[0], row[2]))
 
     sample: list[Row] = []
-    async for block in Metrics(db=db, pages=_PAGES).sample(
+    async for block in Metrics(db=db, pages=factories.PAGES).sample(
         run_ids=[run_id], key="m", start_step=None, end_step=None, max_results=buckets
     ):
         points = block.points

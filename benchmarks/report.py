@@ -1,0 +1,125 @@
+"""What a run of the benchmarks found, as a table for people and as JSON for later comparison."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import Machine
+from benchmarks.measuring import Measurement
+from benchmarks.rows import Row
+from benchmarks.scale import Scale
+
+_HEAD = ("work", "MLflow", "Modelstead", "ratio", "goal", "met")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One row measured. A side is None where it was skipped or failed."""
+
+    row: Row
+    mlflow: Measurement | None
+    modelstead: Measurement | None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times better Modelstead is than MLflow, whether more or less is better in this row."""
+        if self.mlflow is None or self.modelstead is None:
+            return None
+        better, worse = self.modelstead.median, self.mlflow.median
+        if not self.row.unit.more_is_better:
+            better, worse = worse, better
+        return better / worse if worse else None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is met. None without a goal, or without a figure that it needs."""
+        if self.row.limit is not None:
+            return self.modelstead.median <= self.row.limit if self.modelstead else None
+        if self.row.times_better_min is None or self.ratio is None:
+            return None
+        return self.ratio >= self.row.times_better_min
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A whole run. `versions` are those of the two systems and of Postgres."""
+
+    began_at: str
+    took_s: float
+    scale: Scale
+    machine: Machine
+    load_average_after: float
+    versions: dict[str, str]
+    results: Sequence[Result]
+
+    def table(self) -> str:
+        """Return everything as Markdown: the table, then what its figures depend on."""
+        lines = [_HEAD, tuple("---" for _ in _HEAD), *(self._cells(result) for result in self.results)]
+        return "\n".join([*(f"| {' | '.join(cells)} |" for cells in lines), "", *self._facts()])
+
+    def write(self, folder: Path) -> Path:
+        """Write everything, each sample included, to a new file in `folder`, and return the file."""
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{self.began_at.replace(':', '')}.json"
+        content = {name: value for name, value in asdict(self).items() if name != "results"}
+        content["results"] = [_plain(result) for result in self.results]
+        file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        return file
+
+    def _cells(self, result: Result) -> tuple[str, ...]:
+        row = result.row
+        return (
+            row.work.format(**asdict(self.scale)),
+            row.unit.text(result.mlflow.median) if result.mlflow else "–",
+            row.unit.text(result.modelstead.median) if result.modelstead else "–",
+            f"{result.ratio:.1f} ×" if result.ratio is not None else "–",
+            _goal(row),
+            {True: "yes", False: "**no**", None: "–"}[result.met],
+        )
+
+    def _facts(self) -> list[str]:
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        machine = self.machine
+        hardware = f"{machine.cores} cores of {machine.processor}, {machine.memory_gb:.0f} GB, {machine.system}"
+        load = f"load average {machine.load_average} before and {self.load_average_after} after"
+        return [
+            f"{versions}; scale `{self.scale.name}`, {self.began_at}, took {self.took_s / 60:.0f} min.",
+            f"{hardware}, Python {machine.python}, {load}.",
+            *self._client_cost(),
+        ]
+
+    def _client_cost(self) -> list[str]:
+        costs = [
+            (side.client_cores, name, result.row.name)
+            for result in self.results
+            for name, side in (("MLflow", result.mlflow), ("Modelstead", result.modelstead))
+            if side is not None and side.client_cores
+        ]
+        if not costs:
+            return []
+        cores, system, row = max(costs)
+        return [f"The load client shares the cores; it took at most {cores:.0%} of one ({row}, {system})."]
+
+
+def _goal(row: Row) -> str:
+    if row.limit is not None:
+        return f"≤ {row.limit:g} {row.unit.name}"
+    return f"≥ {row.times_better_min:g} ×" if row.times_better_min is not None else "–"
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    return {
+        "name": result.row.name,
+        "unit": result.row.unit.name,
+        "mlflow": _side(result.mlflow),
+        "modelstead": _side(result.modelstead),
+        "ratio": result.ratio,
+        "goal": _goal(result.row),
+        "met": result.met,
+    }
+
+
+def _side(measurement: Measurement | None) -> dict[str, Any] | None:
+    return {"median": measurement.median, **asdict(measurement)} if measurement else None

@@ -1,0 +1,189 @@
+"""The two systems under test: how each is started, asked whether it is there, and stopped."""
+
+import http.client
+import os
+import sys
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Protocol
+
+from benchmarks import calls, loading
+from benchmarks.client import Endpoint
+from services.common.settings import Address
+from services.local import ports, waiting
+from services.local.process import Child, Process
+
+HOST = "127.0.0.1"
+MODELSTEAD_BIN = Path(sys.executable).parent
+MLFLOW_BIN = Path(__file__).parents[1] / ".venv-bench" / "bin"
+
+_START_TIMEOUT_S = 120.0
+_ANSWER_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 60.0
+
+
+class SystemFailed(Exception):
+    """A system did not start."""
+
+
+class System(Protocol):
+    """A platform that may be started and stopped many times, on a database that stays."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def admin_url(self) -> str:
+        """Its database, as a superuser sees it."""
+
+    def loader(self, endpoint: Endpoint) -> loading.Loader:
+        """Return what fills it."""
+
+    def start(self) -> "Running":
+        """Start it and wait for its first answer."""
+
+    def start_cold(self) -> "Running":
+        """Start it from where a start is timed; for Modelstead that is nothing at all, a database included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A started system, and how long its first answer took. Leaving the context stops it."""
+
+    process: Process
+    endpoint: Endpoint
+    took_s: float
+
+    def __enter__(self) -> "Running":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.stop()
+
+
+class Modelstead:
+    """`modelstead up`."""
+
+    name = "Modelstead"
+    version = metadata.version("modelstead-server")
+
+    def __init__(self, *, database_url: str, admin_url: str, folder: Path) -> None:
+        self.admin_url = admin_url
+        self._database_url = database_url
+        self._folder = folder
+        self._cold_starts = 0
+
+    def loader(self, endpoint: Endpoint) -> loading.Loader:
+        return loading.RestLoader(endpoint)
+
+    def start(self) -> Running:
+        return self._up(self._folder / "platform", MODELSTEAD_DATABASE_URL=self._database_url)
+
+    def start_cold(self) -> Running:
+        """Start on an empty folder: `initdb` is part of it."""
+        self._cold_starts += 1
+        return self._up(self._folder / f"cold-{self._cold_starts}")
+
+    def _up(self, data_dir: Path, **variables: str) -> Running:
+        address = Address(HOST, _free_pair())
+        variables |= {"MODELSTEAD_PORT": str(address.port), "MODELSTEAD_DATA_DIR": str(data_dir)}
+        return _launch(
+            Child(
+                name="modelstead",
+                argv=[str(MODELSTEAD_BIN / "modelstead"), "up"],
+                env=_environment(variables),
+                log=self._folder / "modelstead.log",
+                stop_timeout_s=_STOP_TIMEOUT_S,
+            ),
+            address,
+        )
+
+
+class Mlflow:
+    """`mlflow server`, tuned as its users would: see the README beside this file."""
+
+    name = "MLflow"
+
+    def __init__(self, *, admin_url: str, folder: Path) -> None:
+        self.admin_url = admin_url
+        self.version = _installed_version(MLFLOW_BIN.parent)
+        self._folder = folder
+
+    def loader(self, endpoint: Endpoint) -> loading.Loader:
+        return loading.CopyLoader(self.admin_url)
+
+    def start(self) -> Running:
+        address = Address(HOST, ports.choose(HOST))
+        variables = {
+            "MLFLOW_BACKEND_STORE_URI": self.admin_url.replace("postgresql://", "postgresql+psycopg2://"),
+            # The lighter of its two ways to run: job execution brings five more processes, and none is measured.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+        arguments = ["--host", address.host, "--port", str(address.port), "--workers", "2"]
+        arguments += ["--uvicorn-opts", "--loop uvloop --http httptools"]
+        arguments += ["--artifacts-destination", str(self._folder / "artifacts")]
+        return _launch(
+            Child(
+                name="mlflow",
+                argv=[str(MLFLOW_BIN / "mlflow"), "server", *arguments],
+                env=_environment(variables),
+                log=self._folder / "mlflow.log",
+                stop_timeout_s=_STOP_TIMEOUT_S,
+            ),
+            address,
+        )
+
+    def start_cold(self) -> Running:
+        """Start on a database that an earlier start has migrated."""
+        return self.start()
+
+
+def _environment(variables: dict[str, str]) -> dict[str, str]:
+    """Return this process's environment without settings of either system, plus `variables`."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MODELSTEAD_", "MLFLOW_"))}
+    return {**inherited, **variables}
+
+
+def _launch(child: Child, address: Address) -> Running:
+    began = time.perf_counter()
+    process = Process(child)
+    try:
+        waiting.until(lambda: process.ended or _answers(address), timeout_s=_START_TIMEOUT_S)
+        took_s = time.perf_counter() - began
+        if process.ended or not _answers(address):
+            raise SystemFailed(f"{child.name} did not start. It last logged:\n{process.last_lines()}")
+    except BaseException:
+        process.stop()
+        raise
+    return Running(process, Endpoint(address), took_s)
+
+
+def _answers(address: Address) -> bool:
+    """Tell whether a real call, one that reads the database, is answered with 200."""
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=_ANSWER_TIMEOUT_S)
+    try:
+        connection.request("POST", calls.SEARCH_EXPERIMENTS, '{"max_results": 1}', {"Content-Type": "application/json"})
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _installed_version(venv: Path) -> str:
+    folders = [str(folder) for folder in venv.glob("lib/python*/site-packages")]
+    for distribution in metadata.distributions(name="mlflow", path=folders):
+        return distribution.version
+    raise SystemFailed("Stock MLflow is not installed in .venv-bench: `make bench` does that, or use --skip-mlflow.")
+
+
+def _free_pair() -> int:
+    """Return a free port whose successor is free too: the gateway takes the one, tracking the other."""
+    while True:
+        port = ports.choose(HOST)
+        if ports.is_free(Address(HOST, port + 1)):
+            return port

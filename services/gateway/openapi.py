@@ -1,0 +1,158 @@
+"""Describes the routes as an OpenAPI 3.1 document, from the descriptors that also serve them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+
+from services.common.rpc.checks import is_map, is_required
+from services.gateway import dialect
+from services.gateway.routes import Route
+
+Json = dict[str, Any]
+
+_PACKAGE = "modelstead."
+_TEXT: Json = {"type": "string"}
+_SCALARS: dict[int, Json] = {
+    FieldDescriptor.TYPE_STRING: _TEXT,
+    FieldDescriptor.TYPE_BOOL: {"type": "boolean"},
+    FieldDescriptor.TYPE_BYTES: {"type": "string", "contentEncoding": "base64"},
+    FieldDescriptor.TYPE_DOUBLE: {"anyOf": [{"type": "number"}, {"enum": list(dialect.NON_FINITE)}]},
+}
+_ENTRY: Json = {
+    "type": "object",
+    "properties": {"key": _TEXT, "value": _TEXT},
+    "required": ["key"],
+}
+_ERROR: Json = {
+    "type": "object",
+    "properties": {"error_code": _TEXT, "message": _TEXT, "sqlstate": _TEXT, "error_class": _TEXT},
+    "required": ["error_code", "message"],
+}
+_IDEMPOTENCY_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same key gives the same answer, once.",
+    "schema": {"type": "string", "maxLength": 255},
+}
+# What stands beside 200 in every operation: JSON with an error_code, or plain text.
+_ERRORS = {
+    "400": ("The request is malformed or not allowed.", True),
+    "401": ("The credentials are missing or wrong.", False),
+    "403": ("The caller may not do this.", False),
+    "404": ("What the request names does not exist.", True),
+    "429": ("The server is busy; Retry-After tells when to come back.", True),
+    "500": ("The server failed.", True),
+    "503": ("A service is away; Retry-After tells when to come back.", True),
+}
+
+
+def document(routes: Iterable[Route]) -> Json:
+    """Return the document for all routes."""
+    schemas = _Schemas()
+    paths: dict[str, Json] = {}
+    names: dict[str, int] = {}
+    for route in routes:
+        count = names[route.method.full_name] = names.get(route.method.full_name, 0) + 1
+        paths.setdefault(route.path, {})[route.verb.lower()] = _operation(route, schemas, count)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Modelstead", "version": "1", "description": "MLflow's REST API, served by Modelstead."},
+        "security": [{}, {"bearer": []}, {"basic": []}],
+        "paths": paths,
+        "components": {
+            "schemas": {"Error": _ERROR, **schemas.by_name},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "basic": {"type": "http", "scheme": "basic"},
+            },
+        },
+    }
+
+
+def _operation(route: Route, schemas: "_Schemas", count: int) -> Json:
+    service = route.method.containing_service
+    operation: Json = {
+        "operationId": f"{service.name}_{route.method.name}" + (f"_{count}" if count > 1 else ""),
+        "tags": [service.name],
+        "parameters": list(_parameters(route, schemas)),
+        "responses": {"200": _answer("The answer.", schemas.of_message(route.method.output_type)), **_error_answers()},
+    }
+    if route.verb not in ("GET", "DELETE"):
+        body = schemas.of_message(route.method.input_type)
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    return operation
+
+
+def _parameters(route: Route, schemas: "_Schemas") -> Iterable[Json]:
+    for field in route.method.input_type.fields:
+        in_path = f"{{{field.name}}}" in route.path
+        if in_path or route.verb == "GET":
+            yield {
+                "name": field.name,
+                "in": "path" if in_path else "query",
+                "required": in_path or is_required(field),
+                "schema": schemas.of_field(field),
+            }
+    if "request_id" in route.method.input_type.fields_by_name:
+        yield _IDEMPOTENCY_KEY
+
+
+def _answer(description: str, schema: Json) -> Json:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _error_answers() -> Json:
+    error = {"$ref": "#/components/schemas/Error"}
+    return {
+        status: _answer(text, error) if is_json else {"description": text, "content": {"text/plain": {"schema": _TEXT}}}
+        for status, (text, is_json) in _ERRORS.items()
+    }
+
+
+class _Schemas:
+    """The schemas of all messages and enums met so far, by name."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, Json] = {}
+
+    def of_message(self, message: Descriptor) -> Json:
+        """Return a reference to a message's schema; a table's is that of its rows."""
+        name = message.full_name.removeprefix(_PACKAGE)
+        if name not in self.by_name:
+            self.by_name[name] = {}
+            self.by_name[name] |= self._object(message)
+        return {"$ref": f"#/components/schemas/{name}"}
+
+    def of_field(self, field: FieldDescriptor) -> Json:
+        if is_map(field):
+            return _list(_ENTRY) if dialect.is_entries(field) else {"type": "object", "additionalProperties": _TEXT}
+        if field.message_type is not None and dialect.is_table(field.message_type):
+            return _list(self.of_message(field.message_type))
+        return _list(self._single(field)) if field.is_repeated else self._single(field)
+
+    def _object(self, message: Descriptor) -> Json:
+        is_row = dialect.is_table(message)
+        properties = {field.name: self._single(field) if is_row else self.of_field(field) for field in message.fields}
+        required = [field.name for field in message.fields if is_required(field)]
+        return {"type": "object", "properties": properties, **({"required": required} if required else {})}
+
+    def _single(self, field: FieldDescriptor) -> Json:
+        if field.message_type is not None:
+            return {} if dialect.is_well_known(field.message_type) else self.of_message(field.message_type)
+        if field.enum_type is not None:
+            return self._of_enum(field.enum_type)
+        if field.type not in dialect.INTEGER_RANGES:
+            return _SCALARS[field.type]
+        least, greatest = dialect.INTEGER_RANGES[field.type]
+        default = {"default": field.default_value} if field.has_default_value else {}
+        return {"type": "integer", "minimum": least, "maximum": greatest, **default}
+
+    def _of_enum(self, enum: EnumDescriptor) -> Json:
+        name = enum.full_name.removeprefix(_PACKAGE)
+        self.by_name[name] = {"enum": [value.name for value in enum.values if value.number]}
+        return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _list(items: Json) -> Json:
+    return {"type": "array", "items": items}
