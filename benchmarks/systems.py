@@ -2,8 +2,10 @@
 
 import http.client
 import os
+import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +21,7 @@ HOST = "127.0.0.1"
 MODELSTEAD_BIN = Path(sys.executable).parent
 MLFLOW_BIN = Path(__file__).parents[1] / ".venv-bench" / "bin"
 
-_START_TIMEOUT_S = 120.0
+_START_TIMEOUT_S = 300.0
 _ANSWER_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 60.0
 
@@ -61,7 +63,7 @@ class Running:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.stop()
+        _stop(self.process)
 
 
 class Modelstead:
@@ -157,9 +159,16 @@ def _launch(child: Child, address: Address) -> Running:
         if process.ended or not _answers(address):
             raise SystemFailed(f"{child.name} did not start. It last logged:\n{process.last_lines()}")
     except BaseException:
-        process.stop()
+        _stop(process)
         raise
     return Running(process, Endpoint(address), took_s)
+
+
+def _stop(process: Process) -> None:
+    """Stop a system, and end what it leaves behind: `mlflow server`, if it has to be killed, leaves its workers."""
+    process.stop()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _answers(address: Address) -> bool:

@@ -34,12 +34,6 @@ class AlreadyExists(ServiceError):
     reason = "RESOURCE_ALREADY_EXISTS"
 
 
-class InvalidState(ServiceError):
-    """The resource is in a state that forbids the change, where MLflow says INVALID_STATE."""
-
-    reason = "INVALID_STATE"
-
-
 class Unauthenticated(ServiceError):
     """The caller's credentials are missing or wrong."""
 

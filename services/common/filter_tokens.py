@@ -31,13 +31,13 @@ class Token:
         return self.text.upper() if self.kind is TokenKind.NAME else ""
 
 
-_OPERATORS = ("<=", ">=", "!=", "<>", "=", "<", ">")
+_OPERATORS = ("==", "<=", ">=", "!=", "<>", "=", "<", ">")
 _DIGITS = frozenset("0123456789")
 _END_OF_WORD = frozenset(" \t\r\n,()=<>!'\"`;")
 
 
 def tokenize(text: str) -> list[Token]:
-    """Return the tokens of `text`. Raises InvalidArgument for an open quote or an open or nested list."""
+    """Return the tokens of `text`. Raises InvalidArgument for an open or nested list."""
     tokens: list[Token] = []
     place = 0
     while True:
@@ -53,7 +53,7 @@ def _next(text: str, start: int) -> tuple[Token, int]:
     character = text[start]
     if character == "'":
         end = _quote_end(text, start)
-        return Token(TokenKind.STRING, text[start:end]), end
+        return Token(TokenKind.STRING if end - start > 1 else TokenKind.OTHER, text[start:end]), end
     if character == "(":
         return _list(text, start)
     for operator in _OPERATORS:
@@ -107,12 +107,15 @@ def _word_end(text: str, start: int) -> int:
 
 
 def _quote_end(text: str, start: int) -> int:
-    """Return the place after the closing quote; a doubled quote stands for itself."""
+    """Return the place after the closing quote, or after the opening one where none closes it.
+
+    A doubled quote does not close.
+    """
     quote, place = text[start], start + 1
     while True:
         place = text.find(quote, place)
         if place < 0:
-            raise InvalidArgument(f"Invalid clause(s) in filter string: {text[start:][:100]!r} has no closing quote")
+            return start + 1
         if text[place + 1 : place + 2] != quote:
             return place + 1
         place += 2

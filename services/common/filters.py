@@ -23,6 +23,7 @@ LISTS = ("IN", "NOT IN")
 NULLS = ("IS NOT NULL", "IS NULL")
 
 _INT64 = range(-(2**63), 2**63)
+_INT64_DIGITS_MAX = 20
 
 Value = str | int | float | tuple[str, ...] | tuple[int, ...] | None
 
@@ -79,7 +80,8 @@ class Grammar:
 
     `spellings` maps what clients write before the dot to an entity. `attributes` are fields by what clients write;
     `open_fields` are those of the entities whose keys are free; `closed_fields` of the others, by key.
-    `refuse_operator` words the error for an operator that a field does not take.
+    `refuse_operator` words the error for an operator that a field does not take, which is looked at before the value
+    if `operator_first`. The other errors are templates.
     """
 
     spellings: Mapping[str, str]
@@ -91,9 +93,13 @@ class Grammar:
     order_entities: frozenset[str] = frozenset()
     order_entity_error: str = "Invalid order_by entity: {entity}"
     refuse_operator: Callable[[str, str, str, Field], str] = _default_refusal
+    operator_first: bool = False
     list_keys: Sequence[str] = ()
-    null_entities: str = "tags and params"
+    null_error: str = "IS NULL / IS NOT NULL is only supported for tags and params, not for '{entity}' '{key}'"
+    clause_error: str = "Invalid clause(s) in filter string: {clauses}"
     clause_quote: str = "'"
+    blank_error: str = "Invalid filter {text!r}. Could not be parsed."
+    many_error: str = "Search filter contained multiple expression {text!r}. Provide AND-ed expression list."
 
 
 def parse_filter(text: str | None, grammar: Grammar) -> tuple[Comparison, ...]:
@@ -104,7 +110,7 @@ def parse_filter(text: str | None, grammar: Grammar) -> tuple[Comparison, ...]:
         raise InvalidArgument(f"The filter exceeds the maximum length of {FILTER_LENGTH_MAX} characters")
     tokens = tokenize(text)
     if not tokens:
-        raise InvalidArgument(f"Invalid filter {text!r}. Could not be parsed.")
+        raise InvalidArgument(grammar.blank_error.format(text=text))
     clauses: list[_Clause] = []
     place = 0
     while True:
@@ -115,7 +121,7 @@ def parse_filter(text: str | None, grammar: Grammar) -> tuple[Comparison, ...]:
         if place == len(tokens):
             return tuple(_comparison(clause, grammar) for clause in clauses)
         if tokens[place].word != "AND" or place + 1 == len(tokens):
-            raise _invalid_clause(tokens[place], text, grammar)
+            raise _invalid_clause(tokens, place, place + 1, text, grammar)
         place += 1
 
 
@@ -139,15 +145,16 @@ class _Clause:
 def _clause(tokens: Sequence[Token], place: int, text: str, grammar: Grammar) -> tuple[_Clause, int]:
     """Return the clause that starts at `place`, and the place after it; what it means is not looked at."""
     name = tokens[place]
-    if name.kind is not TokenKind.NAME or name.word in ("AND", "OR", "NOT"):
-        raise _invalid_clause(name, text, grammar)
     op, end = _operator(tokens, place + 1)
-    if op is None:
-        raise _invalid_clause(tokens[min(place + 1, len(tokens) - 1)], text, grammar)
+    if name.kind is not TokenKind.NAME or name.word in ("AND", "OR", "NOT"):
+        if op is not None and name.kind in (TokenKind.NUMBER, TokenKind.STRING):
+            raise InvalidArgument(f"Invalid comparison clause. Expected 'Identifier' found '{name.text}'")
+        raise _invalid_clause(tokens, place, place + 1, text, grammar)
     if op in NULLS:
         return _Clause(name.text, op, None), end
-    if end == len(tokens):
-        raise _invalid_clause(name, text, grammar)
+    if op is None or end == len(tokens) or tokens[end].kind in (TokenKind.OTHER, TokenKind.OPERATOR):
+        stop = next((later for later in range(place, len(tokens)) if tokens[later].word in ("AND", "OR")), len(tokens))
+        raise _invalid_clause(tokens, place, stop, text, grammar)
     return _Clause(name.text, op, tokens[end]), end + 1
 
 
@@ -157,10 +164,10 @@ def _comparison(clause: _Clause, grammar: Grammar) -> Comparison:
     column = found.key or key
     if clause.value is None:
         if not set(NULLS) <= set(found.operators):
-            raise InvalidArgument(
-                f"IS NULL / IS NOT NULL is only supported for {grammar.null_entities}, not for '{entity}' '{key}'"
-            )
+            raise InvalidArgument(grammar.null_error.format(entity=entity, key=key))
         return Comparison(entity=entity, key=column, op=op, value=None)
+    if grammar.operator_first and op not in found.operators:
+        raise InvalidArgument(grammar.refuse_operator(entity, key, op, found))
     value = _value(clause.value, entity, key, found, grammar)
     if op not in found.operators or isinstance(value, tuple) != (op in LISTS):
         raise InvalidArgument(grammar.refuse_operator(entity, key, op, found))
@@ -241,15 +248,23 @@ def _list(token: Token, entity: str, key: str, found: Field, grammar: Grammar) -
     if any(item.kind is not TokenKind.STRING and item.text[0] != '"' for item in token.items):
         raise InvalidArgument(
             "While parsing a list in the query, expected string value, punctuation, or whitespace, but got different "
-            f"type in list: {token.text[:200]}"
+            f"type in list: {tuple(map(_literal, token.items[:20]))}"
         )
     return tuple(item.text[1:-1] for item in token.items)
 
 
+def _literal(item: Token) -> str | float:
+    if item.kind is TokenKind.NUMBER:
+        return int(item.text) if item.text.isdecimal() else float(item.text)
+    return item.text[1:-1] if item.text[0] in "'\"" else item.text
+
+
 def _number(text: str, *, is_attribute: bool) -> int | float:
-    if is_attribute and text.lstrip("-").isdecimal() and int(text) in _INT64:
-        return int(text)
-    return float(text)
+    if not is_attribute or not text.lstrip("-").isdecimal():
+        return float(text)
+    if len(text) > _INT64_DIGITS_MAX or int(text) not in _INT64:
+        raise InvalidArgument(f"Invalid number in filter string: {text[:100]} does not fit 64 bits")
+    return int(text)
 
 
 def _typed(value: Value, key: str, found: Field) -> Value:
@@ -288,11 +303,12 @@ def _order_term(clause: str, grammar: Grammar) -> OrderBy:
     return OrderBy(entity=entity, key=key, ascending=direction == "ASC")
 
 
-def _invalid_clause(token: Token, text: str, grammar: Grammar) -> InvalidArgument:
-    if token.text == ";":
-        return InvalidArgument(f"Search filter contained multiple expression {text!r}. Provide AND-ed expression list.")
+def _invalid_clause(tokens: Sequence[Token], start: int, stop: int, text: str, grammar: Grammar) -> InvalidArgument:
+    if tokens[start].text == ";" and start + 1 < len(tokens):
+        return InvalidArgument(grammar.many_error.format(text=text))
     quote = grammar.clause_quote
-    return InvalidArgument(f"Invalid clause(s) in filter string: {quote}{token.text}{quote}")
+    clauses = ", ".join(f"{quote}{token.text}{quote}" for token in tokens[start:stop])
+    return InvalidArgument(grammar.clause_error.format(clauses=clauses, text=text))
 
 
 def _unquoted(text: str) -> str:

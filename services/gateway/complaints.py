@@ -1,5 +1,6 @@
 """What is wrong with a request's JSON, in MLflow 3.18's words where it has some (handlers.py)."""
 
+import json
 from typing import Any
 
 import orjson
@@ -11,10 +12,14 @@ from services.gateway import limits
 _SEE_DOCS = "See the API docs for more information about request parameters."
 
 
-def invalid(value: Any, path: str) -> InvalidArgument:
+class WrongType(InvalidArgument):
+    """A value is not what its field takes."""
+
+
+def invalid(value: Any, path: str) -> WrongType:
     """Return the error for a value of the wrong type."""
     check_nesting(value, path)
-    return InvalidArgument(
+    return WrongType(
         f"Invalid value {_quoted(value)} for parameter '{path}' supplied:  "
         f"Hint: Value was of type '{type(value).__name__}'. {_SEE_DOCS}"
     )
@@ -53,5 +58,6 @@ def _children(value: Any) -> Any:
 def _quoted(value: Any) -> str:
     text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     if len(text) <= limits.QUOTED_LENGTH_MAX:
-        return text
+        # The standard library takes long over large values, and writes short ones exactly as MLflow does.
+        return json.dumps(value, sort_keys=True, separators=(",", ":"))
     return f"{text[: limits.QUOTED_LENGTH_MAX]}... ({len(text)} characters)"

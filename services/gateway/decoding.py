@@ -21,8 +21,6 @@ from services.gateway.limits import TextLimit
 # Puts a JSON value that is not null into a message's field; the path is that of the value.
 Assign = Callable[[Any, Any, str], None]
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
 
 class RequestDecoder:
     """Builds requests of one type.
@@ -94,7 +92,7 @@ def _argument(field: FieldDescriptor, text: str) -> str | bool:
 
 
 def _parse(body: bytes, encoded_twice: TextLimit | None) -> dict[str, Any]:
-    value = _loads(body.removeprefix(_BYTE_ORDER_MARK)) if body else None
+    value = _loads(body) if body else None
     if isinstance(value, str):
         # Clients before MLflow 1.0 send JSON encoded twice.
         if encoded_twice is not None and len(value) > encoded_twice.length_max:
@@ -119,7 +117,8 @@ def _loads(text: bytes | str) -> Any:
 class _Fields:
     """Fills messages of one type from JSON objects.
 
-    A field is known by its own name, by its camelCase name unless it is required, and by its alias.
+    A field is known by its own name, by its camelCase name and by its alias; but a required field of a request itself
+    not by its camelCase name, as there MLflow looks for it before it knows of other names.
     """
 
     def __init__(self, descriptor: Descriptor) -> None:
@@ -149,7 +148,7 @@ class _Fields:
         field = self._camel.get(name)
         if field is not None and field.name in values:
             raise complaints.both_spellings(field)
-        if field is None or is_required(field):
+        if field is None or (not path and is_required(field)):
             complaints.check_nesting(values[name], path)
         elif values[name] is not None:
             self._assign[field.name](message, values[name], path + field.name)
@@ -188,10 +187,17 @@ def _scalar_list(field: FieldDescriptor) -> Assign:
         if type(value) is not list:
             raise complaints.invalid(value, path)
         if not column.take(message, value):
-            exact = [column.convert(item, f"{path}[{index}]") for index, item in enumerate(value)]
-            column.put(message, exact)
+            column.put(message, [_converted(column, item, value, path) for item in value])
 
     return assign
+
+
+def _converted(column: tables.Column, item: Any, value: list[Any], path: str) -> Any:
+    try:
+        return column.convert(item, path)
+    except complaints.WrongType:
+        # MLflow complains of the list, not of its item.
+        raise complaints.invalid(value, path) from None
 
 
 def _message(field: FieldDescriptor) -> Assign:

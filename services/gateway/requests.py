@@ -77,7 +77,7 @@ class Request:
     def check_content_type(self) -> None:
         """Raise InvalidArgument unless the body is said to be JSON, worded as MLflow 3.18 does (handlers.py)."""
         given = self.header(b"content-type")
-        if not given:
+        if given is None:
             raise InvalidArgument("Bad Request. Content-Type header is missing.")
-        if given.partition(";")[0].strip().lower() != "application/json":
+        if given.partition(";")[0] != "application/json":
             raise InvalidArgument("Bad Request. Content-Type must be one of ['application/json'].")

@@ -88,7 +88,7 @@ class Table:
             name = self._column_name(given, row)
             if name is None:
                 complaints.check_nesting(value, f"{path}.")
-            elif value is not None:
+            elif value is not None and not (value == "" and name in self._required):
                 values[name] = self._columns[name].convert(value, f"{path}.{name}")
         for name in self._columns:
             if name in self._required and name not in values:
@@ -101,7 +101,7 @@ class Table:
             return given if given in self._columns else None
         if field.name in row:
             raise complaints.both_spellings(field)
-        return None if is_required(field) else field.name
+        return field.name
 
 
 @cache

@@ -130,7 +130,7 @@ def _translated() -> Iterator[None]:
 def _cancelled_when_gone(call: Any, receive: Receive) -> Iterator[None]:
     """Cancel a call as soon as nobody waits for its answer. Raises ClientGone."""
     watcher = asyncio.ensure_future(_gone(receive))
-    watcher.add_done_callback(lambda _: call.cancel())
+    watcher.add_done_callback(lambda done: None if done.cancelled() else call.cancel())
     try:
         yield
     except asyncio.CancelledError:

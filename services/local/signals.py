@@ -48,7 +48,7 @@ class Signals:
         if select.select([self._reader], [], [], timeout_s)[0]:
             self._reader.recv(4096)
 
-    def pause(self, timeout_s: float) -> None:
+    def pause(self, timeout_s: float | None) -> None:
         """Wait likewise. Raises StopRequested once a stop was requested."""
         if self.stop_requests == 0:
             self.wait(timeout_s)

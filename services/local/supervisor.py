@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from services.local.errors import LocalError
 from services.local.process import Child, Process, exit_reason
-from services.local.signals import Signals, StopRequested
+from services.local.signals import Signals
 
 _READY_TIMEOUT_S = 300.0
 _PATIENCE_S = 15.0
@@ -54,15 +55,12 @@ class Supervisor:
                 self._say(f"Still not ready. Last logged:\n{self._last_lines()}")
             self._signals.pause(_POLL_INTERVAL_S)
 
-    def watch(self) -> None:
-        """Replace children that end, with growing delays. Returns when a stop is requested."""
-        try:
-            while self._signals.stop_requests == 0:
-                for post in self._posts:
-                    self._tend(post)
-                self._signals.wait(self._next_due_s())
-        except StopRequested:
-            return
+    def watch(self) -> NoReturn:
+        """Replace children that end, with growing delays, until StopRequested is raised."""
+        while True:
+            for post in self._posts:
+                self._tend(post)
+            self._signals.pause(self._next_due_s())
 
     def stop(self) -> None:
         """Stop all, last first, each within its bound. A second request to stop hurries them."""

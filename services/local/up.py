@@ -48,7 +48,7 @@ def run(settings: UpSettings, *, environ: Mapping[str, str], say: Callable[[str]
             say(_summary(plan, took_s=time.monotonic() - began))
             supervisor.watch()
         except StopRequested:
-            say("Stopping.")
+            say("Stopping. Another Ctrl-C hurries.")
         finally:
             supervisor.stop()
 

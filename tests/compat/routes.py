@@ -9,6 +9,7 @@ from tests.compat.rest import Json, Rest
 
 Kind = Literal["text", "integer", "number", "choice", "texts", "objects"]
 
+WELL_FORMED: Json = {"models": [], "experiment_ids": ["0"], "status": "LOGGED_MODEL_READY"}
 MODEL_JSON = '{"artifact_path": "model", "flavors": {}, "utc_time_created": "2026-01-01 00:00:00", "run_id": "r"}'
 
 
@@ -37,9 +38,13 @@ class Route:
     def name(self) -> str:
         return f"{self.method} {self.path.removeprefix('/api/2.0/mlflow/').removeprefix('/ajax-api/2.0/mlflow/')}"
 
-    def filled(self, value: str = "x") -> str:
+    def filled(self, model_id: str = "x") -> str:
         """The path with its variables filled in."""
-        return self.path.replace("{model_id}", value).replace("{tag_key}", "tag")
+        return self.path.replace("{model_id}", model_id).replace("{tag_key}", "tag")
+
+    def well_formed(self) -> Json:
+        """A body with all that is required, of the right form; what it names need not exist."""
+        return {name: WELL_FORMED.get(name, "1") for name in self.required}
 
 
 def new_world(rest: Rest) -> World:

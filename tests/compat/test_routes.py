@@ -19,7 +19,6 @@ ARTIFACT_ROUTES = {
 TWO_PREFIXES = tuple(route for route in routes.TRACKING if route.path.startswith("/api/"))
 REQUIRED = [(route, name) for route in routes.TRACKING for name in route.required]
 TEXTS = {"experiment_id", "experiment_name", "key", "metric_key", "model_id", "model_json", "name", "new_name", "run_id"}
-FILLINGS = {"models": [], "status": "LOGGED_MODEL_READY"}
 
 
 def test_this_suite_knows_every_tracking_route_of_the_first_tier() -> None:
@@ -54,7 +53,7 @@ def test_every_route_is_the_same_under_the_prefix_of_the_web_ui(rest: Rest, rout
 
 @pytest.mark.parametrize(("route", "name"), REQUIRED, ids=lambda value: getattr(value, "name", value))
 def test_a_missing_field_is_named(rest: Rest, route: Route, name: str) -> None:
-    others = {required: value for required, value in _filled(route).items() if required != name}
+    others = {required: value for required, value in route.well_formed().items() if required != name}
 
     response = _request(rest, route, route.filled(), others)
 
@@ -67,7 +66,7 @@ def test_a_missing_field_is_named(rest: Rest, route: Route, name: str) -> None:
     ids=lambda value: getattr(value, "name", value),
 )
 def test_an_empty_text_is_a_missing_field(rest: Rest, route: Route, name: str) -> None:
-    response = _request(rest, route, route.filled(), _filled(route) | {name: ""})
+    response = _request(rest, route, route.filled(), route.well_formed() | {name: ""})
 
     assert refusal(response) == invalid(texts.missing(name))
 
@@ -78,7 +77,7 @@ def test_an_empty_text_is_a_missing_field(rest: Rest, route: Route, name: str) -
     ids=lambda value: getattr(value, "name", value),
 )
 def test_null_is_a_missing_field(rest: Rest, route: Route, name: str) -> None:
-    response = _request(rest, route, route.filled(), _filled(route) | {name: None})
+    response = _request(rest, route, route.filled(), route.well_formed() | {name: None})
 
     assert refusal(response) == invalid(texts.missing(name))
 
@@ -90,11 +89,6 @@ def test_the_first_missing_field_is_named_first(rest: Rest, route: Route) -> Non
     response = _request(rest, route, route.filled(), {})
 
     assert refusal(response) == invalid(texts.missing(route.required[0]))
-
-
-def _filled(route: Route) -> dict[str, object]:
-    """A body of the right form; what it names need not exist, for missing fields come first."""
-    return {name: FILLINGS.get(name, "1") for name in route.required}
 
 
 def _prepare(rest: Rest, route: Route, world: routes.World) -> None:

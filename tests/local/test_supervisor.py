@@ -70,7 +70,7 @@ def test_a_child_that_falls_later_is_replaced(make_child: MakeChild, signals: Si
     child = make_child("child", WAIT)
 
     with _started([child], signals, told) as supervisor, _meanwhile(lambda: _kill_once_and_stop_when_back(child)):
-        supervisor.watch()
+        _watch(supervisor)
 
     assert "child ended (SIGKILL); its log is " in told
     assert "Starting child again in 1 s." in told
@@ -86,7 +86,7 @@ def test_preparation_that_fails_is_tried_again(make_child: MakeChild, signals: S
     child = make_child("child", WAIT, prepare=prepare)
 
     with _started([child], signals, told) as supervisor, _meanwhile(lambda: _kill_once_and_stop_when_back(child)):
-        supervisor.watch()
+        _watch(supervisor)
 
     assert "the disk is full\nStarting child again in 2 s." in told
 
@@ -106,7 +106,7 @@ def test_a_request_to_stop_ends_the_watch(
     make_child: MakeChild, signals: Signals, told: Told, data_path: Path, number: signal.Signals
 ) -> None:
     with _started([make_child("child", WAIT)], signals, told) as supervisor, _meanwhile(lambda: _send(number)):
-        supervisor.watch()
+        _watch(supervisor)
 
     assert orphans.find_children(data_path) == []
 
@@ -150,6 +150,11 @@ def _started(children: list[Child], signals: Signals, told: Told) -> Iterator[Su
         yield supervisor
     finally:
         supervisor.stop()
+
+
+def _watch(supervisor: Supervisor) -> None:
+    with pytest.raises(StopRequested):
+        supervisor.watch()
 
 
 @contextmanager

@@ -18,6 +18,8 @@ MODULE_LINES_MAX = 400
 # The layers of a service, lowest first. A module of another name belongs to the highest layer that it imports.
 LAYERS = ("model", "tables", "store", "service", "servicer", "__main__")
 BELOW_GRPC = ("model", "tables", "store", "service")
+# Packages without a database of their own, so without slices: there a name such as `tables` means something else.
+WITHOUT_SLICES = frozenset({"common", "gateway", "local"})
 SQL_LAYERS = ("tables", "store", "migrations")
 SQL_DRIVERS = ("sqlalchemy", "psycopg", "alembic")
 # A use-case passes the open transaction on, so it may name its type, and nothing else of SQL.
@@ -41,7 +43,9 @@ class Module:
     def layer(self) -> str:
         """`store` of `services.tracking.runs.store`; anything under a folder `migrations` is `migrations`."""
         parts = self.name.split(".")
-        return "migrations" if "migrations" in parts[2:] and parts[1] != "common" else parts[-1]
+        if self.service in WITHOUT_SLICES and parts[-1] not in ("__main__", "settings"):
+            return ""
+        return "migrations" if "migrations" in parts else parts[-1]
 
     @property
     def service(self) -> str | None:

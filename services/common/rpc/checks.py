@@ -16,12 +16,12 @@ from services.common.errors import InvalidArgument
 Check = Callable[[Any], None]
 _FieldCheck = Callable[[Any, str], None]
 
-_SEE_DOCS = "See the API docs for more information about request parameters."
+SEE_DOCS = "See the API docs for more information about request parameters."
 
 
 def missing(path: str) -> InvalidArgument:
     """Return the error for an absent required field, worded as MLflow 3.18 does (handlers.py)."""
-    return InvalidArgument(f"Missing value for required parameter '{path}'. {_SEE_DOCS}")
+    return InvalidArgument(f"Missing value for required parameter '{path}'. {SEE_DOCS}")
 
 
 def compile_check(descriptor: Descriptor) -> Check:

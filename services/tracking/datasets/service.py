@@ -8,6 +8,7 @@ from services.common.errors import InvalidArgument
 from services.tracking.datasets import model, store
 from services.tracking.datasets.model import DatasetInput, DatasetSummary, ModelOutput
 from services.tracking.experiments.model import parse_id
+from services.tracking.run_logs.model import check_run_id
 from services.tracking.runs.service import active_run
 
 
@@ -19,6 +20,7 @@ class Datasets:
 
     async def log_inputs(self, run_id: str, *, datasets: Sequence[DatasetInput], model_ids: Sequence[str]) -> None:
         """Link a run with what it uses. Raises NotFound, InvalidArgument."""
+        check_run_id(run_id)
         model.check_links("datasets", len(datasets))
         model.check_links("models", len(model_ids))
         async with self.db.begin() as tx:

@@ -1,6 +1,10 @@
 """An experiment, and the rules on it that need no I/O."""
 
+import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from services.common.errors import InvalidArgument
@@ -12,6 +16,14 @@ ARTIFACT_LOCATION_LENGTH_MAX = 2048
 TAG_KEY_LENGTH_MAX = 250
 TAG_VALUE_LENGTH_MAX = 20_000
 ID_MAX = 2**63 - 1
+CUSTOM_VIEWS_MAX = 50
+
+# Schemes under which the URI, and so a client, would choose the host that a server connects to.
+_HOST_SCHEMES = frozenset({"ftp", "sftp", "hdfs", "viewfs", "http", "https", "mlflow-artifacts", "r2", "b2", "abfss"})
+_RETENTION_TAG = "mlflow.trace.archivalRetention"
+_ARCHIVE_NOW_TAG = "mlflow.trace.archiveNow"
+_DURATION = re.compile(r"[1-9][0-9]{0,30}[mhd]")
+_CUSTOM_VIEW_TAG_PREFIX = "mlflow.customView.view"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +72,13 @@ def check_artifact_location(uri: str) -> None:
     if parts.fragment or ";" in parts.path.rpartition("/")[2]:
         raise InvalidArgument("'artifact_location' URL can't include fragments or params.")
     if ".." in parts.query:
-        raise InvalidArgument("Invalid query string: '..' is not allowed in 'artifact_location'.")
+        raise InvalidArgument("Invalid query string")
+    is_proxied = parts.scheme == "mlflow-artifacts" and not parts.netloc
+    if parts.scheme in _HOST_SCHEMES and not is_proxied:
+        raise InvalidArgument(
+            f"'artifact_location' cannot use the '{parts.scheme}' scheme: it names a host other than the platform's "
+            "own artifact storage, and a server connects only where its operator allows."
+        )
     if uri.startswith("runs:"):
         raise InvalidArgument(f"Artifact location cannot be a runs:/ URI. Given: '{uri}'")
     if len(uri) > ARTIFACT_LOCATION_LENGTH_MAX:
@@ -70,8 +88,39 @@ def check_artifact_location(uri: str) -> None:
         )
 
 
+def check_custom_views(tags: Mapping[str, str], *, experiment_id: str = "") -> None:
+    """Raises InvalidArgument if more than 50 tags hold views that people saved in the UI."""
+    if sum(key.startswith(_CUSTOM_VIEW_TAG_PREFIX) for key in tags) > CUSTOM_VIEWS_MAX:
+        where = f" for experiment {experiment_id}" if experiment_id else ""
+        raise InvalidArgument(
+            f"Unable to create another custom view{where}; the maximum number of custom views per experiment is "
+            f"{CUSTOM_VIEWS_MAX}. Delete an existing custom view before creating a new one."
+        )
+
+
 def check_tag(key: str, value: str) -> None:
     """Raises InvalidArgument for a malformed or long tag of an experiment."""
     check_key(key, path="key")
     check_length("key", TAG_KEY_LENGTH_MAX, key)
     check_length("value", TAG_VALUE_LENGTH_MAX, value)
+    if key in (_RETENTION_TAG, _ARCHIVE_NOW_TAG):
+        _check_trace_archival(key, value)
+
+
+def _check_trace_archival(key: str, value: str) -> None:
+    """Raises InvalidArgument for what cannot configure the archiving of traces (as MLflow 3.18, validation.py)."""
+    try:
+        config: Any = json.loads(value)
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
+        raise InvalidArgument("Trace archival config must be encoded as a JSON object.")
+    if key == _RETENTION_TAG and config.get("type") != "duration":
+        raise InvalidArgument("Trace archival config must use type 'duration'.")
+    duration = config.get("value" if key == _RETENTION_TAG else "older_than")
+    if duration is None and key == _ARCHIVE_NOW_TAG:
+        return
+    if not isinstance(duration, str) or not _DURATION.fullmatch(duration.strip()):
+        raise InvalidArgument(
+            "Trace archival retention must be in the form `<int><unit>`, where unit is one of 'm', 'h', or 'd'."
+        )

@@ -1,6 +1,6 @@
 """What a search of experiments may compare and order by (as MLflow 3.18, search_utils.py, SearchExperimentsUtils)."""
 
-from services.common.filters import ATTRIBUTE, EQUALITY, LISTS, NULLS, NUMERIC, TEXT, Field, Grammar, Kind
+from services.common.filters import ATTRIBUTE, EQUALITY, LISTS, NULLS, NUMERIC, TEXT, Field, Grammar, Kind, set_text
 
 _TIME = Field(kind=Kind.WHOLE, operators=NUMERIC)
 
@@ -10,8 +10,9 @@ def _refuse_operator(entity: str, key: str, op: str, field: Field) -> str:
         return f"Invalid comparator for tag: {op}"
     if field.kind is Kind.ID:
         return f"Invalid comparator for experiment_id: {op}"
-    kind = "string" if field.kind is Kind.TEXT else "numeric"
-    return f"Invalid comparator for {kind} attribute: {op}"
+    if field.kind is Kind.TEXT:
+        return f"Invalid comparator '{op}' not one of '{set_text((*TEXT, *LISTS))}'"
+    return f"Invalid comparator for numeric attribute: {op}"
 
 
 EXPERIMENTS = Grammar(
@@ -27,6 +28,6 @@ EXPERIMENTS = Grammar(
     order_attributes={name: name for name in ("name", "experiment_id", "creation_time", "last_update_time")},
     refuse_operator=_refuse_operator,
     list_keys=("experiment_id",),
-    null_entities="tags",
+    null_error="IS NULL / IS NOT NULL is only supported for tags, not for {entity} '{key}'",
     clause_quote="",
 )

@@ -1,11 +1,11 @@
 """What can be done with experiments: one public method is one transaction."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from services.common import idempotency
 from services.common.database import Database, Tx
-from services.common.errors import AlreadyExists, InvalidArgument, InvalidState, NotFound
+from services.common.errors import AlreadyExists, InvalidArgument, NotFound
 from services.common.filters import parse_filter, parse_order_by
 from services.common.pages import PageTokens
 from services.tracking import rules
@@ -15,8 +15,6 @@ from services.tracking.experiments.search_grammar import EXPERIMENTS
 from services.tracking.tables import idempotency_keys
 
 _DEFAULT_ORDER = ("creation_time DESC", "experiment_id ASC")
-CUSTOM_VIEW_TAG_PREFIX = "mlflow.customView.view"
-CUSTOM_VIEWS_MAX = 50
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,12 +95,12 @@ class Experiments:
         return found[:max_results], self.pages.encode(positions[max_results - 1], query)
 
     async def rename(self, experiment_id: str, *, name: str) -> None:
-        """Raises InvalidArgument, NotFound, InvalidState if deleted, AlreadyExists."""
+        """Raises InvalidArgument, also if deleted, NotFound, AlreadyExists."""
         model.check_name(name)
         async with self.db.begin() as tx:
             experiment = await self._existing(tx, experiment_id, lock=True)
             if experiment.lifecycle_stage != rules.ACTIVE:
-                raise InvalidState("Cannot rename a non-active experiment.")
+                raise InvalidArgument("Cannot rename a non-active experiment.")
             if not await store.rename(tx, int(experiment.experiment_id), name=name, now_ms=self.now_ms()):
                 raise AlreadyExists(f"Experiment(name={name}) already exists.")
 
@@ -120,7 +118,7 @@ class Experiments:
         async with self.db.begin() as tx:
             experiment = await self._existing(tx, experiment_id, lock=True)
             experiment.check_active()
-            _check_custom_views(replace(experiment, tags={**experiment.tags, key: value}))
+            model.check_custom_views({**experiment.tags, key: value}, experiment_id=experiment.experiment_id)
             await store.set_tag(tx, int(experiment.experiment_id), key=key, value=value)
 
     async def delete_tag(self, experiment_id: str, *, key: str) -> None:
@@ -151,7 +149,8 @@ class Experiments:
 
     def _new(self, number: int, name: str, artifact_location: str, tags: Mapping[str, str]) -> Experiment:
         now_ms = self.now_ms()
-        experiment = Experiment(
+        model.check_custom_views(tags)
+        return Experiment(
             experiment_id=str(number),
             name=name,
             artifact_location=artifact_location or rules.join_uri(self.artifact_root, str(number)),
@@ -161,17 +160,7 @@ class Experiments:
             workspace="default",
             tags=dict(tags),
         )
-        _check_custom_views(experiment)
-        return experiment
 
 
 def _not_found(number: int | str) -> NotFound:
     return NotFound(f"No Experiment with id={number} exists")
-
-
-def _check_custom_views(experiment: Experiment) -> None:
-    if sum(key.startswith(CUSTOM_VIEW_TAG_PREFIX) for key in experiment.tags) > CUSTOM_VIEWS_MAX:
-        raise InvalidArgument(
-            f"Unable to create another custom view; the maximum number of custom views per experiment is "
-            f"{CUSTOM_VIEWS_MAX}. Delete an existing custom view before creating a new one."
-        )

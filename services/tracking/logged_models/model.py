@@ -1,9 +1,10 @@
 """A logged model, and the rules on it that need no I/O."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.common.errors import InvalidArgument
+from services.common.filters import ATTRIBUTE, Comparison
 from services.tracking.rules import check_length
 
 PAGE_SIZE_DEFAULT = 50
@@ -16,8 +17,7 @@ STATUSES = {
 }
 
 _LENGTH_MAX = {"name": 500, "model_type": 500, "source_run_id": 256}
-_PARAM_VALUE_LENGTH_MAX = 6000
-_TAG_VALUE_LENGTH_MAX = 8000
+_VALUE_LENGTH_MAX = 100_000
 _KEY_LENGTH_MAX = 255
 _NAME_FORBIDDEN = ("/", ":", ".", "%", '"', "'")
 
@@ -134,14 +134,23 @@ def check_new(*, name: str, model_type: str, source_run_id: str) -> None:
         check_length(what, _LENGTH_MAX[what], text)
 
 
+def check_statuses(terms: Iterable[Comparison]) -> None:
+    """Raises InvalidArgument for a filter with a status that there is not."""
+    for term in terms:
+        if term.entity == ATTRIBUTE and term.key == "status":
+            values = term.value if isinstance(term.value, tuple) else (term.value,)
+            if not set(values) <= STATUSES.keys():
+                raise InvalidArgument(f"Unknown model status in filter: {term.value!r}")
+
+
 def check_params(params: Mapping[str, str]) -> None:
     """Raises InvalidArgument for a long key or value."""
-    _check_pairs(params, "param", _PARAM_VALUE_LENGTH_MAX)
+    _check_pairs(params, "param")
 
 
 def check_tags(tags: Mapping[str, str]) -> None:
     """Raises InvalidArgument for a long key or value."""
-    _check_pairs(tags, "tag", _TAG_VALUE_LENGTH_MAX)
+    _check_pairs(tags, "tag")
 
 
 def conflict(model_id: str, changed: Mapping[str, tuple[str, str]]) -> InvalidArgument:
@@ -153,7 +162,7 @@ def conflict(model_id: str, changed: Mapping[str, tuple[str, str]]) -> InvalidAr
     )
 
 
-def _check_pairs(pairs: Mapping[str, str], what: str, value_length_max: int) -> None:
+def _check_pairs(pairs: Mapping[str, str], what: str) -> None:
     for key, value in pairs.items():
         check_length(f"{what} key", _KEY_LENGTH_MAX, key)
-        check_length(f"{what} value", value_length_max, value)
+        check_length(f"{what} value", _VALUE_LENGTH_MAX, value)

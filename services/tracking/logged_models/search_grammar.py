@@ -13,7 +13,7 @@ def _refuse_operator(entity: str, key: str, op: str, field: Field) -> str:
     if field.operators == (*EQUALITY, *LISTS):
         return f"Invalid comparison operator for {key}: {op}"
     shown = _SHOWN_NUMERIC_OPERATORS if field.kind is Kind.NUMBER else _SHOWN_STRING_OPERATORS
-    return f"Invalid comparison operator for {entity}s.{key}: {op!r}. Expected one of {shown}."
+    return f"Invalid comparison operator for {entity}s.{field.key or key}: {op!r}. Expected one of {shown}."
 
 
 def _attribute(name: str) -> Field:
@@ -37,4 +37,11 @@ LOGGED_MODELS = Grammar(
         "tag": Field(operators=_STRING_OPERATORS),
     },
     refuse_operator=_refuse_operator,
+    operator_first=True,
+    clause_error=(
+        "Invalid filter string: {text!r}. Expected a list of comparisons separated by 'AND' "
+        "(e.g. 'metrics.loss > 0.1 AND params.lr = 0.01')."
+    ),
+    blank_error="Invalid filter string: {text!r}. Expected a single SQL expression.",
+    many_error="Invalid filter string: {text!r}. Expected a single SQL expression.",
 )

@@ -129,6 +129,7 @@ class LoggedModels:
             raise InvalidArgument("`dataset_name` in the `datasets` clause must be specified.")
         page_size = model.page_size(max_results)
         filters = parse_filter(filter_text, LOGGED_MODELS)
+        model.check_statuses(filters)
         numbers = [parse_id(experiment_id) for experiment_id in experiment_ids]
         query = ["logged-models", sorted(numbers), filter_text, repr(datasets), repr(order)]
         position = self.pages.decode(page_token, query) if page_token else None

@@ -207,7 +207,7 @@ def _on_any(datasets: Sequence[OnDataset]) -> ColumnElement[bool]:
 
 
 def _status(value: Any) -> Any:
-    return [_status(status) for status in value] if isinstance(value, tuple) else STATUSES.get(value)
+    return [STATUSES[status] for status in value] if isinstance(value, tuple) else STATUSES[value]
 
 
 async def _pairs_of(tx: Tx, table: Table, model_ids: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -72,9 +72,10 @@ def group(metrics: Sequence[tuple[str, str]], places: Sequence[int], points: Poi
     """
     clamped = np.clip(points.values, -VALUE_MAX, VALUE_MAX)
     clamped_points = Points(timestamps=points.timestamps, steps=points.steps, values=clamped)
-    values, is_nan = sortable(clamped)
+    values, _ = sortable(clamped)
     which = np.array(places, np.int64)
-    order = np.lexsort((is_nan, values, points.timestamps, points.steps, which))
+    # Stable: equals stay in the order of arrival, NaN counting as 0.
+    order = np.lexsort((values, points.timestamps, points.steps, which))
     starts = np.searchsorted(which[order], np.arange(len(metrics)))
     return Append(metrics=metrics, points=clamped_points.take(order), starts=starts)
 
@@ -86,7 +87,7 @@ def extend(latest: Latest, append: Append) -> Latest:
     replace it (as MLflow 3.18, sqlalchemy_store.py).
     """
     counts = append.counts
-    first, last = append.starts, append.starts + counts - 1
+    first, last = append.starts, _last(append)
     values, is_nan = sortable(append.points.values)
     timestamps, steps = append.points.timestamps, append.points.steps
     newer = ~latest.exists | _greater(
@@ -103,7 +104,7 @@ def extend(latest: Latest, append: Append) -> Latest:
         steps=np.where(newer, steps[last], latest.steps),
         point_counts=latest.point_counts + counts,
         pending_counts=latest.pending_counts + counts,
-        in_order=latest.in_order & after & _ascending(append, values),
+        in_order=latest.in_order & after & _ascending(append),
         exists=np.ones_like(latest.exists),
     )
 
@@ -139,10 +140,25 @@ def bucket_starts(count: int, buckets: int) -> list[int]:
     return places
 
 
-def _ascending(append: Append, values: FloatColumn) -> BoolColumn:
-    steps, timestamps = append.points.steps, append.points.timestamps
+def _rises(append: Append) -> BoolColumn:
+    """Tell which points are greater than the one before, by step, timestamp and value, or the first of a metric."""
+    steps, timestamps, (values, _) = append.points.steps, append.points.timestamps, sortable(append.points.values)
     rises = np.ones(len(steps), np.bool_)
     rises[1:] = _greater((steps[1:], timestamps[1:], values[1:]), (steps[:-1], timestamps[:-1], values[:-1]))
+    rises[append.starts] = True
+    return rises
+
+
+def _last(append: Append) -> npt.NDArray[np.intp]:
+    """Return the place of each metric's greatest point, the first to arrive among equals."""
+    places = np.where(_rises(append), np.arange(len(append.points)), 0)
+    last: npt.NDArray[np.intp] = np.maximum.accumulate(places)[append.starts + append.counts - 1]
+    return last
+
+
+def _ascending(append: Append) -> BoolColumn:
+    """Tell for each metric whether each point comes after the one before and no timestamp goes back."""
+    rises, timestamps = _rises(append), append.points.timestamps
     rises[1:] &= timestamps[1:] >= timestamps[:-1]
     rises[append.starts] = True
     ascending: BoolColumn = np.logical_and.reduceat(rises, append.starts)

@@ -10,6 +10,7 @@ import numpy as np
 from services.common.database import Database
 from services.common.errors import InvalidArgument
 from services.common.pages import PageTokens
+from services.common.rpc.checks import SEE_DOCS
 from services.tracking.metrics import model, store
 from services.tracking.metrics.columns import Points, sortable
 from services.tracking.metrics.model import Metric
@@ -93,13 +94,10 @@ class Metrics:
 
         Raises InvalidArgument. An unknown run has no points.
         """
-        _check_run_count("GetMetricHistoryBulkInterval request must specify at most", run_ids)
+        _check_run_count("GetMetricHistoryBulkInterval request must specify at most", run_ids, hint=f" {SEE_DOCS}")
         _check_interval(start_step, end_step)
         if not 1 <= max_results <= SAMPLE_POINTS_MAX:
-            raise InvalidArgument(
-                f"max_results must be between 1 and {SAMPLE_POINTS_MAX}. "
-                "See the API docs for more information about request parameters."
-            )
+            raise InvalidArgument(f"max_results must be between 1 and {SAMPLE_POINTS_MAX}. {SEE_DOCS}")
         async with self.db.pipeline(snapshot=True) as tx:
             found = {metric.run_id: metric for metric in await store.find(tx, run_ids, key)}
             for run_id in run_ids:
@@ -160,9 +158,9 @@ def _after(points: Points, position: tuple[Any, ...] | None) -> Points:
     return points.take(is_after)
 
 
-def _check_run_count(complaint: str, run_ids: Sequence[str]) -> None:
+def _check_run_count(complaint: str, run_ids: Sequence[str], *, hint: str = "") -> None:
     if len(run_ids) > BULK_RUNS_MAX:
-        raise InvalidArgument(f"{complaint} {BULK_RUNS_MAX} run_ids. Received {len(run_ids)} run_ids.")
+        raise InvalidArgument(f"{complaint} {BULK_RUNS_MAX} run_ids. Received {len(run_ids)} run_ids.{hint}")
 
 
 def _check_interval(start_step: int | None, end_step: int | None) -> None:

@@ -106,8 +106,7 @@ def tag_entry(run_id: str, tag: _Pair) -> LogEntry:
 
 def batch_entry(run_id: str, metrics: Any, params: Sequence[_Pair], tags: Sequence[_Pair]) -> LogEntry:
     """Return the entry of a batch; `metrics` has the columns of MetricColumns. Raises InvalidArgument."""
-    if not _RUN_ID.fullmatch(run_id):
-        raise InvalidArgument(f"Invalid value {json.dumps(run_id[:300])} for parameter 'run_id' supplied.")
+    check_run_id(run_id)
     table = metric_table(metrics)
     _check_metrics(table, lambda index, name: f"metrics[{index}].{name}")
     checked_params = [_param(param, f"params[{index}].key") for index, param in enumerate(params)]
@@ -118,6 +117,12 @@ def batch_entry(run_id: str, metrics: Any, params: Sequence[_Pair], tags: Sequen
     _check_count("metrics, params, and tags", ENTRIES_MAX, len(table) + len(params) + len(tags))
     _check_unique([key for key, _ in checked_params])
     return LogEntry(run_id=run_id, metrics=table, params=dict(checked_params), tags=_tags(checked_tags), is_batch=True)
+
+
+def check_run_id(run_id: str) -> None:
+    """Raises InvalidArgument for what cannot be a run's id."""
+    if not _RUN_ID.fullmatch(run_id):
+        raise InvalidArgument(f"Invalid value {json.dumps(run_id[:300])} for parameter 'run_id' supplied.")
 
 
 def metric_table(metrics: Any) -> MetricTable:
@@ -141,13 +146,13 @@ def model_history(previous: str | None, model_json: str) -> str:
         model = json.loads(model_json)
     except ValueError:
         raise InvalidArgument(f"Malformed model info. \n {model_json[:1000]} \n is not a valid JSON.") from None
-    if not isinstance(model, dict):
-        raise InvalidArgument("Malformed model info: the JSON is not an object.")
+    if not isinstance(model, dict) or not isinstance(model.get("flavors", {}), dict):
+        raise InvalidArgument("Malformed model info: it or its flavors are not a JSON object.")
     if missing := {"artifact_path", "flavors", "utc_time_created", "run_id"} - model.keys():
         raise InvalidArgument(f"Model json is missing mandatory fields: {missing}")
-    kept = ("run_id", "artifact_path", "utc_time_created", "model_uuid", "flavors")
-    flavors = {name: _without_config(flavor) for name, flavor in model["flavors"].items()}
-    entry = {name: model[name] for name in kept if name in model} | {"flavors": flavors}
+    kept = ("run_id", "artifact_path", "utc_time_created", "model_uuid")
+    flavors = {name: _without_config(flavor) for name, flavor in dict(model["flavors"]).items()}
+    entry = {name: model.get(name) for name in kept} | {"flavors": flavors}
     return json.dumps([*json.loads(previous or "[]"), entry])
 
 

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.common.errors import InvalidArgument
+from services.common.rpc.checks import SEE_DOCS
+from services.tracking import rules
 from services.tracking.datasets.model import RunInputs, RunOutputs
 from services.tracking.names import random_name
-from services.tracking.rules import ACTIVE, join_uri
+from services.tracking.rules import ACTIVE, PAGE_SIZE_MAX, join_uri
 from services.tracking.run_logs.model import RUN_NAME_TAG
 
 CREATE_TAGS_MAX = 1000
@@ -66,6 +68,16 @@ class Run:
     data: RunData
     inputs: RunInputs
     outputs: RunOutputs | None
+
+
+def check_page_size(max_results: int) -> None:
+    """Raises InvalidArgument unless 1 <= max_results <= 50,000; too many is worded as MLflow 3.18 does for runs."""
+    if max_results > PAGE_SIZE_MAX:
+        raise InvalidArgument(
+            f"Invalid value {max_results} for parameter 'max_results' supplied:  "
+            f"Hint: Value was of type 'int'. {SEE_DOCS}"
+        )
+    rules.check_page_size(max_results)
 
 
 def new_run(

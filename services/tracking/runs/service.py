@@ -103,7 +103,7 @@ class Runs:
         max_results: int, page_token: str,
     ) -> tuple[list[Run], str | None]:  # fmt: skip
         """Return a page of runs and the token of the next one. Raises InvalidArgument."""
-        rules.check_page_size(max_results)
+        model.check_page_size(max_results)
         filters = parse_filter(filter_text, RUNS)
         order = parse_order_by(order_by, RUNS)
         numbers = [parse_id(experiment_id) for experiment_id in experiment_ids]

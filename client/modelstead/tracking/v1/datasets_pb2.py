@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from modelstead import options_pb2 as modelstead_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%modelstead/tracking/v1/datasets.proto\x12\x16modelstead.tracking.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18modelstead/options.proto\"\x81\x01\n\x07\x44\x61taset\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x13\n\x06\x64igest\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x18\n\x0bsource_type\x18\x03 \x01(\tB\x03\xe0\x41\x02\x12\x13\n\x06source\x18\x04 \x01(\tB\x03\xe0\x41\x02\x12\x0e\n\x06schema\x18\x05 \x01(\t\x12\x0f\n\x07profile\x18\x06 \x01(\t\"\xb6\x01\n\x0c\x44\x61tasetInput\x12\x42\n\x04tags\x18\x01 \x03(\x0b\x32..modelstead.tracking.v1.DatasetInput.TagsEntryB\x04\xc8\xb8\x19\x01\x12\x35\n\x07\x64\x61taset\x18\x02 \x01(\x0b\x32\x1f.modelstead.tracking.v1.DatasetB\x03\xe0\x41\x02\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"#\n\nModelInput\x12\x15\n\x08model_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\"7\n\x0bModelOutput\x12\x15\n\x08model_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x11\n\x04step\x18\x02 \x01(\x03\x42\x03\xe0\x41\x02\"\x83\x01\n\tRunInputs\x12<\n\x0e\x64\x61taset_inputs\x18\x01 \x03(\x0b\x32$.modelstead.tracking.v1.DatasetInput\x12\x38\n\x0cmodel_inputs\x18\x02 \x03(\x0b\x32\".modelstead.tracking.v1.ModelInput\"H\n\nRunOutputs\x12:\n\rmodel_outputs\x18\x01 \x03(\x0b\x32#.modelstead.tracking.v1.ModelOutput\"V\n\x0e\x44\x61tasetSummary\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x0f\n\x07\x63ontext\x18\x04 \x01(\t\"\x9f\x01\n\x10LogInputsRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\x12\x36\n\x08\x64\x61tasets\x18\x02 \x03(\x0b\x32$.modelstead.tracking.v1.DatasetInput\x12\x32\n\x06models\x18\x03 \x03(\x0b\x32\".modelstead.tracking.v1.ModelInput\"\x13\n\x11LogInputsResponse\"n\n\x11LogOutputsRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\x12\x38\n\x06models\x18\x02 \x03(\x0b\x32#.modelstead.tracking.v1.ModelOutputB\x03\xe0\x41\x02\"\x14\n\x12LogOutputsResponse\"/\n\x15SearchDatasetsRequest\x12\x16\n\x0e\x65xperiment_ids\x18\x01 \x03(\t\"[\n\x16SearchDatasetsResponse\x12\x41\n\x11\x64\x61taset_summaries\x18\x01 \x03(\x0b\x32&.modelstead.tracking.v1.DatasetSummary2\xb1\x04\n\x0e\x44\x61tasetService\x12\xa3\x01\n\tLogInputs\x12(.modelstead.tracking.v1.LogInputsRequest\x1a).modelstead.tracking.v1.LogInputsResponse\"A\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x02\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02$\"\x1f/api/2.0/mlflow/runs/log-inputs:\x01*\x12\xa3\x01\n\nLogOutputs\x12).modelstead.tracking.v1.LogOutputsRequest\x1a*.modelstead.tracking.v1.LogOutputsResponse\">\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x02\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02!\"\x1c/api/2.0/mlflow/runs/outputs:\x01*\x12\xd2\x01\n\x0eSearchDatasets\x12-.modelstead.tracking.v1.SearchDatasetsRequest\x1a..modelstead.tracking.v1.SearchDatasetsResponse\"a\xaa\xb8\x19\x1e\n\nexperiment\x12\x0e\x65xperiment_ids\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02\x35\"0/ajax-api/2.0/mlflow/experiments/search-datasets:\x01*b\x08\x65\x64itionsp\xe8\x07')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%modelstead/tracking/v1/datasets.proto\x12\x16modelstead.tracking.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18modelstead/options.proto\"w\n\x07\x44\x61taset\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x13\n\x06\x64igest\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x13\n\x0bsource_type\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06schema\x18\x05 \x01(\t\x12\x0f\n\x07profile\x18\x06 \x01(\t\"\xb6\x01\n\x0c\x44\x61tasetInput\x12\x42\n\x04tags\x18\x01 \x03(\x0b\x32..modelstead.tracking.v1.DatasetInput.TagsEntryB\x04\xc8\xb8\x19\x01\x12\x35\n\x07\x64\x61taset\x18\x02 \x01(\x0b\x32\x1f.modelstead.tracking.v1.DatasetB\x03\xe0\x41\x02\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"#\n\nModelInput\x12\x15\n\x08model_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\"2\n\x0bModelOutput\x12\x15\n\x08model_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x0c\n\x04step\x18\x02 \x01(\x03\"\x83\x01\n\tRunInputs\x12<\n\x0e\x64\x61taset_inputs\x18\x01 \x03(\x0b\x32$.modelstead.tracking.v1.DatasetInput\x12\x38\n\x0cmodel_inputs\x18\x02 \x03(\x0b\x32\".modelstead.tracking.v1.ModelInput\"H\n\nRunOutputs\x12:\n\rmodel_outputs\x18\x01 \x03(\x0b\x32#.modelstead.tracking.v1.ModelOutput\"V\n\x0e\x44\x61tasetSummary\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x0f\n\x07\x63ontext\x18\x04 \x01(\t\"\x9f\x01\n\x10LogInputsRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\x12\x36\n\x08\x64\x61tasets\x18\x02 \x03(\x0b\x32$.modelstead.tracking.v1.DatasetInput\x12\x32\n\x06models\x18\x03 \x03(\x0b\x32\".modelstead.tracking.v1.ModelInput\"\x13\n\x11LogInputsResponse\"n\n\x11LogOutputsRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\x12\x38\n\x06models\x18\x02 \x03(\x0b\x32#.modelstead.tracking.v1.ModelOutputB\x03\xe0\x41\x02\"\x14\n\x12LogOutputsResponse\"/\n\x15SearchDatasetsRequest\x12\x16\n\x0e\x65xperiment_ids\x18\x01 \x03(\t\"[\n\x16SearchDatasetsResponse\x12\x41\n\x11\x64\x61taset_summaries\x18\x01 \x03(\x0b\x32&.modelstead.tracking.v1.DatasetSummary2\xb1\x04\n\x0e\x44\x61tasetService\x12\xa3\x01\n\tLogInputs\x12(.modelstead.tracking.v1.LogInputsRequest\x1a).modelstead.tracking.v1.LogInputsResponse\"A\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x02\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02$\"\x1f/api/2.0/mlflow/runs/log-inputs:\x01*\x12\xa3\x01\n\nLogOutputs\x12).modelstead.tracking.v1.LogOutputsRequest\x1a*.modelstead.tracking.v1.LogOutputsResponse\">\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x02\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02!\"\x1c/api/2.0/mlflow/runs/outputs:\x01*\x12\xd2\x01\n\x0eSearchDatasets\x12-.modelstead.tracking.v1.SearchDatasetsRequest\x1a..modelstead.tracking.v1.SearchDatasetsResponse\"a\xaa\xb8\x19\x1e\n\nexperiment\x12\x0e\x65xperiment_ids\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02\x35\"0/ajax-api/2.0/mlflow/experiments/search-datasets:\x01*b\x08\x65\x64itionsp\xe8\x07')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,10 +38,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASET'].fields_by_name['name']._serialized_options = b'\340A\002'
   _globals['_DATASET'].fields_by_name['digest']._loaded_options = None
   _globals['_DATASET'].fields_by_name['digest']._serialized_options = b'\340A\002'
-  _globals['_DATASET'].fields_by_name['source_type']._loaded_options = None
-  _globals['_DATASET'].fields_by_name['source_type']._serialized_options = b'\340A\002'
-  _globals['_DATASET'].fields_by_name['source']._loaded_options = None
-  _globals['_DATASET'].fields_by_name['source']._serialized_options = b'\340A\002'
   _globals['_DATASETINPUT_TAGSENTRY']._loaded_options = None
   _globals['_DATASETINPUT_TAGSENTRY']._serialized_options = b'8\001'
   _globals['_DATASETINPUT'].fields_by_name['tags']._loaded_options = None
@@ -52,8 +48,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELINPUT'].fields_by_name['model_id']._serialized_options = b'\340A\002'
   _globals['_MODELOUTPUT'].fields_by_name['model_id']._loaded_options = None
   _globals['_MODELOUTPUT'].fields_by_name['model_id']._serialized_options = b'\340A\002'
-  _globals['_MODELOUTPUT'].fields_by_name['step']._loaded_options = None
-  _globals['_MODELOUTPUT'].fields_by_name['step']._serialized_options = b'\340A\002'
   _globals['_LOGINPUTSREQUEST'].fields_by_name['run_id']._loaded_options = None
   _globals['_LOGINPUTSREQUEST'].fields_by_name['run_id']._serialized_options = b'\340A\002\302\270\031\010run_uuid'
   _globals['_LOGOUTPUTSREQUEST'].fields_by_name['run_id']._loaded_options = None
@@ -66,34 +60,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASETSERVICE'].methods_by_name['LogOutputs']._serialized_options = b'\252\270\031\017\n\003run\022\006run_id\030\002\260\270\031\001\202\323\344\223\002!\"\034/api/2.0/mlflow/runs/outputs:\001*'
   _globals['_DATASETSERVICE'].methods_by_name['SearchDatasets']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['SearchDatasets']._serialized_options = b'\252\270\031\036\n\nexperiment\022\016experiment_ids\030\001\260\270\031\001\202\323\344\223\0025\"0/ajax-api/2.0/mlflow/experiments/search-datasets:\001*'
-  _globals['_DATASET']._serialized_start=155
-  _globals['_DATASET']._serialized_end=284
-  _globals['_DATASETINPUT']._serialized_start=287
-  _globals['_DATASETINPUT']._serialized_end=469
-  _globals['_DATASETINPUT_TAGSENTRY']._serialized_start=426
-  _globals['_DATASETINPUT_TAGSENTRY']._serialized_end=469
-  _globals['_MODELINPUT']._serialized_start=471
-  _globals['_MODELINPUT']._serialized_end=506
-  _globals['_MODELOUTPUT']._serialized_start=508
-  _globals['_MODELOUTPUT']._serialized_end=563
-  _globals['_RUNINPUTS']._serialized_start=566
-  _globals['_RUNINPUTS']._serialized_end=697
-  _globals['_RUNOUTPUTS']._serialized_start=699
-  _globals['_RUNOUTPUTS']._serialized_end=771
-  _globals['_DATASETSUMMARY']._serialized_start=773
-  _globals['_DATASETSUMMARY']._serialized_end=859
-  _globals['_LOGINPUTSREQUEST']._serialized_start=862
-  _globals['_LOGINPUTSREQUEST']._serialized_end=1021
-  _globals['_LOGINPUTSRESPONSE']._serialized_start=1023
-  _globals['_LOGINPUTSRESPONSE']._serialized_end=1042
-  _globals['_LOGOUTPUTSREQUEST']._serialized_start=1044
-  _globals['_LOGOUTPUTSREQUEST']._serialized_end=1154
-  _globals['_LOGOUTPUTSRESPONSE']._serialized_start=1156
-  _globals['_LOGOUTPUTSRESPONSE']._serialized_end=1176
-  _globals['_SEARCHDATASETSREQUEST']._serialized_start=1178
-  _globals['_SEARCHDATASETSREQUEST']._serialized_end=1225
-  _globals['_SEARCHDATASETSRESPONSE']._serialized_start=1227
-  _globals['_SEARCHDATASETSRESPONSE']._serialized_end=1318
-  _globals['_DATASETSERVICE']._serialized_start=1321
-  _globals['_DATASETSERVICE']._serialized_end=1882
+  _globals['_DATASET']._serialized_start=154
+  _globals['_DATASET']._serialized_end=273
+  _globals['_DATASETINPUT']._serialized_start=276
+  _globals['_DATASETINPUT']._serialized_end=458
+  _globals['_DATASETINPUT_TAGSENTRY']._serialized_start=415
+  _globals['_DATASETINPUT_TAGSENTRY']._serialized_end=458
+  _globals['_MODELINPUT']._serialized_start=460
+  _globals['_MODELINPUT']._serialized_end=495
+  _globals['_MODELOUTPUT']._serialized_start=497
+  _globals['_MODELOUTPUT']._serialized_end=547
+  _globals['_RUNINPUTS']._serialized_start=550
+  _globals['_RUNINPUTS']._serialized_end=681
+  _globals['_RUNOUTPUTS']._serialized_start=683
+  _globals['_RUNOUTPUTS']._serialized_end=755
+  _globals['_DATASETSUMMARY']._serialized_start=757
+  _globals['_DATASETSUMMARY']._serialized_end=843
+  _globals['_LOGINPUTSREQUEST']._serialized_start=846
+  _globals['_LOGINPUTSREQUEST']._serialized_end=1005
+  _globals['_LOGINPUTSRESPONSE']._serialized_start=1007
+  _globals['_LOGINPUTSRESPONSE']._serialized_end=1026
+  _globals['_LOGOUTPUTSREQUEST']._serialized_start=1028
+  _globals['_LOGOUTPUTSREQUEST']._serialized_end=1138
+  _globals['_LOGOUTPUTSRESPONSE']._serialized_start=1140
+  _globals['_LOGOUTPUTSRESPONSE']._serialized_end=1160
+  _globals['_SEARCHDATASETSREQUEST']._serialized_start=1162
+  _globals['_SEARCHDATASETSREQUEST']._serialized_end=1209
+  _globals['_SEARCHDATASETSRESPONSE']._serialized_start=1211
+  _globals['_SEARCHDATASETSRESPONSE']._serialized_end=1302
+  _globals['_DATASETSERVICE']._serialized_start=1305
+  _globals['_DATASETSERVICE']._serialized_end=1866
 # @@protoc_insertion_point(module_scope)

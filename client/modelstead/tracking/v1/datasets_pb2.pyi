@@ -143,7 +143,7 @@ class ModelOutput(_message.Message):
     model_id: _builtins.str
     """The logged model."""
     step: _builtins.int
-    """Training step at which it was made."""
+    """Training step at which it was made. Default: 0."""
     def __init__(
         self,
         *,

@@ -1,0 +1,62 @@
+"""uvicorn as the gateway runs it: bounds on connections, and an end that lets requests under way finish."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from services.common.settings import Address, SettingsError
+from services.gateway import limits
+from services.gateway.app import Gateway
+from services.gateway.protocol import BoundedProtocol
+
+_BACKLOG = 2048
+
+
+class Server(uvicorn.Server):
+    """Serves until SIGTERM or SIGINT, and takes the signal as a reason to end well, not as a failure.
+
+    It goes on for `drain_notice_s`, so that load balancers look elsewhere; then it takes no new connections and gives
+    requests under way 30 s.
+    """
+
+    def __init__(self, gateway: Gateway, *, drain_notice_s: float = 0.0) -> None:
+        super().__init__(
+            uvicorn.Config(
+                gateway,
+                http=BoundedProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=limits.IDLE_TIMEOUT_S,
+                timeout_graceful_shutdown=limits.DRAIN_TIMEOUT_S,
+            )
+        )
+        self._drain_notice_s = drain_notice_s
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, loop.call_later, self._drain_notice_s, self.stop)
+        yield
+
+    def stop(self) -> None:
+        """Take no new requests and end when those under way are answered."""
+        self.should_exit = True
+
+
+def listen(address: Address) -> socket.socket:
+    """Open the socket to serve on. Raises SettingsError if the address is taken or not this machine's."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server((address.host, address.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise SettingsError(
+            f"MODELSTEAD_LISTEN={address} cannot be listened on ({error.strerror or error}); is the port taken?"
+        ) from error

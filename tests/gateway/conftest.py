@@ -1,0 +1,33 @@
+"""A gateway and its backend for each test that asks for them."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.harness import Platform, platform
+
+API_KEY = "a-key-of-32-characters-or-so-0000"
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Platform]:
+    """Everyone is anonymous."""
+    async with platform() as started:
+        yield started
+
+
+@pytest.fixture
+def tokens_file(tmp_path: Path) -> Path:
+    """A file that knows `alice` by API_KEY."""
+    path = tmp_path / "tokens"
+    path.write_text(f"alice:{hashlib.sha256(API_KEY.encode()).hexdigest()}\n")
+    return path
+
+
+@pytest.fixture
+async def guarded(tokens_file: Path) -> AsyncIterator[Platform]:
+    """Callers need an API key."""
+    async with platform(tokens_file=tokens_file) as started:
+        yield started

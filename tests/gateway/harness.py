@@ -1,0 +1,200 @@
+"""A real gRPC server with tiny services behind a real gateway, both within the test's event loop."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import httpx
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+
+from modelstead.tracking.v1 import metrics_pb2, metrics_pb2_grpc, runs_pb2, runs_pb2_grpc
+from services.common.auth import AuthKind, authenticator
+from services.common.settings import Address
+from services.gateway import catalog
+from services.gateway.__main__ import build
+from services.gateway.server import Server
+from services.gateway.settings import Settings
+
+JSON = {"content-type": "application/json"}
+API = "/api/2.0/mlflow"
+
+
+@dataclass
+class Script:
+    """What the backend is to do, and what it has seen."""
+
+    run_error: tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]] | None = None
+    points: list[metrics_pb2.GetMetricHistoryResponse] = field(default_factory=list)
+    points_error: tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]] | None = None
+    hold: asyncio.Event | None = None
+    requests: list[Any] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+    deadline_s: float | None = None
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def note(self, request: Any, context: Any) -> None:
+        self.requests.append(request)
+        self.metadata = dict(context.invocation_metadata())
+        self.deadline_s = context.time_remaining()
+
+    async def wait(self) -> None:
+        if self.hold is None:
+            return
+        try:
+            await self.hold.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+
+class Runs(runs_pb2_grpc.RunServiceServicer):
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    async def GetRun(self, request: runs_pb2.GetRunRequest, context: Any) -> runs_pb2.GetRunResponse:
+        self._script.note(request, context)
+        await self._script.wait()
+        if self._script.run_error is not None:
+            await context.abort(*self._script.run_error)
+        return runs_pb2.GetRunResponse(run=runs_pb2.Run(info=runs_pb2.RunInfo(run_id=request.run_id, start_time=7)))
+
+    async def CreateRun(self, request: runs_pb2.CreateRunRequest, context: Any) -> runs_pb2.CreateRunResponse:
+        self._script.note(request, context)
+        return runs_pb2.CreateRunResponse()
+
+    async def LogBatch(self, request: runs_pb2.LogBatchRequest, context: Any) -> runs_pb2.LogBatchResponse:
+        self._script.note(request, context)
+        return runs_pb2.LogBatchResponse()
+
+
+class Metrics(metrics_pb2_grpc.MetricServiceServicer):
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    async def GetMetricHistory(
+        self, request: metrics_pb2.GetMetricHistoryRequest, context: Any
+    ) -> AsyncIterator[metrics_pb2.GetMetricHistoryResponse]:
+        self._script.note(request, context)
+        for message in self._script.points:
+            yield message
+            self._script.answered.set()
+        await self._script.wait()
+        if self._script.points_error is not None:
+            await context.abort(*self._script.points_error)
+
+
+class Backend:
+    """The gRPC server; `script` may be replaced between requests."""
+
+    def __init__(self) -> None:
+        self.script = Script()
+        self.health = HealthServicer()
+        self.port = 0
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self) -> None:
+        self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+        runs_pb2_grpc.add_RunServiceServicer_to_server(Runs(self.script), self._server)
+        metrics_pb2_grpc.add_MetricServiceServicer_to_server(Metrics(self.script), self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        await self._server.start()
+        await self.set_ready(True)
+
+    async def set_ready(self, ready: bool) -> None:
+        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        await self.health.set("readiness", status)
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            await self._server.stop(None)
+        self._server = None
+
+
+@dataclass(kw_only=True)
+class Platform:
+    """A gateway at `url`, its backend, and a client of it."""
+
+    url: str
+    port: int
+    backend: Backend
+    client: httpx.AsyncClient
+
+    @property
+    def script(self) -> Script:
+        return self.backend.script
+
+    async def get_run(self, run_id: str = "a", **headers: str) -> httpx.Response:
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.client.get(f"{API}/runs/get", params={"run_id": run_id}, headers=names)
+
+    async def post(self, path: str, body: Any, headers: Mapping[str, str] = JSON) -> httpx.Response:
+        sent = {"content": body} if isinstance(body, bytes) else {"json": body}
+        return await self.client.post(f"{API}/{path}", headers=dict(headers), **sent)
+
+    async def raw(self, request: bytes) -> bytes:
+        """Send bytes on a connection of their own and return all that comes back until it is closed."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(request)
+        try:
+            return await reader.read()
+        finally:
+            writer.close()
+
+
+@contextlib.asynccontextmanager
+async def platform(*, tokens_file: Path | None = None, allowed_hosts: tuple[str, ...] = ()) -> AsyncIterator[Platform]:
+    """Run a backend and a gateway with these settings for the length of the block."""
+    backend = Backend()
+    await backend.start()
+    settings = Settings(
+        tracking_address=Address("127.0.0.1", backend.port),
+        auth=AuthKind.TOKENS if tokens_file else AuthKind.NONE,
+        tokens_file=tokens_file,
+        allowed_hosts=allowed_hosts,
+    )
+    known = authenticator(settings.auth, tokens_file=tokens_file, listen=settings.listen)
+    connections, gateway = build(settings, catalog.backends(settings), known)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    server = _Server(gateway)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    url = f"http://127.0.0.1:{port}"
+    async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+        yield Platform(url=url, port=port, backend=backend, client=client)
+    server.stop()
+    server.force_exit = True
+    await serving
+    await connections.close()
+    await backend.stop()
+
+
+class _Server(Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the test's own process."""
+        yield
+
+
+def details(reason: str, message: str, *, retry_after_s: float | None = None) -> tuple[tuple[str, bytes], ...]:
+    """The trailing metadata with which a service of ours tells an error's reason."""
+    status = status_pb2.Status(message=message)
+    attached: list[Any] = [error_details_pb2.ErrorInfo(reason=reason, domain="modelstead")]
+    if retry_after_s is not None:
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(int(retry_after_s * 1000))
+        attached.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    for detail in attached:
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return (("grpc-status-details-bin", status.SerializeToString()),)
