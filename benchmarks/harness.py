@@ -4,7 +4,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,11 +90,10 @@ class Harness:
                     continue
                 try:
                     figures[row.name] = await row.measure(scene)
+                    self._say_figure(system, row, figures[row.name])
                 except* (UnexpectedAnswer, OSError) as errors:
                     self.failed = True
-                    self._say(system, f"{row.name} FAILED: {errors.exceptions[0]}")
-                with suppress(KeyError):
-                    self._say_figure(system, row, figures[row.name])
+                    self._say(system, f"{row.name} FAILED: {_first(errors)}")
 
     def _say_figure(self, system: System, row: Row, measurement: Measurement) -> None:
         samples = ", ".join(row.unit.text(sample) for sample in measurement.samples[:5])
@@ -103,6 +101,11 @@ class Harness:
 
     def _say(self, system: System, text: str) -> None:
         print(f"{system.name}: {text}", file=sys.stderr, flush=True)
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the first of the errors in a group, which most often has led to the others."""
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _subfolder(folder: Path, name: str) -> Path:

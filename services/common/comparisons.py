@@ -3,7 +3,7 @@
 import operator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, literal
+from sqlalchemy import ColumnElement, Double, FromClause, Join, literal, select
 
 _OPERATORS = {
     "=": operator.eq,
@@ -17,6 +17,19 @@ _OPERATORS = {
     "IN": lambda column, value: column.in_(value),
     "NOT IN": lambda column, value: column.not_in(value),
 }
+
+
+def has_row(source: FromClause, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return whether a row of `source` meets conditions on it and on the row that the outer query looks at.
+
+    Not EXISTS: the planner turns each of those into a join, and its time grows exponentially with their number.
+    """
+    found = select(literal(1)).select_from(source).where(*conditions).limit(1)
+    return found.correlate_except(*_tables(source)).scalar_subquery().is_not(None)
+
+
+def _tables(source: FromClause) -> tuple[FromClause, ...]:
+    return (source.left, source.right) if isinstance(source, Join) else (source,)
 
 
 def compare(column: ColumnElement[Any], op: str, value: Any) -> ColumnElement[bool]:

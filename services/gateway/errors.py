@@ -150,7 +150,7 @@ def _told_by_service(details: bytes) -> ServiceError | None:
     except DecodeError:
         return None
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-    if not _unpack(status.details, info):
+    if not _unpack(status.details, info) or not info.reason:
         return None
     retry_after_s = retry.retry_delay.ToMilliseconds() / 1000 if _unpack(status.details, retry) else None
     return _failure(info.reason, status.message, retry_after_s)

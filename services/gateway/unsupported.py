@@ -31,6 +31,7 @@ UNSUPPORTED: tuple[Unsupported, ...] = (
     Unsupported(area="artifact-proxy", reason=_ARTIFACTS),
     Unsupported(area="artifacts", reason=_ARTIFACTS),
     Unsupported(area="logged-models", path="*/artifacts/*", reason=_ARTIFACTS),
+    Unsupported(area="runs", path="*/create-promptlab-run", reason=_GENAI),
     Unsupported(area="registered-models", reason=_REGISTRY),
     Unsupported(area="model-versions", reason=_REGISTRY),
     Unsupported(area="webhooks", reason=_REGISTRY),

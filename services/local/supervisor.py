@@ -12,8 +12,8 @@ from services.local.signals import Signals
 _READY_TIMEOUT_S = 300.0
 _PATIENCE_S = 15.0
 _POLL_INTERVAL_S = 0.02
-_BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-_STEADY_S = 60.0
+_BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+_STEADY_S = 30.0
 _HURRY_TIMEOUT_S = 5.0
 
 
@@ -99,7 +99,7 @@ class Supervisor:
         delay_s = _BACKOFF_S[min(post.falls, len(_BACKOFF_S) - 1)]
         post.falls += 1
         post.due = time.monotonic() + delay_s
-        self._say(f"{why}\nStarting {post.child.name} again in {delay_s:.0f} s.")
+        self._say(f"{why}\nStarting {post.child.name} again in {delay_s:g} s.")
 
     def _next_due_s(self) -> float | None:
         dues = [post.due for post in self._posts if post.process is None]

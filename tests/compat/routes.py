@@ -1,4 +1,4 @@
-"""Every tracking route of MLflow's first tier: what it requires, of what kind its fields are, one call that it grants."""
+"""Every tracking route of MLflow's first tier: what it requires, of what kind its fields are, a call it grants."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -63,8 +63,10 @@ REFUSED: dict[str, tuple[Json, str]] = {
     "param key length": ({"params": [{"key": LONG_KEY}]}, texts.too_long("Param key", 250)),
     "param twice": (
         {"params": [*params(3), *params(2)]},
-        "Duplicate parameter keys have been submitted: ['p0', 'p1']. Please ensure the request contains only one param"
-        " value per param key.",
+        (
+            "Duplicate parameter keys have been submitted: ['p0', 'p1']. Please ensure the request contains only one"
+            " param value per param key."
+        ),
     ),
     "tag without key": ({"tags": [*params(1), {"value": "1"}]}, texts.missing("tags[1].key")),
     "tag key": ({"tags": [{"key": "a$"}]}, texts.bad_characters("tags[0].key", "a$")),
@@ -307,5 +309,3 @@ def test_autologging_in_its_usual_batches_adds_up(rest: Rest, run_id: str) -> No
 def _with_good_company(body: Json) -> dict[str, Any]:
     """Add what would be written were the rest of the batch not refused."""
     return {"params": factories.pairs({"good": "1"}), "tags": factories.pairs({"good": "1"}), **body}
-
-

@@ -494,5 +494,3 @@ def _sampled(rest: Rest, run_id: str, **query: int) -> list[Point]:
 def _named_runs(rest: Rest, run_ids: list[str]) -> list[str]:
     answer = rest.get(INTERVAL, run_ids=run_ids, metric_key="m", max_results=5)
     return [entry["run_id"] for entry in answer["metrics"]]
-
-

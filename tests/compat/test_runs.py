@@ -437,9 +437,8 @@ def test_a_run_names_its_parent_by_a_tag(rest: Rest, experiment_id: str) -> None
         factories.new_run(rest, experiment_id, tags=[{"key": "mlflow.parentRunId", "value": parent}]) for _ in range(3)
     }
 
-    found = rest.post(
-        "runs/search", experiment_ids=[experiment_id], filter=f"tags.mlflow.parentRunId = '{parent}'"
-    )["runs"]
+    clause = f"tags.mlflow.parentRunId = '{parent}'"
+    found = rest.post("runs/search", experiment_ids=[experiment_id], filter=clause)["runs"]
 
     assert {run["info"]["run_id"] for run in found} == children
 

@@ -35,9 +35,7 @@ def corpus(rest: Rest) -> Corpus:
     group = factories.unique()
     tags = {"a": {"t": "x"}, "B": {"t": "X"}, "c": {"my tag": "1", "q": "it's"}, "d": {"t": "xy"}, "e": {}}
     ids = {
-        label: factories.new_experiment(
-            rest, name=f"{group}-{label}", tags=factories.pairs({"compat": group, **own})
-        )
+        label: factories.new_experiment(rest, name=f"{group}-{label}", tags=factories.pairs({"compat": group, **own}))
         for label, own in tags.items()
     }
     rest.post("experiments/delete", experiment_id=ids["d"])
@@ -72,7 +70,7 @@ FILTERS = {
     "tags.t IS NOT NULL": "Ba",
     "tags.t is not null": "Ba",
     "tags.`my tag` = '1'": "c",
-    'tags."my tag" = \'1\'': "c",
+    "tags.\"my tag\" = '1'": "c",
     'tags.q = "it\'s"': "c",
     "tags.none = 'x'": "",
     "tags.t = 'x' AND tags.t = 'X'": "",

@@ -131,7 +131,7 @@ FILTERS = {
     "parameter.p = '1'": "a",
     "parameters.p = '1'": "a",
     "params.`p` = '1'": "a",
-    'params."p" = \'1\'': "a",
+    "params.\"p\" = '1'": "a",
     "params.`with space` = 'x'": "a",
     "params.p != '1'": "cb",
     "params.lr != '0.1'": "b",
@@ -162,7 +162,7 @@ FILTERS = {
     "tags.u ILIKE '%CODE'": "a",
     "tags.u LIKE 'Ü%'": "a",
     "tags.`my tag` = 'sp'": "a",
-    'tags."my tag" = \'sp\'': "a",
+    "tags.\"my tag\" = 'sp'": "a",
     "tags.a.b = 'dot'": "a",
     "tags.`a.b` = 'dot'": "a",
     "tags.`a-b` = 'dash'": "a",
@@ -196,7 +196,7 @@ FILTERS = {
     "run_name ILIKE 'b%'": "b",
     "`run name` = 'Beta'": "b",
     "attributes.`run name` = 'Beta'": "b",
-    'attributes."Run name" = \'Beta\'': "b",
+    "attributes.\"Run name\" = 'Beta'": "b",
     "attributes.`Run Name` = 'Beta'": "b",
     "user_id = 'ann'": "a",
     "user_id != 'ann'": "dcb",
@@ -254,16 +254,12 @@ INVALID_FILTERS = {
         "While parsing a list in the query, expected string value, punctuation, or whitespace,"
         " but got different type in list: (1,)"
     ),
-    "status IN ('RUNNING')": (
-        "Only ['run_id'] attributes support comparison with a list of quoted string values."
-    ),
+    "status IN ('RUNNING')": ("Only ['run_id'] attributes support comparison with a list of quoted string values."),
     "run_name IN ('x')": "Only ['run_id'] attributes support comparison with a list of quoted string values.",
     "start_time = '300'": "Expected numeric value type for numeric attribute: start_time. Found '300'",
     "start_time LIKE '3%'": "Expected numeric value type for numeric attribute: start_time. Found '3%'",
     "start_time IN (100)": "Expected numeric value type for numeric attribute: start_time. Found (100)",
-    "end_time IS NULL": (
-        "IS NULL / IS NOT NULL is only supported for tags and params, not for 'attribute' 'end_time'"
-    ),
+    "end_time IS NULL": ("IS NULL / IS NOT NULL is only supported for tags and params, not for 'attribute' 'end_time'"),
     "datasets.name IS NULL": "IS NULL / IS NOT NULL is only supported for tags and params, not for 'dataset' 'name'",
     "datasets.name = 5": "Expected a quoted string value for dataset attributes. Got value 5",
     "foo.bar = 'x'": f"Invalid entity type 'foo'. Valid values are {ENTITIES}",

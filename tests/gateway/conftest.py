@@ -6,14 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.harness import Platform, platform
+from tests.gateway.harness import Platform, Script, platform
 
 API_KEY = "a-key-of-32-characters-or-so-0000"
 
 
+@pytest.fixture(scope="session")
+async def shared() -> AsyncIterator[Platform]:
+    async with platform() as started:
+        yield started
+
+
 @pytest.fixture
-async def running() -> AsyncIterator[Platform]:
-    """Everyone is anonymous."""
+def running(shared: Platform) -> Platform:
+    """Everyone is anonymous, and the backend has seen nothing yet."""
+    shared.backend.script = Script()
+    return shared
+
+
+@pytest.fixture
+async def own() -> AsyncIterator[Platform]:
+    """The same for a test that stops the backend, or fills the gateway."""
     async with platform() as started:
         yield started
 

@@ -27,7 +27,7 @@ JSON = {"content-type": "application/json"}
 API = "/api/2.0/mlflow"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Script:
     """What the backend is to do, and what it has seen."""
 
@@ -38,6 +38,7 @@ class Script:
     requests: list[Any] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
     deadline_s: float | None = None
+    sent: int = 0
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -45,55 +46,58 @@ class Script:
         self.requests.append(request)
         self.metadata = dict(context.invocation_metadata())
         self.deadline_s = context.time_remaining()
+        context.add_done_callback(self._note_end)
 
     async def wait(self) -> None:
-        if self.hold is None:
-            return
-        try:
+        if self.hold is not None:
             await self.hold.wait()
-        except asyncio.CancelledError:
+
+    def _note_end(self, context: Any) -> None:
+        if context.cancelled():
             self.cancelled.set()
-            raise
 
 
 class Runs(runs_pb2_grpc.RunServiceServicer):
-    def __init__(self, script: Script) -> None:
-        self._script = script
+    def __init__(self, backend: "Backend") -> None:
+        self._backend = backend
 
     async def GetRun(self, request: runs_pb2.GetRunRequest, context: Any) -> runs_pb2.GetRunResponse:
-        self._script.note(request, context)
-        await self._script.wait()
-        if self._script.run_error is not None:
-            await context.abort(*self._script.run_error)
+        script = self._backend.script
+        script.note(request, context)
+        await script.wait()
+        if script.run_error is not None:
+            await context.abort(*script.run_error)
         return runs_pb2.GetRunResponse(run=runs_pb2.Run(info=runs_pb2.RunInfo(run_id=request.run_id, start_time=7)))
 
     async def CreateRun(self, request: runs_pb2.CreateRunRequest, context: Any) -> runs_pb2.CreateRunResponse:
-        self._script.note(request, context)
+        self._backend.script.note(request, context)
         return runs_pb2.CreateRunResponse()
 
     async def LogBatch(self, request: runs_pb2.LogBatchRequest, context: Any) -> runs_pb2.LogBatchResponse:
-        self._script.note(request, context)
+        self._backend.script.note(request, context)
         return runs_pb2.LogBatchResponse()
 
 
 class Metrics(metrics_pb2_grpc.MetricServiceServicer):
-    def __init__(self, script: Script) -> None:
-        self._script = script
+    def __init__(self, backend: "Backend") -> None:
+        self._backend = backend
 
     async def GetMetricHistory(
         self, request: metrics_pb2.GetMetricHistoryRequest, context: Any
     ) -> AsyncIterator[metrics_pb2.GetMetricHistoryResponse]:
-        self._script.note(request, context)
-        for message in self._script.points:
+        script = self._backend.script
+        script.note(request, context)
+        for message in script.points:
             yield message
-            self._script.answered.set()
-        await self._script.wait()
-        if self._script.points_error is not None:
-            await context.abort(*self._script.points_error)
+            script.sent += 1
+            script.answered.set()
+        await script.wait()
+        if script.points_error is not None:
+            await context.abort(*script.points_error)
 
 
 class Backend:
-    """The gRPC server; `script` may be replaced between requests."""
+    """The gRPC server; `script` is to be renewed between tests that share it."""
 
     def __init__(self) -> None:
         self.script = Script()
@@ -103,8 +107,8 @@ class Backend:
 
     async def start(self) -> None:
         self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
-        runs_pb2_grpc.add_RunServiceServicer_to_server(Runs(self.script), self._server)
-        metrics_pb2_grpc.add_MetricServiceServicer_to_server(Metrics(self.script), self._server)
+        runs_pb2_grpc.add_RunServiceServicer_to_server(Runs(self), self._server)
+        metrics_pb2_grpc.add_MetricServiceServicer_to_server(Metrics(self), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()

@@ -73,7 +73,7 @@ def test_a_child_that_falls_later_is_replaced(make_child: MakeChild, signals: Si
         _watch(supervisor)
 
     assert "child ended (SIGKILL); its log is " in told
-    assert "Starting child again in 1 s." in told
+    assert "Starting child again in 0.5 s." in told
 
 
 def test_preparation_that_fails_is_tried_again(make_child: MakeChild, signals: Signals, told: Told) -> None:
@@ -88,7 +88,7 @@ def test_preparation_that_fails_is_tried_again(make_child: MakeChild, signals: S
     with _started([child], signals, told) as supervisor, _meanwhile(lambda: _kill_once_and_stop_when_back(child)):
         _watch(supervisor)
 
-    assert "the disk is full\nStarting child again in 2 s." in told
+    assert "the disk is full\nStarting child again in 1 s." in told
 
 
 def test_children_are_stopped_in_reverse(make_child: MakeChild, signals: Signals, told: Told, tmp_path: Path) -> None:

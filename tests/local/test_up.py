@@ -77,7 +77,9 @@ def up(command: list[str], gateway: Address, data_path: Path) -> Iterator[Up]:
     up = Up(command=command, gateway=gateway, data_path=data_path)
     yield up
     if up.launcher is not None and not up.ended:
-        up.stop()
+        print(up.stop()[1])
+    for log in sorted((data_path / "logs").glob("*.log")):
+        print(f"{log.name}:\n{log.read_text()[-4000:]}")
 
 
 def test_it_says_what_runs_and_what_to_do_next(up: Up) -> None:

@@ -44,7 +44,8 @@ def _of_message(descriptor: Descriptor) -> tuple[_FieldCheck, ...]:
 
 
 def _of_field(field: FieldDescriptor) -> Iterator[_FieldCheck]:
-    if is_required(field) and not is_column(field):
+    # An empty list and an absent one are the same message; the gateway, which sees the JSON, tells them apart.
+    if is_required(field) and not field.is_repeated:
         yield _required(field)
     if field.type == FieldDescriptor.TYPE_STRING:
         yield _text(field)
@@ -62,12 +63,6 @@ def is_required(field: FieldDescriptor) -> bool:
     return field_behavior_pb2.REQUIRED in field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
 
 
-def is_column(field: FieldDescriptor) -> bool:
-    """Whether the field is a column of a table message."""
-    owner = field.containing_type
-    return bool(owner and owner.GetOptions().Extensions[options_pb2.columns])
-
-
 def is_map(field: FieldDescriptor) -> bool:
     """Whether the field is a map."""
     return bool(field.message_type and field.message_type.GetOptions().map_entry)
@@ -76,15 +71,11 @@ def is_map(field: FieldDescriptor) -> bool:
 def _required(field: FieldDescriptor) -> _FieldCheck:
     name = field.name
 
-    def repeated(message: Any, prefix: str) -> None:
-        if not getattr(message, name):
-            raise missing(prefix + name)
-
-    def singular(message: Any, prefix: str) -> None:
+    def check(message: Any, prefix: str) -> None:
         if not message.HasField(name) or getattr(message, name) == "":
             raise missing(prefix + name)
 
-    return repeated if field.is_repeated else singular
+    return check
 
 
 def _text(field: FieldDescriptor) -> _FieldCheck:

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, exists, insert, not_, select, text, update
+from sqlalchemy import ColumnElement, Select, delete, insert, not_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from services.common import keyset
-from services.common.comparisons import compare
+from services.common.comparisons import compare, has_row
 from services.common.database import Tx, violated_constraint
-from services.common.filters import Comparison, OrderBy
+from services.common.filters import NULLS, Comparison, OrderBy
 from services.tracking.experiments.model import Experiment
 from services.tracking.tables import experiment_tags, experiments, runs
 
@@ -109,12 +109,11 @@ async def search(
 def _matches(term: Comparison) -> ColumnElement[bool]:
     if term.entity != _TAG_ENTITY:
         return compare(experiments.c[term.key], term.op, term.value)
-    tag = exists().where(
-        experiment_tags.c.experiment_id == experiments.c.experiment_id, experiment_tags.c.key == term.key
-    )
-    if term.op == "IS NULL":
-        return not_(tag)
-    return tag if term.op == "IS NOT NULL" else tag.where(compare(experiment_tags.c.value, term.op, term.value))
+    same = (experiment_tags.c.experiment_id == experiments.c.experiment_id, experiment_tags.c.key == term.key)
+    if term.op in NULLS:
+        tagged = has_row(experiment_tags, *same)
+        return not_(tagged) if term.op == "IS NULL" else tagged
+    return has_row(experiment_tags, *same, compare(experiment_tags.c.value, term.op, term.value))
 
 
 async def _one(tx: Tx, query: Select[Any]) -> Experiment | None:

@@ -9,7 +9,6 @@ from sqlalchemy import (
     Table,
     and_,
     delete,
-    exists,
     insert,
     or_,
     select,
@@ -20,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.common import keyset
-from services.common.comparisons import compare
+from services.common.comparisons import compare, has_row
 from services.common.database import Tx
 from services.common.filters import Comparison
 from services.tracking.logged_models.model import (
@@ -145,7 +144,7 @@ async def search(
         )
     )
     if datasets and not any(term.entity == "metric" for term in terms):
-        query = query.where(exists().where(points.c.model_id == logged_models.c.model_id, _on_any(datasets)))
+        query = query.where(has_row(points, points.c.model_id == logged_models.c.model_id, _on_any(datasets)))
     if position is not None:
         query = query.where(keyset.after(columns, position))
     rows = (await tx.execute(query.order_by(*keyset.order_by(columns)).limit(limit))).all()
@@ -172,14 +171,13 @@ def _sort(order: Sequence[ModelOrder], datasets: Sequence[OnDataset]) -> tuple[l
 
 def _matches(term: Comparison, datasets: Sequence[OnDataset]) -> ColumnElement[bool]:
     if term.entity == "metric":
-        latest = _latest(term.key, _on_any(datasets)).subquery()
-        return exists().select_from(latest).where(compare(latest.c.value, term.op, term.value))
+        return compare(_latest(term.key, _on_any(datasets)).scalar_subquery(), term.op, term.value)
     if term.entity == "attribute":
         value = _status(term.value) if term.key == "status" else term.value
         return compare(logged_models.c[term.key], term.op, value)
     pairs = logged_model_params if term.entity == "param" else logged_model_tags
     same = (pairs.c.model_id == logged_models.c.model_id, pairs.c.key == term.key)
-    return exists().where(*same, compare(pairs.c.value, term.op, term.value))
+    return has_row(pairs, *same, compare(pairs.c.value, term.op, term.value))
 
 
 def _latest(key: str, *conditions: ColumnElement[bool]) -> Any:

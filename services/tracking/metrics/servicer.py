@@ -35,6 +35,8 @@ class MetricServicer:
         max_results = request.max_results if request.HasField("max_results") else BULK_POINTS_MAX
         async for block in self._metrics.bulk(run_ids=request.run_id, key=request.metric_key, max_results=max_results):
             yield pb.GetMetricHistoryBulkResponse(metrics=_columns(block, block.run_id))
+        # MLflow prints this list also when it is empty, so it is set.
+        yield pb.GetMetricHistoryBulkResponse(metrics=pb.MetricColumns())
 
     async def GetMetricHistoryBulkInterval(
         self, request: pb.GetMetricHistoryBulkIntervalRequest, call: Call

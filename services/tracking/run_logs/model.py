@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, Protocol
 
 from services.common.errors import InvalidArgument
@@ -183,6 +184,9 @@ def _check_metrics(table: MetricTable, path: Callable[[int, str], str]) -> None:
             # The place is looked for only when it is needed.
             check_key(key, path=path(list(table.keys).index(key), "name"))
             raise
+    names, digests = table.dataset_names or (), table.dataset_digests or ()
+    if any((name is None) != (digest is None) for name, digest in zip_longest(names, digests)):
+        raise InvalidArgument("Both dataset_name and dataset_digest must be provided if one is provided")
     if table.timestamps and min(table.timestamps) < 0:
         index = next(index for index, timestamp in enumerate(table.timestamps) if timestamp < 0)
         raise InvalidArgument(

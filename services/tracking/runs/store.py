@@ -11,7 +11,6 @@ from sqlalchemy import (
     and_,
     case,
     delete,
-    exists,
     func,
     insert,
     not_,
@@ -22,9 +21,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.common import keyset
-from services.common.comparisons import compare
+from services.common.comparisons import compare, has_row
 from services.common.database import Tx
-from services.common.filters import Comparison, OrderBy
+from services.common.filters import NULLS, Comparison, OrderBy
 from services.tracking.datasets import store as datasets_store
 from services.tracking.datasets.model import CONTEXT_TAG, ModelInput, ModelOutput, RunInputs, RunOutputs
 from services.tracking.run_logs.model import RUN_NAME_TAG
@@ -190,26 +189,21 @@ def _matches(term: Comparison) -> ColumnElement[bool]:
     # The name is looked up in its tag, as in MLflow; a run without the tag matches no comparison of names.
     table = run_tags if term.entity == "attribute" else _TABLE_OF[term.entity]
     key = RUN_NAME_TAG if term.entity == "attribute" else term.key
-    found = exists().where(table.c.run_id == runs.c.run_id, table.c.key == key)
-    if term.op == "IS NULL":
-        return not_(found)
-    if term.op == "IS NOT NULL":
-        return found
+    same = (table.c.run_id == runs.c.run_id, table.c.key == key)
+    if term.op in NULLS:
+        return not_(has_row(table, *same)) if term.op == "IS NULL" else has_row(table, *same)
     matches = compare(table.c.value, term.op, term.value)
     if table is metrics:
         # NaN is stored as 0, and is unequal to every number.
         matches = or_(matches, metrics.c.is_nan) if term.op == "!=" else and_(matches, not_(metrics.c.is_nan))
-    return found.where(matches)
+    return has_row(table, *same, matches)
 
 
 def _uses_dataset(term: Comparison) -> ColumnElement[bool]:
     context = func.jsonb_extract_path_text(run_datasets.c.tags, CONTEXT_TAG)
     column = context if term.key == "context" else datasets.c[term.key]
-    return exists().where(
-        run_datasets.c.run_id == runs.c.run_id,
-        run_datasets.c.dataset_id == datasets.c.dataset_id,
-        compare(column, term.op, term.value),
-    )
+    used = run_datasets.join(datasets, run_datasets.c.dataset_id == datasets.c.dataset_id)
+    return has_row(used, run_datasets.c.run_id == runs.c.run_id, compare(column, term.op, term.value))
 
 
 def _info(row: Any) -> RunInfo:

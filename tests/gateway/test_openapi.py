@@ -1,0 +1,106 @@
+"""The OpenAPI document describes every route and hangs together."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from services.gateway import openapi
+from services.gateway.catalog import backends
+from services.gateway.routes import RouteTable
+from services.gateway.settings import Settings
+
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def table() -> RouteTable:
+    return RouteTable(backends(Settings()))
+
+
+@pytest.fixture(scope="module")
+def document(table: RouteTable) -> Json:
+    return openapi.document(table.routes)
+
+
+def operations(document: Json) -> Iterator[tuple[str, str, Json]]:
+    for path, verbs in document["paths"].items():
+        for verb, operation in verbs.items():
+            yield path, verb, operation
+
+
+def references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if "$ref" in value:
+            yield value["$ref"]
+        for inner in value.values():
+            yield from references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
+
+
+def resolved(document: Json, reference: str) -> Any:
+    value: Any = document
+    for name in reference.removeprefix("#/").split("/"):
+        value = value[name]
+    return value
+
+
+def test_the_document_is_valid_openapi(document: Json) -> None:
+    validator = pytest.importorskip("openapi_spec_validator")
+
+    validator.validate(document)
+
+
+def test_every_route_is_described(table: RouteTable, document: Json) -> None:
+    assert {(verb.upper(), path) for path, verb, _ in operations(document)} == {
+        (route.verb, route.path) for route in table.routes
+    }
+
+
+def test_operations_have_names_of_their_own(document: Json) -> None:
+    names = [operation["operationId"] for _, _, operation in operations(document)]
+
+    assert len(set(names)) == len(names)
+
+
+def test_every_reference_leads_somewhere(document: Json) -> None:
+    assert all(resolved(document, reference) for reference in references(document))
+
+
+def test_variables_of_a_path_are_parameters(document: Json) -> None:
+    for path, _, operation in operations(document):
+        named = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"}
+        assert named == {segment[1:-1] for segment in path.split("/") if segment.startswith("{")}
+
+
+def test_a_request_says_what_it_requires(document: Json) -> None:
+    operation = document["paths"]["/api/2.0/mlflow/runs/log-batch"]["post"]
+    request = resolved(document, operation["requestBody"]["content"]["application/json"]["schema"]["$ref"])
+
+    assert request["required"] == ["run_id"]
+    assert request["properties"]["metrics"]["type"] == "array"
+    row = resolved(document, request["properties"]["metrics"]["items"]["$ref"])
+    assert row["required"] == ["key", "value", "timestamp"]
+    assert row["properties"]["step"] == {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
+
+
+def test_a_get_takes_a_query(document: Json) -> None:
+    parameters = document["paths"]["/api/2.0/mlflow/runs/get"]["get"]["parameters"]
+
+    assert parameters == [{"name": "run_id", "in": "query", "required": True, "schema": {"type": "string"}}]
+
+
+def test_what_creates_takes_an_idempotency_key(document: Json) -> None:
+    parameters = document["paths"]["/api/2.0/mlflow/runs/create"]["post"]["parameters"]
+
+    assert [parameter["name"] for parameter in parameters] == ["Idempotency-Key"]
+
+
+def test_errors_are_described(document: Json) -> None:
+    responses = document["paths"]["/api/2.0/mlflow/runs/get"]["get"]["responses"]
+
+    assert set(responses) == {"200", "400", "401", "403", "404", "429", "500", "503"}
+    error = resolved(document, responses["404"]["content"]["application/json"]["schema"]["$ref"])
+    assert error["required"] == ["error_code", "message"]
