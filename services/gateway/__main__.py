@@ -12,7 +12,7 @@ import uvloop
 from services.common import auth, logs, settings, telemetry
 from services.common.auth import Authenticator
 from services.common.settings import Address, SettingsError
-from services.gateway import catalog
+from services.gateway import catalog, limits
 from services.gateway.admission import Admission
 from services.gateway.app import Gateway
 from services.gateway.backends import Connections
@@ -66,7 +66,7 @@ def build(
         pages=Pages(table, connections),
         hosts=Hosts.of(config),
         authenticator=authenticator,
-        admission=Admission(),
+        admission=Admission(requests_max=limits.REQUESTS_MAX, per_caller_max=limits.REQUESTS_PER_CALLER_MAX),
     )
     return connections, gateway
 

@@ -11,9 +11,7 @@ from services.gateway import limits
 class Admission:
     """Counts requests under way."""
 
-    def __init__(
-        self, *, requests_max: int = limits.REQUESTS_MAX, per_caller_max: int = limits.REQUESTS_PER_CALLER_MAX
-    ) -> None:
+    def __init__(self, *, requests_max: int, per_caller_max: int) -> None:
         self._requests_max = requests_max
         self._per_caller_max = per_caller_max
         self._of_caller: Counter[str] = Counter()

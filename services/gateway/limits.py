@@ -34,9 +34,9 @@ ENCODED_TWICE: Mapping[str, TextLimit] = MappingProxyType(
 BODIES_BYTES_MAX = 256 * 1024 * 1024
 # The request line and all headers.
 HEAD_BYTES_MAX = 96 * 1024
-# A search over many runs or experiments names them all in the query string.
-QUERY_BYTES_MAX = 64 * 1024
-PATH_BYTES_MAX = 8 * 1024
+# A search over many runs names them all in its query string. The parser of URLs takes 65,535 bytes in all.
+QUERY_BYTES_MAX = 60_000
+PATH_BYTES_MAX = 5_000
 NESTING_MAX = 100
 
 # How much of a wrong value is quoted back, in characters.

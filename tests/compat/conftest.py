@@ -14,6 +14,8 @@ Differences from stock that no test holds against a server:
 - slack in stock's filter parser: stray or missing ANDs, empty keys, unquoted or double-quoted values of logged models,
   a backslash in LIKE (which depends on the database there);
 - slack in stock's numbers: `experiment_id=" 1_0"`; negative offsets and counts;
+- a `model_id` in the body of finalize and params of a logged model, which stock demands beside the one in the path;
+- a run created with an empty name tag, which stock refuses;
 - a body in a GET request, which stock reads when there is no query string; bodies in UTF-16 or with a byte order mark.
 """
 

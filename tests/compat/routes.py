@@ -44,7 +44,8 @@ class Route:
 
     def well_formed(self) -> Json:
         """A body with all that is required, of the right form; what it names need not exist."""
-        return {name: WELL_FORMED.get(name, "1") for name in self.required}
+        in_path = {"model_id": "1"} if "{model_id}" in self.path else {}
+        return in_path | {name: WELL_FORMED.get(name, "1") for name in self.required}
 
 
 def new_world(rest: Rest) -> World:
@@ -320,7 +321,7 @@ LOGGED_MODELS = (
     Route(
         method="PATCH",
         path="/api/2.0/mlflow/logged-models/{model_id}",
-        required=("model_id", "status"),
+        required=("status",),
         kinds={"status": "choice"},
         example=lambda world: {"model_id": world.model_id, "status": "LOGGED_MODEL_READY"},
     ),
@@ -328,7 +329,6 @@ LOGGED_MODELS = (
     Route(
         method="POST",
         path="/api/2.0/mlflow/logged-models/{model_id}/params",
-        required=("model_id",),
         kinds={"params": "objects"},
         example=lambda world: {"model_id": world.model_id, "params": [{"key": "p", "value": "1"}]},
     ),

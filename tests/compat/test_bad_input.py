@@ -132,6 +132,13 @@ def test_a_text_with_a_nul_is_refused(rest: Rest, experiment_id: str, path: str,
     assert factories.get_run(rest, run_id) == before
 
 
+@pytest.mark.parametrize("path", ["runs/set-tag", "runs/log-parameter", "runs/log-metric"])
+def test_a_key_with_a_nul_is_refused(rest: Rest, path: str) -> None:
+    response = rest.call("POST", path, json={"run_id": "nope", "key": "a\0b", "value": "1", "timestamp": 1})
+
+    assert judged(response) == REFUSED
+
+
 @pytest.mark.parametrize(
     ("path", "query"),
     [

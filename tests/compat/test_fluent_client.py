@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import mlflow
 import pandas
 import pytest
+from mlflow.data.pandas_dataset import from_pandas
 from mlflow.exceptions import MlflowException
 
 from tests.compat import factories
@@ -136,12 +137,14 @@ def test_asynchronous_logging_arrives() -> None:
 
 
 def test_a_dataset_is_logged() -> None:
-    dataset = mlflow.data.from_pandas(pandas.DataFrame({"a": [1.5]}), name="frame", digest="d1")
+    dataset = from_pandas(pandas.DataFrame({"a": [1.5]}), name="frame", digest="d1")
 
     with mlflow.start_run() as run:
         mlflow.log_input(dataset, context="training", tags={"split": "first"})
 
-    logged = mlflow.get_run(run.info.run_id).inputs.dataset_inputs[0]
+    inputs = mlflow.get_run(run.info.run_id).inputs
+    assert inputs is not None
+    logged = inputs.dataset_inputs[0]
     assert (logged.dataset.name, logged.dataset.digest, logged.dataset.source_type) == ("frame", "d1", "code")
     assert {tag.key: tag.value for tag in logged.tags} == {"mlflow.data.context": "training", "split": "first"}
 
@@ -208,7 +211,7 @@ def test_experiment_tags_are_set(experiment: str) -> None:
 
 
 def test_a_model_is_logged_with_its_metrics(experiment: str) -> None:
-    dataset = mlflow.data.from_pandas(pandas.DataFrame({"a": [1.5]}), name="frame", digest="d1")
+    dataset = from_pandas(pandas.DataFrame({"a": [1.5]}), name="frame", digest="d1")
     with mlflow.start_run() as run:
         model = mlflow.initialize_logged_model(name="model", params={"p": "1"}, tags={"t": "2"})
         mlflow.log_metric("acc", 0.9, step=4, dataset=dataset, model_id=model.model_id)

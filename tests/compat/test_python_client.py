@@ -1,6 +1,7 @@
 """The unmodified `MlflowClient`: every tracking method, and the exceptions it raises from refusals."""
 
 import math
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -95,7 +96,7 @@ def test_experiment_tags_are_set_and_deleted(client: MlflowClient, experiment: s
 def test_experiments_are_searched_page_by_page(client: MlflowClient) -> None:
     group = factories.unique()
     ids = [client.create_experiment(f"{group}-{number}", tags={"group": group}) for number in range(5)]
-    query = {"filter_string": f"tags.group = '{group}'", "order_by": ["name ASC"], "max_results": 2}
+    query: dict[str, Any] = {"filter_string": f"tags.group = '{group}'", "order_by": ["name ASC"], "max_results": 2}
 
     pages = [client.search_experiments(**query)]
     while pages[-1].token:
@@ -125,13 +126,16 @@ def test_a_run_is_created_and_read(client: MlflowClient, experiment: str) -> Non
     assert (run.info.status, run.info.end_time, run.info.lifecycle_stage) == ("RUNNING", None, "active")
     assert run.data.tags == {"a": "1", "mlflow.runName": "first"}
     assert (run.data.params, run.data.metrics) == ({}, {})
+    assert run.inputs is not None
     assert run.inputs.dataset_inputs == []
 
 
 def test_a_run_starts_now_unless_told_otherwise(client: MlflowClient, experiment: str) -> None:
     run = client.create_run(experiment)
 
-    assert run.info.start_time > client.get_experiment(experiment).creation_time - 1000
+    created = client.get_experiment(experiment).creation_time
+    assert created is not None
+    assert run.info.start_time > created - 1000
 
 
 def test_a_run_is_updated(client: MlflowClient, run: str) -> None:
@@ -223,6 +227,7 @@ def test_inputs_are_logged(client: MlflowClient, run: str, model: str) -> None:
     client.log_inputs(run, datasets=[given], models=[LoggedModelInput(model_id=model)])
 
     inputs = client.get_run(run).inputs
+    assert inputs is not None
     assert [dict(entry.dataset) for entry in inputs.dataset_inputs] == [dict(dataset)]
     assert [dict(tag) for tag in inputs.dataset_inputs[0].tags] == [dict(tag) for tag in given.tags]
     assert [entry.model_id for entry in inputs.model_inputs] == [model]
@@ -231,14 +236,16 @@ def test_inputs_are_logged(client: MlflowClient, run: str, model: str) -> None:
 def test_outputs_are_logged(client: MlflowClient, run: str, model: str) -> None:
     client.log_outputs(run, models=[LoggedModelOutput(model_id=model, step=4)])
 
-    assert [(output.model_id, output.step) for output in client.get_run(run).outputs.model_outputs] == [(model, 4)]
+    outputs = client.get_run(run).outputs
+    assert outputs is not None
+    assert [(output.model_id, output.step) for output in outputs.model_outputs] == [(model, 4)]
 
 
 def test_runs_are_searched_page_by_page(client: MlflowClient, experiment: str) -> None:
     ids = [client.create_run(experiment, start_time=number).info.run_id for number in range(5)]
     for number, run_id in enumerate(ids):
         client.log_metric(run_id, "m", number)
-    query = {"filter_string": "metrics.m > 0", "order_by": ["metrics.m ASC"], "max_results": 3}
+    query: dict[str, Any] = {"filter_string": "metrics.m > 0", "order_by": ["metrics.m ASC"], "max_results": 3}
 
     pages = [client.search_runs([experiment], **query)]
     while pages[-1].token:
@@ -326,7 +333,7 @@ def test_models_are_searched_page_by_page(client: MlflowClient, experiment: str,
     ids = [client.create_logged_model(experiment, name=f"model-{number}").model_id for number in range(5)]
     for number, model_id in enumerate(ids):
         client.log_metric(run, "acc", number, model_id=model_id)
-    query = {
+    query: dict[str, Any] = {
         "filter_string": "metrics.acc > 0 AND name LIKE 'model-%'",
         "order_by": [{"field_name": "metrics.acc", "ascending": False}],
         "max_results": 3,

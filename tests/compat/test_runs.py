@@ -31,7 +31,6 @@ BAD_KEYS = {
     "absolute": ("/a", texts.bad_path("key", "/a", "/a")),
     "double slash": ("a//b", texts.bad_path("key", "a//b", "a/b")),
     "dot": (".", texts.bad_path("key", ".", ".")),
-    "NUL": ("a\0b", texts.bad_characters("key", "a\0b")),
     "emoji": ("😀", texts.bad_characters("key", "😀")),
 }
 GOOD_KEYS = ["a b:c/d-e.f_g", "é_ü", "k" * 250, "a..b", "1"]
@@ -125,12 +124,9 @@ def test_a_name_and_a_tag_that_differ_are_refused(rest: Rest, experiment_id: str
 
 
 @pytest.mark.departure("stock answers BAD_REQUEST with the text of the SQL statement")
-@pytest.mark.parametrize(
-    "tags",
-    [[{"key": "a", "value": "1"}, {"key": "a", "value": "2"}], [{"key": RUN_NAME, "value": ""}]],
-    ids=["twice", "nameless"],
-)
-def test_tags_that_cannot_be_kept_at_creation_are_refused(rest: Rest, experiment_id: str, tags: list[Json]) -> None:
+def test_a_tag_given_twice_at_creation_is_refused(rest: Rest, experiment_id: str) -> None:
+    tags = [{"key": "a", "value": "1"}, {"key": "a", "value": "2"}]
+
     refused = rest.refused_post("runs/create", experiment_id=experiment_id, tags=tags)
 
     assert (refused.status, refused.error_code) == (400, "INVALID_PARAMETER_VALUE")

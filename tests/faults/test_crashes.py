@@ -31,18 +31,19 @@ class _Writer(threading.Thread):
         self.run_id = created.json()["run"]["info"]["run_id"]
         self.acknowledged: list[int] = []
         self.statuses: set[int] = set()
-        self._stop = threading.Event()
+        self._stopping = threading.Event()
 
     def run(self) -> None:
         step = 0
-        while not self._stop.is_set():
+        while not self._stopping.is_set():
             if self._log(step):
                 self.acknowledged.append(step)
                 step += 1
 
     def finish(self) -> None:
-        self._stop.set()
+        self._stopping.set()
         self.join()
+        self._client.close()
 
     def _log(self, step: int) -> bool:
         body = {"run_id": self.run_id, "key": "m", "value": step, "timestamp": step, "step": step}

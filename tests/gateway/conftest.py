@@ -31,16 +31,22 @@ async def own() -> AsyncIterator[Platform]:
         yield started
 
 
-@pytest.fixture
-def tokens_file(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def tokens_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file that knows `alice` by API_KEY."""
-    path = tmp_path / "tokens"
+    path = tmp_path_factory.mktemp("gateway") / "tokens"
     path.write_text(f"alice:{hashlib.sha256(API_KEY.encode()).hexdigest()}\n")
     return path
 
 
-@pytest.fixture
-async def guarded(tokens_file: Path) -> AsyncIterator[Platform]:
-    """Callers need an API key."""
+@pytest.fixture(scope="session")
+async def shared_guarded(tokens_file: Path) -> AsyncIterator[Platform]:
     async with platform(tokens_file=tokens_file) as started:
         yield started
+
+
+@pytest.fixture
+def guarded(shared_guarded: Platform) -> Platform:
+    """Callers need an API key, and the backend has seen nothing yet."""
+    shared_guarded.backend.script = Script()
+    return shared_guarded

@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc.aio
 import httpx
@@ -26,6 +26,8 @@ from services.gateway.settings import Settings
 JSON = {"content-type": "application/json"}
 API = "/api/2.0/mlflow"
 
+_Answer = TypeVar("_Answer")
+
 
 @dataclass(kw_only=True)
 class Script:
@@ -39,6 +41,7 @@ class Script:
     metadata: dict[str, str] = field(default_factory=dict)
     deadline_s: float | None = None
     sent: int = 0
+    called: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -46,15 +49,19 @@ class Script:
         self.requests.append(request)
         self.metadata = dict(context.invocation_metadata())
         self.deadline_s = context.time_remaining()
-        context.add_done_callback(self._note_end)
+        self.called.set()
 
     async def wait(self) -> None:
         if self.hold is not None:
             await self.hold.wait()
 
-    def _note_end(self, context: Any) -> None:
-        if context.cancelled():
+    @contextlib.contextmanager
+    def noting_its_end(self) -> Iterator[None]:
+        try:
+            yield
+        except (asyncio.CancelledError, GeneratorExit):
             self.cancelled.set()
+            raise
 
 
 class Runs(runs_pb2_grpc.RunServiceServicer):
@@ -64,7 +71,8 @@ class Runs(runs_pb2_grpc.RunServiceServicer):
     async def GetRun(self, request: runs_pb2.GetRunRequest, context: Any) -> runs_pb2.GetRunResponse:
         script = self._backend.script
         script.note(request, context)
-        await script.wait()
+        with script.noting_its_end():
+            await script.wait()
         if script.run_error is not None:
             await context.abort(*script.run_error)
         return runs_pb2.GetRunResponse(run=runs_pb2.Run(info=runs_pb2.RunInfo(run_id=request.run_id, start_time=7)))
@@ -87,11 +95,12 @@ class Metrics(metrics_pb2_grpc.MetricServiceServicer):
     ) -> AsyncIterator[metrics_pb2.GetMetricHistoryResponse]:
         script = self._backend.script
         script.note(request, context)
-        for message in script.points:
-            yield message
-            script.sent += 1
-            script.answered.set()
-        await script.wait()
+        with script.noting_its_end():
+            for message in script.points:
+                yield message
+                script.sent += 1
+                script.answered.set()
+            await script.wait()
         if script.points_error is not None:
             await context.abort(*script.points_error)
 
@@ -153,6 +162,16 @@ class Platform:
             return await reader.read()
         finally:
             writer.close()
+
+
+async def until(ask: Callable[[], Awaitable[_Answer]], done: Callable[[_Answer], bool]) -> _Answer:
+    """Ask again and again until the answer will do, for at most 20 seconds, and return it."""
+    async with asyncio.timeout(20):
+        while True:
+            answer = await ask()
+            if done(answer):
+                return answer
+            await asyncio.sleep(0.01)
 
 
 @contextlib.asynccontextmanager

@@ -45,7 +45,7 @@ def test_a_request_that_failed_makes_room() -> None:
 
 
 def test_a_refusal_says_when_to_come_back() -> None:
-    with pytest.raises(ResourceExhausted) as caught, Admission(requests_max=0).admit("a"):
+    with pytest.raises(ResourceExhausted) as caught, Admission(requests_max=0, per_caller_max=0).admit("a"):
         pass
 
     assert caught.value.retry_after_s == 1.0

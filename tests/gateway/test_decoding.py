@@ -59,21 +59,13 @@ def with_required_lists(message: Message, body: dict[str, Any]) -> dict[str, Any
     return {field.name: [] for field in message.DESCRIPTOR.fields if field.is_repeated} | body
 
 
-def lacks_a_required_field(descriptor: Descriptor, error: InvalidArgument) -> bool:
-    return any(error.message == missing(field.name) for field in descriptor.fields)
-
-
 @given(some_request())
 def test_what_json_format_writes_is_read_back(message: Message) -> None:
     body = with_required_lists(message, oracle(message))
 
-    try:
-        decoded = RequestDecoder(message.DESCRIPTOR).from_json(orjson.dumps(body), {})
-    except InvalidArgument as error:
-        assert lacks_a_required_field(message.DESCRIPTOR, error)
-        return
+    decoded = outcome(RequestDecoder(message.DESCRIPTOR), orjson.dumps(body))
 
-    assert oracle(decoded) == oracle(message)
+    assert decoded in (oracle(message), *(missing(field.name) for field in message.DESCRIPTOR.fields))
 
 
 @given(some_request())
@@ -93,7 +85,11 @@ def outcome(decoder: RequestDecoder, body: bytes) -> Any:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**64), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**64), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=8,
 )
@@ -119,7 +115,8 @@ class TestObjects:
     def test_null_is_absent(self) -> None:
         request = decode(runs_pb2.UpdateRunRequest, {"run_id": "a", "status": None, "end_time": None})
 
-        assert not request.HasField("status") and not request.HasField("end_time")
+        assert not request.HasField("status")
+        assert not request.HasField("end_time")
 
     @pytest.mark.parametrize("body", [b"", b"null", b"{}", b'"{}"', b'"null"'])
     def test_nothing_is_an_empty_object(self, body: bytes) -> None:
@@ -166,7 +163,11 @@ class TestObjects:
             (runs_pb2.SearchRunsRequest, {"max_results": 1, "maxResults": 2}, ("max_results", "maxResults")),
             (runs_pb2.SearchRunsRequest, {"maxResults": 2, "max_results": None}, ("max_results", "maxResults")),
             (runs_pb2.GetRunRequest, {"run_id": "a", "runId": "a"}, ("run_id", "runId")),
-            (runs_pb2.LogBatchRequest, {"metrics": [{**POINT, "model_id": "a", "modelId": "b"}]}, ("model_id", "modelId")),
+            (
+                runs_pb2.LogBatchRequest,
+                {"metrics": [{**POINT, "model_id": "a", "modelId": "b"}]},
+                ("model_id", "modelId"),
+            ),
             (
                 datasets_pb2.LogInputsRequest,
                 {"datasets": [{"dataset": {"source_type": "a", "sourceType": "b"}}]},
@@ -309,7 +310,9 @@ class TestValues:
     def test_an_enum_is_read_by_name_or_number(self, value: Any) -> None:
         assert decode(runs_pb2.UpdateRunRequest, {"status": value}).status == runs_pb2.RunInfo.FINISHED
 
-    @pytest.mark.parametrize(("value", "quoted", "kind"), [("NOPE", '"NOPE"', "str"), (99, "99", "int"), ([], "[]", "list")])
+    @pytest.mark.parametrize(
+        ("value", "quoted", "kind"), [("NOPE", '"NOPE"', "str"), (99, "99", "int"), ([], "[]", "list")]
+    )
     def test_no_enum_is_refused(self, value: Any, quoted: str, kind: str) -> None:
         assert refusal(runs_pb2.UpdateRunRequest, {"status": value}) == wrong(quoted, "status", kind)
 
@@ -321,7 +324,9 @@ class TestValues:
             quoted, "allow_deleted", type(value).__name__
         )
 
-    @pytest.mark.parametrize(("value", "quoted", "kind"), [(5, "5", "int"), (["a"], '["a"]', "list"), (False, "false", "bool")])
+    @pytest.mark.parametrize(
+        ("value", "quoted", "kind"), [(5, "5", "int"), (["a"], '["a"]', "list"), (False, "false", "bool")]
+    )
     def test_no_text_is_refused(self, value: Any, quoted: str, kind: str) -> None:
         assert refusal(runs_pb2.GetRunRequest, {"run_id": value}) == wrong(quoted, "run_id", kind)
 
@@ -374,7 +379,10 @@ class TestRequiredLists:
 
 class TestTables:
     def test_rows_become_columns(self) -> None:
-        rows = [{"key": "a", "value": 1, "timestamp": 2, "step": 3}, {"key": "b", "value": 0.5, "timestamp": 4, "step": 5}]
+        rows = [
+            {"key": "a", "value": 1, "timestamp": 2, "step": 3},
+            {"key": "b", "value": 0.5, "timestamp": 4, "step": 5},
+        ]
 
         table = decode(runs_pb2.LogBatchRequest, {"metrics": rows}).metrics
 
@@ -510,7 +518,10 @@ class TestQueries:
         assert query(runs_pb2.GetRunRequest, "run_id=a&run_id=b").run_id == "a"
 
     def test_values_are_decoded_as_a_form(self) -> None:
-        assert query(experiments_pb2.GetExperimentByNameRequest, "experiment_name=a+b%20c%C3%A9").experiment_name == "a b cé"
+        assert (
+            query(experiments_pb2.GetExperimentByNameRequest, "experiment_name=a+b%20c%C3%A9").experiment_name
+            == "a b cé"
+        )
 
     @pytest.mark.parametrize(("text", "value"), [("ALL", 3), ("3", 3)])
     def test_an_enum_is_read_by_name_or_number(self, text: str, value: int) -> None:

@@ -66,7 +66,9 @@ def test_missing_credentials_are_told_in_plain_text_with_a_challenge() -> None:
 
 
 def test_what_is_forbidden_is_told_in_plain_text() -> None:
-    reply = errors.reply_of(errors.from_rpc(rpc_error(grpc.StatusCode.PERMISSION_DENIED, trailing=details("PERMISSION_DENIED", "x"))))
+    reply = errors.reply_of(
+        errors.from_rpc(rpc_error(grpc.StatusCode.PERMISSION_DENIED, trailing=details("PERMISSION_DENIED", "x")))
+    )
 
     assert (reply.status, reply.body) == (403, b"Permission denied")
 
@@ -88,7 +90,8 @@ def test_a_status_without_a_reason_is_told_by_its_code(
 
     assert (reply.status, json.loads(reply.body)["error_code"]) == (status, reason)
     assert dict(reply.headers).get(b"retry-after") == retry_after
-    assert b"secret" not in reply.body and b"10.0.0.1" not in reply.body
+    assert b"secret" not in reply.body
+    assert b"10.0.0.1" not in reply.body
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.NOT_FOUND])

@@ -16,7 +16,7 @@ def hosts(auth: str = "none", *allowed: str) -> Hosts:
 def status(of: Hosts, host: str | None, *, origin: str | None = None, method: str = "POST") -> int | None:
     headers = {name: value.encode() for name, value in ((b"host", host), (b"origin", origin)) if value is not None}
     refusal = of.refusal(method, headers)
-    return refusal and refusal.status
+    return refusal.status if refusal else None
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:8080", "LOCALHOST", "127.0.0.1:8080", "[::1]", "[::1]:8080"])
@@ -53,7 +53,9 @@ def test_a_setting_allows_more_names(pattern: str, host: str, expected: int | No
     assert status(hosts("none", pattern), host) == expected
 
 
-@pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1", "http://[::1]:1", "https://ml.example"])
+@pytest.mark.parametrize(
+    "origin", ["http://localhost:3000", "http://127.0.0.1", "http://[::1]:1", "https://ml.example"]
+)
 def test_pages_of_the_site_itself_and_of_the_machine_may_write(origin: str) -> None:
     assert status(hosts("tokens"), "ml.example", origin=origin) is None
 

@@ -63,4 +63,6 @@ def test_the_table_is_mlflows() -> None:
 async def test_every_route_of_ours_is_one_of_mlflows() -> None:
     stock = {(verb, path) for verb, path, _ in stock_rows()}
 
-    assert [route.label for route in RouteTable(backends(Settings())).routes if (route.verb, route.path) not in stock] == []
+    assert [
+        route.label for route in RouteTable(backends(Settings())).routes if (route.verb, route.path) not in stock
+    ] == []

@@ -1,6 +1,5 @@
 """A path finds its route: literal segments before variables, the web UI's prefix as a second name."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -81,8 +80,8 @@ def test_a_path_knows_its_verbs(table: RouteTable, path: str, verbs: set[str]) -
 
 
 @pytest.fixture
-def pool() -> Iterator[descriptor_pool.DescriptorPool]:
-    yield descriptor_pool.DescriptorPool()
+def pool() -> descriptor_pool.DescriptorPool:
+    return descriptor_pool.DescriptorPool()
 
 
 def service(pool: descriptor_pool.DescriptorPool, *paths: str, **rule: str) -> FileDescriptor:

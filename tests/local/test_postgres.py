@@ -100,7 +100,7 @@ def test_the_server_ends_with_a_launcher_that_was_killed(data_path: Path) -> Non
     launcher = _launch(data_path)
 
     launcher.kill()
-    launcher.wait()
+    launcher.communicate()
 
     assert waiting.until(lambda: not orphans.find_postgres(data_path), timeout_s=20)
     with EmbeddedPostgres(data_path) as postgres:
@@ -111,7 +111,7 @@ def test_a_start_right_after_a_killed_launcher_works(data_path: Path) -> None:
     launcher = _launch(data_path)
 
     launcher.kill()
-    launcher.wait()
+    launcher.communicate()
 
     with EmbeddedPostgres(data_path) as postgres:
         assert _value(postgres.url("tracking"), "SELECT 1") == 1

@@ -83,7 +83,7 @@ async def test_many_writers_of_few_runs_do_not_deadlock(db: Database) -> None:
     for place, run_id in enumerate(run_ids):
         data = (await _run(db, run_id)).data
         assert data.metrics is not None
-        assert data.metrics.step == [237 + place] * 10
+        assert list(data.metrics.step) == [237 + place] * 10
 
 
 async def test_run_name_and_its_tag_are_one(db: Database, run_id: str) -> None:

@@ -1,13 +1,15 @@
 """The SQL of runs: rows, search, and what a page of runs shows."""
 
+import itertools
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import orjson
 from sqlalchemy import (
     ColumnElement,
     FromClause,
     Table,
+    TextClause,
     and_,
     case,
     delete,
@@ -32,29 +34,24 @@ from services.tracking.tables import datasets, metrics, run_datasets, run_params
 
 _INFO = [runs.c[name] for name in RunInfo.__slots__]
 
-# JSON is the quickest way to many small lists: one text a run, taken apart by orjson.
 _SELECT_METRICS = text("""
-    SELECT
-        run_id,
-        CAST(json_build_array(
-            json_agg(key ORDER BY key),
-            json_agg(CASE WHEN is_nan THEN NULL ELSE value END ORDER BY key),
-            json_agg(timestamp ORDER BY key),
-            json_agg(step ORDER BY key)
-        ) AS text)
+    SELECT run_id, key, CASE WHEN is_nan THEN 'NaN' ELSE value END AS value, timestamp, step
     FROM metrics
     WHERE run_id = ANY(CAST(:run_ids AS text[]))
-    GROUP BY run_id
+    ORDER BY run_id, key
 """)
 
-_SELECT_PAIRS = """
-    SELECT run_id, CAST(json_object_agg(key, value ORDER BY key) AS text)
-    FROM {table}
+_SELECT_PARAMS = text("""
+    SELECT run_id, key, value
+    FROM run_params
     WHERE run_id = ANY(CAST(:run_ids AS text[]))
-    GROUP BY run_id
-"""
-_SELECT_PARAMS = text(_SELECT_PAIRS.format(table="run_params"))
-_SELECT_TAGS = text(_SELECT_PAIRS.format(table="run_tags"))
+""")
+
+_SELECT_TAGS = text("""
+    SELECT run_id, key, value
+    FROM run_tags
+    WHERE run_id = ANY(CAST(:run_ids AS text[]))
+""")
 
 
 async def add(tx: Tx, info: RunInfo) -> None:
@@ -97,7 +94,7 @@ async def delete_tag(tx: Tx, run_id: str, *, key: str) -> bool:
 
 async def tags_of(tx: Tx, run_ids: Sequence[str]) -> dict[str, dict[str, str]]:
     """Return the tags of those of the runs that have any."""
-    return await _json_of(tx, _SELECT_TAGS, run_ids)
+    return await _pairs_of(tx, _SELECT_TAGS, run_ids)
 
 
 async def with_details(tx: Tx, infos: Sequence[RunInfo], *, with_model_inputs: bool) -> list[Run]:
@@ -105,9 +102,9 @@ async def with_details(tx: Tx, infos: Sequence[RunInfo], *, with_model_inputs: b
     run_ids = [info.run_id for info in infos]
     if not run_ids:
         return []
-    params = await _json_of(tx, _SELECT_PARAMS, run_ids)
-    tags = await _json_of(tx, _SELECT_TAGS, run_ids)
-    latest = await _json_of(tx, _SELECT_METRICS, run_ids)
+    params = await _pairs_of(tx, _SELECT_PARAMS, run_ids)
+    tags = await tags_of(tx, run_ids)
+    metrics_of_run = await _latest_of(tx, run_ids)
     inputs = await datasets_store.inputs_of(tx, run_ids)
     outputs = await datasets_store.models_of(tx, run_ids, direction="output")
     models = await datasets_store.models_of(tx, run_ids, direction="input") if with_model_inputs else {}
@@ -115,7 +112,7 @@ async def with_details(tx: Tx, infos: Sequence[RunInfo], *, with_model_inputs: b
         Run(
             info=info,
             data=RunData(
-                metrics=_latest(latest[info.run_id]) if info.run_id in latest else None,
+                metrics=metrics_of_run.get(info.run_id),
                 params=params.get(info.run_id, {}),
                 tags=tags.get(info.run_id, {}),
             ),
@@ -211,13 +208,17 @@ def _info(row: Any) -> RunInfo:
     return RunInfo(**{**fields, "experiment_id": str(fields["experiment_id"]), "end_time": fields["end_time"] or None})
 
 
-def _latest(columns: list[list[Any]]) -> LatestMetrics:
-    keys, values, timestamps, steps = columns
-    if None in values:
-        values = [float("nan") if value is None else value for value in values]
-    return LatestMetrics(key=keys, value=values, timestamp=timestamps, step=steps)
+async def _pairs_of(tx: Tx, query: TextClause, run_ids: Sequence[str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for run_id, key, value in await tx.execute(query, {"run_ids": list(run_ids)}):
+        found.setdefault(run_id, {})[key] = value
+    return found
 
 
-async def _json_of(tx: Tx, query: Any, run_ids: Sequence[str]) -> dict[str, Any]:
-    rows = await tx.execute(query, {"run_ids": list(run_ids)})
-    return {run_id: orjson.loads(document) for run_id, document in rows}
+async def _latest_of(tx: Tx, run_ids: Sequence[str]) -> dict[str, LatestMetrics]:
+    rows = await tx.execute(_SELECT_METRICS, {"run_ids": list(run_ids)})
+    found = {}
+    for run_id, points in itertools.groupby(rows, key=operator.itemgetter(0)):
+        _, keys, values, timestamps, steps = zip(*points, strict=True)
+        found[run_id] = LatestMetrics(key=keys, value=values, timestamp=timestamps, step=steps)
+    return found

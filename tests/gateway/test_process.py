@@ -1,0 +1,107 @@
+"""The gateway as a process: it starts with good settings only, and ends well."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def gateway(**variables: str) -> Iterator[subprocess.Popen[str]]:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("MODELSTEAD_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.gateway"],
+        cwd=ROOT,
+        env={**environ, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def outcome(variables: Mapping[str, str]) -> tuple[int, str]:
+    """The exit status and what is said on stderr."""
+    with gateway(**variables) as process:
+        _, said = process.communicate(timeout=30)
+        return process.returncode, said
+
+
+def address(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := re.search(r"127\.0\.0\.1:\d+", line):
+            return found[0]
+    raise AssertionError("the gateway did not say where it listens")
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"MODELSTEAD_LISTEN": "nonsense"}, "MODELSTEAD_LISTEN"),
+        ({"MODELSTEAD_LISTEN": "0.0.0.0:0"}, "MODELSTEAD_AUTH=none is refused"),
+        ({"MODELSTEAD_AUTH": "tokens"}, "MODELSTEAD_TOKENS_FILE"),
+        ({"MODELSTEAD_TRACKING_ADDRESS": "tracking"}, "MODELSTEAD_TRACKING_ADDRESS"),
+        ({"MODELSTEAD_DRAIN_NOTICE_S": "soon"}, "MODELSTEAD_DRAIN_NOTICE_S"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_with_one_sentence(variables: dict[str, str], named: str) -> None:
+    status, said = outcome(variables)
+
+    assert status == 2
+    assert named in said
+    assert said.startswith("gateway: ")
+    assert said.count("\n") == 1
+
+
+def test_a_port_that_is_taken_stops_the_start_with_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        status, said = outcome({"MODELSTEAD_LISTEN": listen})
+
+    assert status == 2
+    assert said.startswith(f"gateway: MODELSTEAD_LISTEN={listen} cannot be listened on")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_well(number: signal.Signals) -> None:
+    with gateway(MODELSTEAD_LISTEN="127.0.0.1:0") as process:
+        url = f"http://{address(process)}/version"
+        with urllib.request.urlopen(url, timeout=10) as response:
+            assert response.read() == b"3.18.0"
+
+        process.send_signal(number)
+
+        assert process.wait(timeout=15) == 0
+
+
+def test_a_request_under_way_is_answered_before_the_end() -> None:
+    with gateway(MODELSTEAD_LISTEN="127.0.0.1:0", MODELSTEAD_DRAIN_NOTICE_S="0.2") as process:
+        host, port = address(process).split(":")
+        with socket.create_connection((host, int(port)), timeout=15) as connection:
+            body = b'{"experiment_id": 5}'
+            head = "POST /api/2.0/mlflow/runs/create HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+            connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body[:5])
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(timeout=1)
+            connection.sendall(body[5:])
+            answer = connection.recv(4096)
+
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert process.wait(timeout=15) == 0
