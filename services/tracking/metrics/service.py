@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from services.common.database import Database
+from services.common.database import Database, Driver
 from services.common.errors import InvalidArgument
 from services.common.pages import PageTokens
 from services.common.rpc.checks import SEE_DOCS
@@ -100,10 +100,18 @@ class Metrics:
             raise InvalidArgument(f"max_results must be between 1 and {SAMPLE_POINTS_MAX}. {SEE_DOCS}")
         async with self.db.pipeline(snapshot=True) as tx:
             found = {metric.run_id: metric for metric in await store.find(tx, run_ids, key)}
-            for run_id in run_ids:
-                if run_id in found:
-                    points = await _sampled(tx, found[run_id], start_step, end_step, max_results)
-                    yield Block(run_id=run_id, key=key, points=points)
+            blocks = [
+                Block(
+                    run_id=run_id,
+                    key=key,
+                    points=await _sampled(tx, found[run_id], start_step, end_step, max_results),
+                )
+                for run_id in run_ids
+                if run_id in found
+            ]
+        # Sent when the connection is free again: a slow reader keeps nobody else from the database.
+        for block in blocks:
+            yield block
 
     async def _in_time_order(self, metric: Metric, position: tuple[Any, ...] | None) -> AsyncIterator[Points]:
         """Yield the points after `position` in blocks, none of them empty."""
@@ -132,7 +140,7 @@ async def _nothing() -> AsyncIterator[Points]:
     yield
 
 
-async def _sampled(tx: Any, metric: Metric, start_step: int | None, end_step: int | None, buckets: int) -> Points:
+async def _sampled(tx: Driver, metric: Metric, start_step: int | None, end_step: int | None, buckets: int) -> Points:
     if start_step is not None and end_step is not None:
         points = (await store.all_points(tx, metric, step_min=start_step, step_max=end_step)).by_step()
     elif metric.in_order:

@@ -1,5 +1,6 @@
 """What a run logs: parameters, metric points and tags, stored in groups of calls."""
 
+from collections import ChainMap
 from collections.abc import Iterable, Mapping, Sequence
 
 from services.common.database import Database, Driver
@@ -76,11 +77,14 @@ def _decide(entries: Sequence[LogEntry], state: store.State) -> tuple[list[Outco
     """Return the outcome of each entry, in their order, and the parameters to insert."""
     outcomes: list[Outcome] = []
     new_params: dict[tuple[str, str], str] = {}
+    known = ChainMap(new_params, state.params)
     for entry in entries:
-        logged = {key: (state.params | new_params).get((entry.run_id, key)) for key in entry.params}
+        logged = {key: known.get((entry.run_id, key)) for key in entry.params}
         outcomes.append(_refusal(entry, state, logged))
         if outcomes[-1] is None:
-            new_params |= {(entry.run_id, key): value for key, value in entry.params.items() if logged[key] is None}
+            new_params.update(
+                {(entry.run_id, key): value for key, value in entry.params.items() if logged[key] is None}
+            )
     return outcomes, new_params
 
 
