@@ -1,6 +1,7 @@
 """`python -m benchmarks`: measures Modelstead beside stock MLflow and prints the table. See the README beside this."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -22,8 +23,12 @@ def main() -> int:
         scale=QUICK if options.quick else FULL,
         with_mlflow=not options.skip_mlflow,
     )
+    # However it is interrupted, both systems end and gigabytes of data go.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         report = harness.run()
+    except KeyboardInterrupt:
+        return 130
     except (LocalError, SystemFailed) as error:
         print(error, file=sys.stderr)
         return 1

@@ -97,7 +97,8 @@ class Harness:
 
     def _say_figure(self, system: System, row: Row, measurement: Measurement) -> None:
         samples = ", ".join(row.unit.text(sample) for sample in measurement.samples[:5])
-        self._say(system, f"{row.name} {row.unit.text(measurement.median)}  ({samples})")
+        disturbed = f"{measurement.foreign_cores:.2f} cores busy with something else"
+        self._say(system, f"{row.name} {row.unit.text(measurement.median)}  ({samples}; {disturbed})")
 
     def _say(self, system: System, text: str) -> None:
         print(f"{system.name}: {text}", file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,30 @@ def describe() -> Machine:
 def tree_pss_bytes(root: int) -> int:
     """Return the proportional set size of a process and all its descendants: pages that are shared count once."""
     return sum(_pss_bytes(pid) for pid in _tree(root))
+
+
+def foreign_cpu_s() -> float:
+    """Return the processor time, since a moment that stays the same, of all but this process and what it has started.
+
+    What is measured runs below this process, Postgres included, so the rest is what distorts it.
+    """
+    return _busy_s() - sum(_cpu_s(pid) for pid in _tree(os.getpid()))
+
+
+def _busy_s() -> float:
+    user, nice, system, _idle, _wait, irq, softirq, *_ = _numbers((_PROC / "stat").read_text().partition("\n")[0])
+    return (user + nice + system + irq + softirq) / _TICKS_PER_S
+
+
+def _cpu_s(pid: int) -> float:
+    """Return the processor time of a process and of those of its children that have ended."""
+    stat = _first_match(_PROC / str(pid) / "stat", r"\) \S+ (.*)")
+    # Fields 14 to 17 of proc(5): utime, stime, cutime, cstime; the match begins at field 4.
+    return sum(_numbers(stat)[10:14]) / _TICKS_PER_S if stat else 0.0
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split() if word.lstrip("-").isdecimal()]
 
 
 def _tree(root: int) -> Iterator[int]:

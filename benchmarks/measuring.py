@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from benchmarks import machine
 from benchmarks.scale import Scale
 
 Call = Callable[[], Awaitable[object]]
@@ -13,10 +14,11 @@ Call = Callable[[], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """Samples in the unit of their row, and the share of one core that the load client took meanwhile."""
+    """Samples in the unit of their row, and how many cores went meanwhile to the load client, and to strangers."""
 
     samples: tuple[float, ...]
     client_cores: float = 0.0
+    foreign_cores: float = 0.0
 
     @property
     def median(self) -> float:
@@ -39,36 +41,45 @@ async def rate(calls: Sequence[Call], *, per_call: int, scale: Scale) -> Measure
         for call in calls:
             tasks.create_task(repeat(call))
         await asyncio.sleep(scale.warm_up_s)
-        clock = _Clock()
+        clock = Clock()
         for _ in range(scale.windows):
             began, done_before = time.perf_counter(), done
             await asyncio.sleep(scale.window_s)
             samples.append((done - done_before) * per_call / (time.perf_counter() - began))
-        cores = clock.cores()
+        measurement = clock.measurement(samples)
         running = False
-    return Measurement(samples=tuple(samples), client_cores=cores)
+    return measurement
 
 
 async def duration(call: Call, *, factor: float, scale: Scale) -> Measurement:
     """Repeat a call alone and return how long each took, in seconds times `factor`. Warming up is the caller's."""
     samples: list[float] = []
-    clock = _Clock()
+    clock = Clock()
     while len(samples) < scale.repeats_min or (len(samples) < scale.repeats_max and clock.elapsed_s() < scale.budget_s):
         began = time.perf_counter()
         await call()
         samples.append((time.perf_counter() - began) * factor)
-    return Measurement(samples=tuple(samples), client_cores=clock.cores())
+    return clock.measurement(samples)
 
 
-class _Clock:
-    """Compares the processor time of this process with the time that passes."""
+class Clock:
+    """Compares the time that passes with the processor time that this process and strangers take."""
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
-        self._cpu_began = time.process_time()
+        self._client_began_s = time.process_time()
+        self._foreign_began_s = machine.foreign_cpu_s()
 
     def elapsed_s(self) -> float:
         return time.perf_counter() - self._began
 
-    def cores(self) -> float:
-        return (time.process_time() - self._cpu_began) / self.elapsed_s()
+    def measurement(self, samples: Sequence[float]) -> Measurement:
+        """Return samples that were taken since this clock was made."""
+        client_s = time.process_time() - self._client_began_s
+        foreign_s = machine.foreign_cpu_s() - self._foreign_began_s
+        elapsed_s = self.elapsed_s()
+        return Measurement(
+            samples=tuple(samples),
+            client_cores=client_s / elapsed_s,
+            foreign_cores=max(0.0, foreign_s / elapsed_s),
+        )

@@ -87,20 +87,19 @@ class Report:
         return [
             f"{versions}; scale `{self.scale.name}`, {self.began_at}, took {self.took_s / 60:.0f} min.",
             f"{hardware}, Python {machine.python}, {load}.",
-            *self._client_cost(),
+            f"Most that the load client took of these cores: {self._most('client_cores')}.",
+            f"Most that programs without a part in this took: {self._most('foreign_cores')}.",
         ]
 
-    def _client_cost(self) -> list[str]:
-        costs = [
-            (side.client_cores, name, result.row.name)
+    def _most(self, field: str) -> str:
+        shares = [
+            (getattr(side, field), f"{result.row.name}, {name}")
             for result in self.results
             for name, side in (("MLflow", result.mlflow), ("Modelstead", result.modelstead))
-            if side is not None and side.client_cores
+            if side is not None
         ]
-        if not costs:
-            return []
-        cores, system, row = max(costs)
-        return [f"The load client shares the cores; it took at most {cores:.0%} of one ({row}, {system})."]
+        share, where = max(shares, default=(0.0, "nothing measured"))
+        return f"{share:.2f} ({where})"
 
 
 def _goal(row: Row) -> str:

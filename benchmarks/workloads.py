@@ -9,7 +9,7 @@ import orjson
 
 from benchmarks import calls, dataset, machine, measuring
 from benchmarks.client import Connection, UnexpectedAnswer
-from benchmarks.measuring import Call, Measurement
+from benchmarks.measuring import Call, Clock, Measurement
 from benchmarks.scale import Scale
 from benchmarks.scene import Scene
 from benchmarks.systems import System
@@ -115,11 +115,11 @@ async def memory_afterwards(scene: Scene) -> Measurement:
 
 def cold_start(system: System, scale: Scale) -> Measurement:
     """Seconds from starting the command to its first answer."""
-    samples = []
+    samples, clock = [], Clock()
     for _ in range(scale.cold_starts):
         with system.start_cold() as running:
             samples.append(running.took_s)
-    return Measurement(samples=tuple(samples))
+    return clock.measurement(samples)
 
 
 async def _search(scene: Scene, expect: Callable[..., list[str]], *, limit: int, **criteria: Any) -> Measurement:
@@ -133,11 +133,11 @@ async def _search(scene: Scene, expect: Callable[..., list[str]], *, limit: int,
 
 
 async def _memory(scene: Scene) -> Measurement:
-    samples = []
+    samples, clock = [], Clock()
     for _ in range(scene.scale.windows):
         await asyncio.sleep(scene.scale.idle_s)
         samples.append(machine.tree_pss_bytes(scene.pid) / 1e6)
-    return Measurement(samples=tuple(samples))
+    return clock.measurement(samples)
 
 
 async def _warm_up(scene: Scene) -> None:

@@ -123,4 +123,4 @@ In JSON it is the list of its rows as objects.
 json_alias: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
 """A second JSON name under which the field is accepted."""
 json_entries: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
-"""A map<string, string> that in JSON is a list of {"key", "value"} objects; of equal keys the last one counts."""
+"""A map<string, string> that in JSON is a list of {"key", "value"} objects with different keys."""

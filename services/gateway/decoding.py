@@ -123,19 +123,24 @@ class _Fields:
 
     def __init__(self, descriptor: Descriptor) -> None:
         self._assign = {field.name: _assign(field) for field in descriptor.fields}
+        required = [field for field in descriptor.fields if is_required(field)]
+        self._required_numbers = {field.name for field in required if field.type != FieldDescriptor.TYPE_STRING}
         self._camel = {field.json_name: field for field in descriptor.fields if field.json_name != field.name}
         aliases = [(dialect.json_alias(field), field.name) for field in descriptor.fields]
         self._aliases = [(alias, name) for alias, name in aliases if alias]
 
     def fill(self, message: Any, values: Any, path: str) -> None:
-        """Set the fields of a message; `path` is that of the object, ending in a dot unless it is empty."""
+        """Set the fields of a message; `path` is that of the object, ending in a dot unless it is empty.
+
+        An empty text is absent where a number is required, as MLflow looks for it before it knows of types.
+        """
         if type(values) is not dict:
             raise complaints.invalid(values, path[:-1])
         for name, value in values.items():
             assign = self._assign.get(name)
             if assign is None:
                 self._fill_other(message, name, values, path)
-            elif value is not None:
+            elif value is not None and not (value == "" and name in self._required_numbers):
                 assign(message, value, path + name)
         for alias, name in self._aliases:
             if values.get(alias) is not None and values.get(name) is None:
@@ -269,9 +274,11 @@ def _entries(field: FieldDescriptor) -> Assign:
                 raise complaints.invalid(item, f"{path}[{index}]")
             if item.get("key") in (None, ""):
                 raise missing(f"{path}[{index}].key")
+            name_of_entry = key(item["key"], f"{path}[{index}].key")
+            if name_of_entry in entries:
+                raise InvalidArgument(f"Duplicate keys have been submitted in '{path}': ['{name_of_entry[:250]}'].")
             given = item.get("value")
-            text = "" if given is None else convert(given, f"{path}[{index}].value")
-            entries[key(item["key"], f"{path}[{index}].key")] = text
+            entries[name_of_entry] = "" if given is None else convert(given, f"{path}[{index}].value")
 
     return assign
 

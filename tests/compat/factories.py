@@ -5,10 +5,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tests.compat.rest import Json, Rest
+from tests.compat.sampling import Point
 
 UNKNOWN_EXPERIMENT = "99999999"
 UNKNOWN_RUN = "0" * 32
 UNKNOWN_MODEL = "m-" + "0" * 32
+LARGEST = 1.7976931348623157e308
+"""What an infinite metric becomes."""
 
 
 def unique(prefix: str = "compat") -> str:
@@ -52,6 +55,7 @@ def as_dict(entries: Iterable[Json]) -> dict[str, str]:
 
 
 def metric(key: str = "m", value: float | str = 1.0, timestamp: int = 1, step: int = 0, **fields: Any) -> Json:
+    """A point as the wire has it."""
     return {"key": key, "value": value, "timestamp": timestamp, "step": step, **fields}
 
 
@@ -68,6 +72,17 @@ def log(
     points = list(metrics)
     for start in range(0, len(points), 1000):
         rest.post("runs/log-batch", run_id=run_id, metrics=points[start : start + 1000])
+
+
+def log_metric(rest: Rest, run_id: str, **fields: Any) -> Json:
+    return rest.post("runs/log-metric", **{"run_id": run_id, "key": "m", "value": 1, "timestamp": 1, **fields})
+
+
+def new_run_with(rest: Rest, points: Iterable[Point]) -> str:
+    """A run with these points of the metric m."""
+    run_id = new_run(rest)
+    log(rest, run_id, metrics=[metric("m", *point) for point in points])
+    return run_id
 
 
 def get_run(rest: Rest, run_id: str) -> Json:

@@ -76,6 +76,7 @@ class Rest:
 def refusal(response: httpx.Response) -> Refusal:
     assert response.headers["content-type"].startswith("application/json"), response.text
     body = response.json()
+    assert "error_code" in body, f"granted: {response.text[:500]}"
     return Refusal(response.status_code, body["error_code"], body["message"])
 
 

@@ -1,9 +1,15 @@
 """A model of how MLflow 3.18 thins a metric's history out, to compare a server's samples with."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 Point = tuple[float | str, int, int]
 """(value, timestamp, step); the value is a number or "NaN"."""
+
+
+def points_of(entries: Iterable[dict[str, Any]]) -> list[Point]:
+    """The points of an answer, in its order."""
+    return [(entry["value"], entry["timestamp"], entry["step"]) for entry in entries]
 
 
 def sample(points: Sequence[Point], size: int) -> list[Point]:

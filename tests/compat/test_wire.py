@@ -191,7 +191,7 @@ def test_a_field_in_both_spellings_is_refused(
 @pytest.mark.parametrize("fields", [{"dataset_name": "iris"}, {"dataset_digest": "d1"}], ids=str)
 @pytest.mark.parametrize("path", ["runs/log-metric", "runs/log-batch"])
 def test_a_metric_names_its_dataset_in_full(rest: Rest, run_id: str, path: str, fields: dict[str, str]) -> None:
-    point = factories.metric(**fields)
+    point = factories.metric() | fields
 
     refused = rest.refused_post(path, run_id=run_id, **({"metrics": [point]} if path == "runs/log-batch" else point))
 

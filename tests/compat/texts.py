@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 SEE_DOCS = " See the API docs for more information about request parameters."
+RUN_ENTITIES = "['metric', 'parameter', 'tag', 'attribute', 'dataset']"
 BAD_CHARACTERS = (
     "Names may only contain alphanumerics, underscores (_), dashes (-), periods (.), spaces ( ), colon(:)"
     " and slashes (/)."

@@ -87,7 +87,7 @@ def _draw_table(draw: st.DrawFn, descriptor: Descriptor) -> Message:
     return table
 
 
-def oracle(message: Message) -> Json:
+def oracle(message: Any) -> Json:
     """The JSON of a message by json_format, in MLflow's dialect where that differs."""
     return _dialect(message.DESCRIPTOR, json_format.MessageToDict(message, preserving_proto_field_name=True))
 

@@ -91,16 +91,17 @@ def test_a_signal_ends_it_well(number: signal.Signals) -> None:
 
 
 def test_a_request_under_way_is_answered_before_the_end() -> None:
-    with gateway(MODELSTEAD_LISTEN="127.0.0.1:0", MODELSTEAD_DRAIN_NOTICE_S="0.2") as process:
+    with gateway(MODELSTEAD_LISTEN="127.0.0.1:0") as process:
         host, port = address(process).split(":")
         with socket.create_connection((host, int(port)), timeout=15) as connection:
             body = b'{"experiment_id": 5}'
             head = "POST /api/2.0/mlflow/runs/create HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-            connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body[:5])
+            connection.sendall(f"{head}expect: 100-continue\r\ncontent-length: {len(body)}\r\n\r\n".encode())
+            assert connection.recv(4096).startswith(b"HTTP/1.1 100 ")
             process.send_signal(signal.SIGTERM)
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(timeout=1)
-            connection.sendall(body[5:])
+            connection.sendall(body)
             answer = connection.recv(4096)
 
         assert answer.startswith(b"HTTP/1.1 400 ")

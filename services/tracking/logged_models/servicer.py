@@ -65,7 +65,7 @@ class LoggedModelServicer:
     async def SetLoggedModelTags(
         self, request: pb.SetLoggedModelTagsRequest, call: Call
     ) -> pb.SetLoggedModelTagsResponse:
-        await self._models.set_tags(request.model_id, dict(request.tags))
+        await self._models.set_tags(request.model_id, {tag.key: tag.value for tag in request.tags})
         return pb.SetLoggedModelTagsResponse()
 
     async def DeleteLoggedModelTag(

@@ -599,44 +599,50 @@ class SearchLoggedModelsResponse(_message.Message):
 Global___SearchLoggedModelsResponse: _TypeAlias = SearchLoggedModelsResponse  # noqa: Y015
 
 @_typing.final
+class LoggedModelTag(_message.Message):
+    """A tag of a logged model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """At most 255 characters."""
+    value: _builtins.str
+    """At most 100,000 characters."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str | None = ...,
+        value: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoggedModelTag: _TypeAlias = LoggedModelTag  # noqa: Y015
+
+@_typing.final
 class SetLoggedModelTagsRequest(_message.Message):
     """Asks to set tags."""
 
     DESCRIPTOR: _descriptor.Descriptor
-
-    @_typing.final
-    class TagsEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        value: _builtins.str
-        def __init__(
-            self,
-            *,
-            key: _builtins.str | None = ...,
-            value: _builtins.str | None = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     MODEL_ID_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     model_id: _builtins.str
     """The logged model."""
     @_builtins.property
-    def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The tags."""
+    def tags(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoggedModelTag]:
+        """The tags; of equal keys the last one counts."""
 
     def __init__(
         self,
         *,
         model_id: _builtins.str | None = ...,
-        tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        tags: _abc.Iterable[Global___LoggedModelTag] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model_id", b"model_id", "tags", b"tags"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
