@@ -5,8 +5,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.gateway.harness import Platform, Script, platform
+
+# How long an example takes says nothing on a machine that does other work.
+settings.register_profile("gateway", deadline=None)
+settings.load_profile("gateway")
 
 API_KEY = "a-key-of-32-characters-or-so-0000"
 

@@ -158,9 +158,9 @@ class TestObjects:
         assert decode(runs_pb2.GetRunRequest, {"runId": "a"}) == runs_pb2.GetRunRequest()
 
     def test_camel_case_of_a_nested_required_field_is(self) -> None:
-        request = decode(datasets_pb2.LogInputsRequest, {"datasets": [{"dataset": {"sourceType": "s3"}}]})
+        request = decode(datasets_pb2.LogInputsRequest, {"models": [{"modelId": "m-1"}]})
 
-        assert request.datasets[0].dataset.source_type == "s3"
+        assert request.models[0].model_id == "m-1"
 
     @pytest.mark.parametrize(
         ("message_class", "body", "names"),
@@ -483,10 +483,17 @@ class TestTables:
 
 
 class TestEntries:
-    def test_a_list_becomes_a_map_and_the_last_of_equal_keys_counts(self) -> None:
-        tags = [{"key": "a", "value": "1"}, {"key": "b"}, {"key": "a", "value": "2"}, {"key": "c", "value": None}]
+    def test_a_list_becomes_a_map(self) -> None:
+        tags = [{"key": "a", "value": "1"}, {"key": "b"}, {"key": "c", "value": None}]
 
-        assert dict(decode(runs_pb2.CreateRunRequest, {"tags": tags}).tags) == {"a": "2", "b": "", "c": ""}
+        assert dict(decode(runs_pb2.CreateRunRequest, {"tags": tags}).tags) == {"a": "1", "b": "", "c": ""}
+
+    def test_a_key_that_stands_twice_is_refused(self) -> None:
+        tags = [{"key": "a", "value": "1"}, {"key": "b"}, {"key": "a", "value": "1"}]
+
+        assert refusal(runs_pb2.CreateRunRequest, {"tags": tags}) == (
+            "Duplicate keys have been submitted in 'tags': ['a']."
+        )
 
     @pytest.mark.parametrize("entry", [{"value": "x"}, {"key": None}, {"key": ""}])
     def test_an_entry_without_a_key_is_named(self, entry: Any) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
+from prometheus_client import REGISTRY
 
 from modelstead.tracking.v1 import metrics_pb2, runs_pb2
 from services.gateway import limits
@@ -467,6 +468,14 @@ class TestLog:
             "request_id": "i",
         }
         assert record["duration_ms"] > 0
+
+    async def test_a_request_is_counted_by_route_and_status(self, running: Platform) -> None:
+        labels = {"method": f"GET {API}/runs/get", "code": "400"}
+        before = REGISTRY.get_sample_value("modelstead_calls_total", labels) or 0
+
+        await running.client.get("/ajax-api/2.0/mlflow/runs/get?run_id=%00")
+
+        assert REGISTRY.get_sample_value("modelstead_calls_total", labels) == before + 1
 
     async def test_probes_are_not_in_it(self, running: Platform, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.INFO, "modelstead.http"):
