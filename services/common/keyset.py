@@ -45,7 +45,13 @@ def after(columns: Sequence[SortColumn], position: Sequence[Any]) -> ColumnEleme
     condition: ColumnElement[bool] = false()
     for column, value in reversed(list(zip(columns, position, strict=True))):
         condition = or_(_beyond(column, value), and_(_equal(column, value), condition))
-    return condition
+    return condition if columns[0].nullable else and_(_not_before(columns[0], position[0]), condition)
+
+
+def _not_before(column: SortColumn, value: Any) -> ColumnElement[bool]:
+    # It follows from the rest, but the planner does not see that, and would read an index from its beginning.
+    bound: ColumnElement[bool] = column.expression >= value if column.ascending else column.expression <= value
+    return bound
 
 
 def _beyond(column: SortColumn, value: Any) -> ColumnElement[bool]:

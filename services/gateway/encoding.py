@@ -108,20 +108,20 @@ def _is_list(field: FieldDescriptor) -> bool:
 
 @cache
 def _message_converter(descriptor: Descriptor) -> _Convert:
-    # Known by the descriptors themselves, as a look at a descriptor's number costs more than all else here.
-    fields = {field: (field.name, _converter(field)) for field in descriptor.fields}
+    # Known by the descriptors themselves, as a look at a descriptor's name costs more than all else here.
+    names = {field: field.name for field in descriptor.fields}
+    conversions = [(field.name, convert) for field in descriptor.fields if (convert := _converter(field)) is not None]
 
-    def convert(message: Any) -> dict[str, Any]:
-        values = {}
-        for field, value in message.ListFields():
-            name, convert_value = fields[field]
-            if convert_value is None:
-                values[name] = value
-            elif (converted := convert_value(value)) != []:
-                values[name] = converted
+    def convert_message(message: Any) -> dict[str, Any]:
+        values = {names[field]: value for field, value in message.ListFields()}
+        for name, convert in conversions:
+            if name in values:
+                values[name] = convert(values[name])
+                if values[name] == []:
+                    del values[name]
         return values
 
-    return convert
+    return convert_message
 
 
 def _converter(field: FieldDescriptor) -> _Convert | None:
@@ -130,7 +130,8 @@ def _converter(field: FieldDescriptor) -> _Convert | None:
     one = _single_converter(field)
     if not field.is_repeated:
         return one
-    return _as_list if one is None else lambda values: [one(value) for value in values]
+    # A slice is a list, and made twice as fast as by list().
+    return (lambda values: values[:]) if one is None else lambda values: [one(value) for value in values]
 
 
 def _single_converter(field: FieldDescriptor) -> _Convert | None:
@@ -187,8 +188,12 @@ class _Shape:
     """Which columns of a table are given, and so what its rows look like."""
 
     def __init__(self, fields: Sequence[FieldDescriptor]) -> None:
-        self._converters = [_column_converter(field) for field in fields]
         self._build = _row_builder([field.name for field in fields])
+        self._conversions = [
+            (index, _column_converter(convert, field))
+            for index, field in enumerate(fields)
+            if (convert := _single_converter(field)) is not None
+        ]
         self._optional = [
             (index, field.name)
             for index, field in enumerate(fields)
@@ -197,9 +202,12 @@ class _Shape:
 
     def rows(self, columns: Sequence[Any]) -> list[_Row]:
         """Return the rows; a column of one entry stands for every row."""
-        lists = [convert(column) for convert, column in zip(self._converters, columns, strict=True)]
-        count = max(map(len, lists))
-        spread = [values if len(values) == count else repeat(values[0], count) for values in lists]
+        lists: list[list[Any]] = [column[:] for column in columns]
+        for index, convert in self._conversions:
+            lists[index] = convert(lists[index])
+        lengths = set(map(len, lists))
+        count = max(lengths)
+        spread = lists if len(lengths) == 1 else [_spread(values, count) for values in lists]
         rows = self._build(zip(*spread, strict=True))
         for index, name in self._optional:
             if "" in lists[index]:
@@ -207,23 +215,17 @@ class _Shape:
         return rows
 
 
-def _column_converter(field: FieldDescriptor) -> Callable[[Any], list[Any]]:
-    convert = _single_converter(field)
-    if convert is None:
-        return _as_list
+def _spread(values: list[Any], count: int) -> Iterable[Any]:
+    return values if len(values) == count else repeat(values[0], count)
+
+
+def _column_converter(convert: _Convert, field: FieldDescriptor) -> Callable[[list[Any]], list[Any]]:
     if field.type in _FLOATING:
         return _numbers
-    return lambda column: [convert(value) for value in column]
+    return lambda values: [convert(value) for value in values]
 
 
-def _as_list(column: Any) -> list[Any]:
-    # A slice is a list, and made twice as fast as by list().
-    values: list[Any] = column[:]
-    return values
-
-
-def _numbers(column: Any) -> list[Any]:
-    values: list[Any] = column[:]
+def _numbers(values: list[Any]) -> list[Any]:
     # One addition per number tells that all are finite. If the sum overflows, each is looked at.
     return values if math.isfinite(sum(values)) else [_number(value) for value in values]
 

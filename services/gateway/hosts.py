@@ -48,9 +48,7 @@ class Hosts:
         if self.allowed == _ANY:
             return True
         name = _without_port(host)
-        return bool(host) and any(
-            fnmatchcase(host, _literal(p)) or fnmatchcase(name, _literal(p)) for p in self.allowed
-        )
+        return any(fnmatchcase(host, _literal(p)) or fnmatchcase(name, _literal(p)) for p in self.allowed)
 
     def _is_ours(self, origin: str, host: str) -> bool:
         try:

@@ -47,10 +47,12 @@ class TestRequests:
 
         assert response.json()["run"]["info"]["run_id"] == "r2"
 
-    async def test_a_get_with_a_query_reads_no_body(self, running: Platform) -> None:
-        response = await running.client.request("GET", f"{API}/runs/get?run_id=r3", content=b"not json")
+    async def test_a_get_with_a_query_awaits_no_body(self, running: Platform) -> None:
+        head = f"GET {API}/runs/get?run_id=r3 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\nconnection: close\r\n"
 
-        assert response.json()["run"]["info"]["run_id"] == "r3"
+        answer = await asyncio.wait_for(running.raw(f"{head}\r\n".encode()), 5)
+
+        assert b'"run_id": "r3"' in answer
 
     async def test_a_post_reads_its_body(self, running: Platform) -> None:
         response = await running.post("runs/create", {"experiment_id": "1", "tags": [{"key": "a", "value": "b"}]})
@@ -173,7 +175,9 @@ class TestHeaders:
         assert running.script.metadata["tracestate"] == "a=b"
 
     async def test_a_trace_state_beyond_its_bound_is_not(self, running: Platform) -> None:
-        response = await running.get_run(traceparent=TRACEPARENT, tracestate="a=" + "b" * 20_000)
+        state = ",".join(f"k{number}={'v' * 200}" for number in range(30))
+
+        response = await running.get_run(traceparent=TRACEPARENT, tracestate=state)
 
         assert response.status_code == 200
         assert "tracestate" not in running.script.metadata
@@ -182,6 +186,12 @@ class TestHeaders:
         await running.get_run(authorization="Bearer x")
 
         assert running.script.metadata["authorization"] == "Bearer x"
+
+    async def test_credentials_longer_than_any_key_are_not(self, running: Platform) -> None:
+        response = await running.get_run(authorization="Bearer " + "x" * 9000)
+
+        assert response.status_code == 200
+        assert "authorization" not in running.script.metadata
 
     async def test_other_headers_are_not(self, running: Platform) -> None:
         await running.get_run(x_secret="x", cookie="y")
@@ -352,14 +362,22 @@ class TestStreams:
         assert sent[1] < 1000
         writer.close()
 
-    async def test_a_client_that_leaves_ends_its_call(self, running: Platform) -> None:
+    async def test_a_client_that_leaves_ends_its_call(
+        self, running: Platform, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def lines() -> list[dict[str, object]]:
+            return [line for record in caplog.records if (line := vars(record)).get("request_id") == "leaves"]
+
+        caplog.set_level(logging.INFO, "modelstead.http")
         running.script.hold = asyncio.Event()
-        asking = asyncio.create_task(running.get_run())
+        asking = asyncio.create_task(running.get_run(x_request_id="leaves"))
         await asyncio.wait_for(running.script.called.wait(), 5)
 
         asking.cancel()
 
         await asyncio.wait_for(running.script.cancelled.wait(), 5)
+        (line,) = await until(lines, bool)
+        assert (line["status"], line["note"]) == (499, "client gone")
 
 
 class TestAuthentication:

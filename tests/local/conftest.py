@@ -1,5 +1,6 @@
 """What the tests of the local platform share: an embedded Postgres, and small real programs to supervise."""
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,8 +43,11 @@ def make_child(data_path: Path) -> MakeChild:
 
 @pytest.fixture
 def signals() -> Iterator[Signals]:
+    # A run under `nohup` ignores SIGHUP, and so would what is tested.
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with Signals() as entered:
         yield entered
+    signal.signal(signal.SIGHUP, inherited)
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,6 @@ RUNS = Grammar(
         "attribute": ATTRIBUTE, "attributes": ATTRIBUTE, "attr": ATTRIBUTE, "run": ATTRIBUTE,
         "dataset": "dataset", "datasets": "dataset",
     },
-    entity_error=(
-        "Invalid entity type '{entity}'. Valid values are ['metric', 'parameter', 'tag', 'attribute', 'dataset']"
-    ),
     attributes={
         **{name: Field(key=name) for name in _PLAIN},
         "run_id": Field(key="run_id", operators=(*TEXT, *LISTS)),
@@ -37,6 +34,16 @@ RUNS = Grammar(
         "created": "start_time", "Created": "start_time",
     },
     order_entities=frozenset({"metric", "param", "tag"}),
+    list_attributes=("run_id",),
+    text_names={
+        ATTRIBUTE: "attributes",
+        "param": "parameter (e.g. 'my-value')",
+        "tag": "tag (e.g. 'my-value')",
+        "dataset": "dataset attributes",
+    },
+    entity_error=(
+        "Invalid entity type '{entity}'. Valid values are ['metric', 'parameter', 'tag', 'attribute', 'dataset']"
+    ),
     order_entity_error="Invalid identifier type '{entity}'",
-    list_keys=("run_id",),
+    null_error="IS NULL / IS NOT NULL is only supported for tags and params, not for '{entity}' '{key}'",
 )  # fmt: skip
