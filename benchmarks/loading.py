@@ -3,8 +3,8 @@
 import asyncio
 import itertools
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 import psycopg
 from psycopg import sql
@@ -15,7 +15,6 @@ from benchmarks.dataset import Point, SearchRun
 
 _CONNECTIONS = 8
 
-_Item = TypeVar("_Item")
 Row = tuple[Any, ...]
 
 
@@ -32,27 +31,21 @@ class RestLoader:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
 
-    async def load_runs(self, experiment_id: str, runs: Sequence[SearchRun]) -> None:
-        async def load(connection: Connection, run: SearchRun) -> None:
-            creation = calls.run_creation(self._endpoint, experiment_id, name=run.name, start_time=run.start_time)
-            run_id = await calls.create_run(connection, creation)
-            await connection.send(calls.run_log(self._endpoint, run_id, run))
-
-        await self._share_out(runs, load)
-
     async def load_series(self, run_id: str, points: Iterable[Point]) -> None:
-        async def load(connection: Connection, batch: Sequence[Point]) -> None:
-            await connection.send(calls.series_log(self._endpoint, run_id, batch))
+        """Log points over one connection, so that they arrive in their order, as those of a training do."""
+        async with self._endpoint.connections(1) as [connection]:
+            for batch in _batches(points):
+                await connection.send(calls.series_log(self._endpoint, run_id, batch))
 
-        await self._share_out(_batches(points), load)
-
-    async def _share_out(self, items: Iterable[_Item], load: Callable[[Connection, _Item], Awaitable[None]]) -> None:
-        """Load each item once, over connections that take the next one whenever they are free."""
-        remaining = iter(items)
+    async def load_runs(self, experiment_id: str, runs: Sequence[SearchRun]) -> None:
+        """Log runs over several connections, each of which takes the next run whenever it is free."""
+        remaining = iter(runs)
 
         async def work(connection: Connection) -> None:
-            for item in remaining:
-                await load(connection, item)
+            for run in remaining:
+                creation = calls.run_creation(self._endpoint, experiment_id, name=run.name, start_time=run.start_time)
+                run_id = await calls.create_run(connection, creation)
+                await connection.send(calls.run_log(self._endpoint, run_id, run))
 
         async with self._endpoint.connections(_CONNECTIONS) as connections, asyncio.TaskGroup() as tasks:
             for connection in connections:

@@ -48,6 +48,8 @@ OVERLOAD_RETRY_AFTER_S = 1.0
 
 # From the first byte of a request to the last of its headers, and again to the last of its body.
 RECEIVE_TIMEOUT_S = 30.0
+# How long a client may read nothing of an answer that waits for it.
+STALL_TIMEOUT_S = 60.0
 # How long a connection may lie idle between requests.
 IDLE_TIMEOUT_S = 75
 
@@ -57,7 +59,6 @@ STREAM_TIMEOUT_S = 300.0
 HEALTH_TIMEOUT_S = 1.0
 
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
-REQUEST_ID_LENGTH_MAX = 128
 # Backends take 16 KiB of metadata. What is longer is not passed on: it is no key, and no trace depends on it.
 AUTHORIZATION_LENGTH_MAX = 8192
 TRACE_HEADER_LENGTH_MAX = 1024

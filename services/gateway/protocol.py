@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with bounds on the request line and headers, in bytes and in time."""
+"""uvicorn's HTTP protocol with bounds on a request's head, in bytes and in time, and on clients that do not read."""
 
 import asyncio
 from typing import Any
@@ -12,9 +12,8 @@ _TIMED_OUT = b"Request Timeout"
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes a connection whose next request's head is too large or too long in coming.
-
-    The body's size and time are bounded where it is read, as the bound depends on the route.
+    """Closes a connection whose next request's head is too large or too long in coming, or whose client has stopped
+    reading its answer. The body is bounded where it is read.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -22,6 +21,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = self._headers_bytes = 0
         self._in_head = True
         self._timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -29,6 +29,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._stop_stall_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -59,6 +60,30 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self._in_head = True
         self._head_bytes = 0
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._await_reader()
+
+    def resume_writing(self) -> None:
+        self._stop_stall_timer()
+        super().resume_writing()
+
+    def _await_reader(self) -> None:
+        self._stop_stall_timer()
+        unread = self.transport.get_write_buffer_size()
+        self._stall_timer = self.loop.call_later(limits.STALL_TIMEOUT_S, self._cut_if_stalled, unread)
+
+    def _cut_if_stalled(self, unread: int) -> None:
+        if self.transport.get_write_buffer_size() < unread:
+            self._await_reader()
+        else:
+            self.transport.abort()
+
+    def _stop_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
     def _await_head(self) -> None:
         self._in_head = True

@@ -32,6 +32,8 @@ class Server(uvicorn.Server):
                 lifespan="off",
                 log_config=None,
                 access_log=False,
+                # Nothing here asks for a client's address, so no header need be believed about it.
+                proxy_headers=False,
                 server_header=False,
                 timeout_keep_alive=limits.IDLE_TIMEOUT_S,
                 timeout_graceful_shutdown=limits.DRAIN_TIMEOUT_S,

@@ -362,6 +362,40 @@ class TestStreams:
         assert sent[1] < 1000
         writer.close()
 
+    async def test_a_client_that_never_reads_is_cut_off(
+        self, running: Platform, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "STALL_TIMEOUT_S", 0.2)
+        self.script_points(running, messages=1, rows=20_000)
+        running.script.points *= 2000
+        _, writer = await asyncio.open_connection("127.0.0.1", running.port, limit=1024)
+        writer.write(
+            f"GET {API}/metrics/get-history?run_id=a&metric_key=m HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
+        )
+
+        await asyncio.wait_for(running.script.cancelled.wait(), 10)
+        writer.close()
+
+    async def test_a_client_that_reads_slowly_is_not(self, running: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(limits, "STALL_TIMEOUT_S", 0.3)
+        self.script_points(running, messages=1, rows=300_000)
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port, limit=1_000_000)
+        writer.write(
+            f"GET {API}/metrics/get-history?run_id=a&metric_key=m HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
+        )
+
+        answer = bytearray()
+        while not answer.endswith(b"\r\n0\r\n\r\n"):
+            answer += await reader.read(1_000_000)
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.7)
+        writer.write(b"GET /version HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        next_answer = await reader.read()
+        writer.close()
+
+        assert len(answer) > 20_000_000
+        assert next_answer.startswith(b"HTTP/1.1 200 ")
+
     async def test_a_client_that_leaves_ends_its_call(
         self, running: Platform, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.errors import InvalidArgument
+from services.common.filter_tokens import tokenize
 from services.common.filters import (
     FILTER_LENGTH_MAX,
     LIST_ITEMS_MAX,
@@ -69,6 +70,7 @@ _REFUSED = [
     (RUNS, "metrics.a = 1 -- b = 2", "Invalid clause(s) in filter string: '-- b = 2'"),
     (RUNS, "metrics.val/loss < 1", "Invalid comparison clause. Expected 'Identifier' found 'metrics.val/loss'"),
     (RUNS, "'metrics' < 1", "Invalid comparison clause. Expected 'Identifier' found ''metrics''"),
+    (RUNS, "params.a = AND params.b = 'c'", "Invalid clause(s) in filter string: 'params.a', '='"),
     (RUNS, "metrics.a < 1x", "Expected numeric value type for metric. Found 1x"),
     (RUNS, "metrics.a < +1", "Invalid clause(s) in filter string: 'metrics.a', '<', '+', '1'"),
     (RUNS, "params.a = NULL", "Expected a quoted string value for parameter (e.g. 'my-value'). Got value NULL"),
@@ -151,6 +153,8 @@ def test_order_is_understood(clause: str, expected: tuple[object, ...]) -> None:
         (["metrics.m FOO"], "Invalid ordering key in order_by clause 'metrics.m FOO'."),
         ([""], "Invalid order_by clause ''. Could not be parsed."),
         (["1"], "Invalid order_by clause '1'. Could not be parsed."),
+        ([" metrics.m"], "Invalid order_by clause ' metrics.m'. Could not be parsed."),
+        (["metrics.m DESC "], "Invalid order_by clause 'metrics.m DESC '. Could not be parsed."),
         (["metrics.a, metrics.b"], "Could not be parsed."),
         (["dataset.name"], "Invalid identifier type 'dataset'"),
         (["metrics.m", "metric.m DESC"], "`order_by` contains duplicate fields: ['metrics.m', 'metric.m DESC']"),
@@ -223,6 +227,10 @@ _LONG = [
     *["''\\", "'\\", "\\'", "('", "'('", "/*", "--\n", "a ", "a.", "`a`.", "a=(", "IS NOT ", "1e", "x IN ("],
     *["metrics.a=1 ", "metrics.", "a\"`'", "a-", ".1 "],
 ]
+
+
+def test_no_more_tokens_are_cut_than_can_be_used() -> None:
+    assert len(tokenize("=" + " ;" * 1_000, count_max=10)) == 11
 
 
 @pytest.mark.parametrize("part", _LONG)

@@ -94,9 +94,10 @@ def test_cut_token_is_refused(data: st.DataObject) -> None:
         _TOKENS.decode(token[:length], "q")
 
 
-def test_what_is_no_base64_is_refused_in_the_words_of_mlflow() -> None:
+@pytest.mark.parametrize("token", ["garbage", "!!!!", "ä", "e30= "])
+def test_what_is_no_base64_is_refused_in_the_words_of_mlflow(token: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        _TOKENS.decode("garbage", "q")
+        _TOKENS.decode(token, "q")
 
     assert caught.value.message == "Invalid page token, could not base64-decode"
 

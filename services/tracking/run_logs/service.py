@@ -15,14 +15,14 @@ from services.tracking.run_logs.model import LogEntry
 
 GROUP_ROWS_MAX = 20_000
 WAITING_ROWS_MAX = 500_000
-COMMITTERS = 2
+# One: what arrives while it commits makes the next group larger, which saves more than a second one overlaps.
+COMMITTERS = 1
 
 
 class RunLogs:
     """Stores log entries. Each is stored whole or not at all, and is committed when `log` returns.
 
-    Entries that arrive together share a transaction. Two transactions run at a time, so that one is prepared while
-    the disk writes the other.
+    Entries that arrive together, or while others are being committed, share a transaction.
     """
 
     def __init__(self, db: Database) -> None:
