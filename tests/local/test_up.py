@@ -128,19 +128,6 @@ def test_what_was_acknowledged_survives_a_killed_launcher(up: Up) -> None:
     assert _experiment_id(up.gateway, "kept") == experiment_id
 
 
-@pytest.mark.parametrize("module", ["services.tracking", "services.gateway"])
-def test_a_killed_service_comes_back(up: Up, module: str) -> None:
-    up.start()
-    killed = up.pid(module)
-
-    os.kill(killed, signal.SIGKILL)
-
-    assert waiting.until(lambda: not up.ready, timeout_s=READY_TIMEOUT_S)
-    assert waiting.until(lambda: up.ready, timeout_s=READY_TIMEOUT_S)
-    assert up.pid(module) != killed
-    assert "ended (SIGKILL)" in up.stop()[1]
-
-
 def test_a_killed_database_comes_back(up: Up) -> None:
     up.start()
     experiment_id = _create_experiment(up.gateway, "kept")
