@@ -111,6 +111,7 @@ RETRY_FIELD_NUMBER: _builtins.int
 COLUMNS_FIELD_NUMBER: _builtins.int
 JSON_ALIAS_FIELD_NUMBER: _builtins.int
 JSON_ENTRIES_FIELD_NUMBER: _builtins.int
+HTTP_HEADER_FIELD_NUMBER: _builtins.int
 access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Access]
 """What the caller needs."""
 retry: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___RetrySafety.ValueType]
@@ -124,3 +125,5 @@ json_alias: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptio
 """A second JSON name under which the field is accepted."""
 json_entries: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """A map<string, string> that in JSON is a list of {"key", "value"} objects with different keys."""
+http_header: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
+"""The HTTP request header, in lower case, that fills the field. Over HTTP nothing else does."""
