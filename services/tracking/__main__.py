@@ -14,7 +14,14 @@ from types import ModuleType
 import uvloop
 from google.protobuf.descriptor import ServiceDescriptor
 
-from modelstead.tracking.v1 import datasets_pb2, experiments_pb2, logged_models_pb2, metrics_pb2, runs_pb2
+from modelstead.tracking.v1 import (
+    datasets_pb2,
+    experiments_pb2,
+    logged_models_pb2,
+    metrics_pb2,
+    retention_pb2,
+    runs_pb2,
+)
 from services.common import auth, logs, settings, telemetry
 from services.common.database import Database
 from services.common.errors import ServiceError
@@ -29,6 +36,8 @@ from services.tracking.logged_models.service import LoggedModels
 from services.tracking.logged_models.servicer import LoggedModelServicer
 from services.tracking.metrics.service import Metrics
 from services.tracking.metrics.servicer import MetricServicer
+from services.tracking.retention.service import Retention
+from services.tracking.retention.servicer import RetentionServicer
 from services.tracking.run_logs.service import RunLogs
 from services.tracking.runs.service import Runs
 from services.tracking.runs.servicer import RunServicer
@@ -73,6 +82,7 @@ async def _serve(config: Settings) -> None:
     runs = Runs(db=db, pages=pages, now_ms=_now_ms, new_id=_new_id)
     run_logs = RunLogs(db)
     models = LoggedModels(db=db, pages=pages, now_ms=_now_ms, new_id=_new_id)
+    retention = Retention(db=db, pages=pages, artifact_root=config.artifact_root, now_ms=_now_ms)
     await experiments.ensure_default()
     await serve(
         [
@@ -81,6 +91,7 @@ async def _serve(config: Settings) -> None:
             Service(_service(metrics_pb2, "MetricService"), MetricServicer(Metrics(db=db, pages=pages), run_logs)),
             Service(_service(datasets_pb2, "DatasetService"), DatasetServicer(Datasets(db=db))),
             Service(_service(logged_models_pb2, "LoggedModelService"), LoggedModelServicer(models)),
+            Service(_service(retention_pb2, "RetentionService"), RetentionServicer(retention)),
         ],
         listen=config.listen,
         pipeline=Pipeline(

@@ -38,9 +38,11 @@ metadata = MetaData(
 idempotency_keys = idempotency.declare_table(metadata)
 
 
-def _lifecycle_stage() -> list[Column[str] | CheckConstraint]:
+def _lifecycle_stage() -> list[Column[str] | Column[int] | CheckConstraint]:
     return [
         Column("lifecycle_stage", Text, nullable=False),
+        # When the removal for good began, from which on nothing restores it.
+        Column("purge_time", BigInteger),
         CheckConstraint("lifecycle_stage IN ('active', 'deleted')", name="lifecycle_stage"),
     ]
 

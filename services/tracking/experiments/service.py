@@ -136,9 +136,10 @@ class Experiments:
             if experiment.lifecycle_stage != old:
                 raise _not_found(experiment.experiment_id)
             deleted_time = now_ms if new == rules.DELETED else None
-            await store.set_stage(
+            if not await store.set_stage(
                 tx, int(experiment.experiment_id), stage=new, deleted_time=deleted_time, now_ms=now_ms
-            )
+            ):
+                raise _not_found(experiment.experiment_id)
 
     async def _existing(self, tx: Tx, experiment_id: str, *, lock: bool = False) -> Experiment:
         number = model.parse_id(experiment_id)

@@ -15,17 +15,18 @@ from services.tracking.experiments.model import Experiment
 from services.tracking.tables import experiment_tags, experiments, runs
 
 _TAG_ENTITY = "tag"
-_COLUMNS = experiments.c.keys()
+_COLUMNS = [name for name in Experiment.__slots__ if name != "tags"]
+_FIELDS = [experiments.c[name] for name in _COLUMNS]
 
 
 async def get(tx: Tx, experiment_id: int, *, lock: bool = False) -> Experiment | None:
     """Return an experiment, deleted or not; `lock` keeps its stage until the end of the transaction."""
-    query = select(experiments).where(experiments.c.experiment_id == experiment_id)
+    query = select(*_FIELDS).where(experiments.c.experiment_id == experiment_id)
     return await _one(tx, query.with_for_update(key_share=True) if lock else query)
 
 
 async def get_by_name(tx: Tx, name: str) -> Experiment | None:
-    return await _one(tx, select(experiments).where(experiments.c.name == name))
+    return await _one(tx, select(*_FIELDS).where(experiments.c.name == name))
 
 
 async def next_id(tx: Tx) -> int:
@@ -63,13 +64,19 @@ async def rename(tx: Tx, experiment_id: int, *, name: str, now_ms: int) -> bool:
     return True
 
 
-async def set_stage(tx: Tx, experiment_id: int, *, stage: str, deleted_time: int | None, now_ms: int) -> None:
-    """Move an experiment and all its runs to a stage."""
-    await _update(tx, experiment_id, lifecycle_stage=stage, last_update_time=now_ms)
+async def set_stage(tx: Tx, experiment_id: int, *, stage: str, deleted_time: int | None, now_ms: int) -> bool:
+    """Move an experiment and its runs to a stage, but for runs that are being purged.
+
+    Return False, and move nothing, if the experiment itself is being purged.
+    """
+    moved = update(experiments).where(experiments.c.experiment_id == experiment_id, experiments.c.purge_time.is_(None))
+    if not (await tx.execute(moved.values(lifecycle_stage=stage, last_update_time=now_ms))).rowcount:
+        return False
     # Everyone locks runs in the order of their ids, so that nobody waits for each other.
-    in_experiment = runs.c.experiment_id == experiment_id
-    await tx.execute(select(runs.c.run_id).where(in_experiment).order_by(runs.c.run_id).with_for_update(key_share=True))
-    await tx.execute(update(runs).where(in_experiment).values(lifecycle_stage=stage, deleted_time=deleted_time))
+    its_runs = (runs.c.experiment_id == experiment_id, runs.c.purge_time.is_(None))
+    await tx.execute(select(runs.c.run_id).where(*its_runs).order_by(runs.c.run_id).with_for_update(key_share=True))
+    await tx.execute(update(runs).where(*its_runs).values(lifecycle_stage=stage, deleted_time=deleted_time))
+    return True
 
 
 async def set_tag(tx: Tx, experiment_id: int, *, key: str, value: str) -> None:
@@ -96,7 +103,7 @@ async def search(
     columns = [keyset.sort_column(experiments.c[term.key], term.ascending) for term in order]
     if not any(term.key == "experiment_id" for term in order):
         columns.append(keyset.SortColumn(experiments.c.experiment_id, False))
-    query = select(experiments, *keyset.labelled(columns)).where(
+    query = select(*_FIELDS, *keyset.labelled(columns)).where(
         experiments.c.lifecycle_stage.in_(stages), *map(_matches, filters)
     )
     if position is not None:

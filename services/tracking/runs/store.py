@@ -75,9 +75,9 @@ async def update(tx: Tx, run_id: str, *, status: str | None, end_time: int | Non
 
 
 async def set_stage(tx: Tx, run_id: str, *, stage: str, deleted_time: int | None) -> bool:
-    """Return whether the run exists."""
-    moved = runs.update().where(runs.c.run_id == run_id).values(lifecycle_stage=stage, deleted_time=deleted_time)
-    return (await tx.execute(moved)).rowcount > 0
+    """Return whether the run exists and is not being purged."""
+    moved = runs.update().where(runs.c.run_id == run_id, runs.c.purge_time.is_(None))
+    return (await tx.execute(moved.values(lifecycle_stage=stage, deleted_time=deleted_time))).rowcount > 0
 
 
 async def set_tags(tx: Tx, run_id: str, tags: Mapping[str, str]) -> None:

@@ -26,7 +26,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from modelstead import options_pb2 as modelstead_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&modelstead/tracking/v1/retention.proto\x12\x16modelstead.tracking.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18modelstead/options.proto\"\xac\x01\n\tPurgeable\x12\x34\n\x04kind\x18\x01 \x01(\x0e\x32&.modelstead.tracking.v1.Purgeable.Kind\x12\n\n\x02id\x18\x02 \x01(\t\x12\x14\n\x0c\x61rtifact_uri\x18\x03 \x01(\t\"G\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x07\n\x03RUN\x10\x01\x12\x10\n\x0cLOGGED_MODEL\x10\x02\x12\x0e\n\nEXPERIMENT\x10\x03\"\x9a\x01\n\x14ListPurgeableRequest\x12\x39\n\x04kind\x18\x01 \x01(\x0e\x32&.modelstead.tracking.v1.Purgeable.KindB\x03\xe0\x41\x02\x12\x1e\n\x11\x64\x65leted_before_ms\x18\x02 \x01(\x03\x42\x03\xe0\x41\x02\x12\x13\n\x0bmax_results\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"f\n\x15ListPurgeableResponse\x12\x34\n\tresources\x18\x01 \x03(\x0b\x32!.modelstead.tracking.v1.Purgeable\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"z\n\x0cPurgeRequest\x12\x39\n\x04kind\x18\x01 \x01(\x0e\x32&.modelstead.tracking.v1.Purgeable.KindB\x03\xe0\x41\x02\x12\x0f\n\x02id\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x1e\n\x11\x64\x65leted_before_ms\x18\x03 \x01(\x03\x42\x03\xe0\x41\x02\"\x0f\n\rPurgeResponse2\x83\x02\n\x10RetentionService\x12\x82\x01\n\rListPurgeable\x12,.modelstead.tracking.v1.ListPurgeableRequest\x1a-.modelstead.tracking.v1.ListPurgeableResponse\"\x14\xaa\xb8\x19\x0c\n\x08platform\x18\x03\xb0\xb8\x19\x01\x12j\n\x05Purge\x12$.modelstead.tracking.v1.PurgeRequest\x1a%.modelstead.tracking.v1.PurgeResponse\"\x14\xaa\xb8\x19\x0c\n\x08platform\x18\x03\xb0\xb8\x19\x01\x62\x08\x65\x64itionsp\xe8\x07')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&modelstead/tracking/v1/retention.proto\x12\x16modelstead.tracking.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18modelstead/options.proto\"\xac\x01\n\tPurgeable\x12\x34\n\x04kind\x18\x01 \x01(\x0e\x32&.modelstead.tracking.v1.Purgeable.Kind\x12\n\n\x02id\x18\x02 \x01(\t\x12\x14\n\x0c\x61rtifact_uri\x18\x03 \x01(\t\"G\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x07\n\x03RUN\x10\x01\x12\x10\n\x0cLOGGED_MODEL\x10\x02\x12\x0e\n\nEXPERIMENT\x10\x03\"\x9f\x01\n\x14ListPurgeableRequest\x12\x39\n\x04kind\x18\x01 \x01(\x0e\x32&.modelstead.tracking.v1.Purgeable.KindB\x03\xe0\x41\x02\x12\x1e\n\x11\x64\x65leted_before_ms\x18\x02 \x01(\x03\x42\x03\xe0\x41\x02\x12\x18\n\x0bmax_results\x18\x03 \x01(\x05:\x03\x31\x30\x30\x12\x12\n\npage_token\x18\x04 \x01(\t\"f\n\x15ListPurgeableResponse\x12\x34\n\tresources\x18\x01 \x03(\x0b\x32!.modelstead.tracking.v1.Purgeable\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x7f\n\x11\x42\x65ginPurgeRequest\x12\x39\n\x04kind\x18\x01 \x01(\x0e\x32&.modelstead.tracking.v1.Purgeable.KindB\x03\xe0\x41\x02\x12\x0f\n\x02id\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x1e\n\x11\x64\x65leted_before_ms\x18\x03 \x01(\x03\x42\x03\xe0\x41\x02\"\x14\n\x12\x42\x65ginPurgeResponse\"Z\n\x0cPurgeRequest\x12\x39\n\x04kind\x18\x01 \x01(\x0e\x32&.modelstead.tracking.v1.Purgeable.KindB\x03\xe0\x41\x02\x12\x0f\n\x02id\x18\x02 \x01(\tB\x03\xe0\x41\x02\"\x1d\n\rPurgeResponse\x12\x0c\n\x04\x64one\x18\x01 \x01(\x08\"\x19\n\x17\x46orgetRequestIdsRequest\"-\n\x18\x46orgetRequestIdsResponse\x12\x11\n\tkey_count\x18\x01 \x01(\x03\x32\x8c\x04\n\x10RetentionService\x12\x82\x01\n\rListPurgeable\x12,.modelstead.tracking.v1.ListPurgeableRequest\x1a-.modelstead.tracking.v1.ListPurgeableResponse\"\x14\xaa\xb8\x19\x0c\n\x08platform\x18\x03\xb0\xb8\x19\x01\x12y\n\nBeginPurge\x12).modelstead.tracking.v1.BeginPurgeRequest\x1a*.modelstead.tracking.v1.BeginPurgeResponse\"\x14\xaa\xb8\x19\x0c\n\x08platform\x18\x03\xb0\xb8\x19\x01\x12j\n\x05Purge\x12$.modelstead.tracking.v1.PurgeRequest\x1a%.modelstead.tracking.v1.PurgeResponse\"\x14\xaa\xb8\x19\x0c\n\x08platform\x18\x03\xb0\xb8\x19\x01\x12\x8b\x01\n\x10\x46orgetRequestIds\x12/.modelstead.tracking.v1.ForgetRequestIdsRequest\x1a\x30.modelstead.tracking.v1.ForgetRequestIdsResponse\"\x14\xaa\xb8\x19\x0c\n\x08platform\x18\x03\xb0\xb8\x19\x01\x62\x08\x65\x64itionsp\xe8\x07')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,28 +37,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTPURGEABLEREQUEST'].fields_by_name['kind']._serialized_options = b'\340A\002'
   _globals['_LISTPURGEABLEREQUEST'].fields_by_name['deleted_before_ms']._loaded_options = None
   _globals['_LISTPURGEABLEREQUEST'].fields_by_name['deleted_before_ms']._serialized_options = b'\340A\002'
+  _globals['_BEGINPURGEREQUEST'].fields_by_name['kind']._loaded_options = None
+  _globals['_BEGINPURGEREQUEST'].fields_by_name['kind']._serialized_options = b'\340A\002'
+  _globals['_BEGINPURGEREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_BEGINPURGEREQUEST'].fields_by_name['id']._serialized_options = b'\340A\002'
+  _globals['_BEGINPURGEREQUEST'].fields_by_name['deleted_before_ms']._loaded_options = None
+  _globals['_BEGINPURGEREQUEST'].fields_by_name['deleted_before_ms']._serialized_options = b'\340A\002'
   _globals['_PURGEREQUEST'].fields_by_name['kind']._loaded_options = None
   _globals['_PURGEREQUEST'].fields_by_name['kind']._serialized_options = b'\340A\002'
   _globals['_PURGEREQUEST'].fields_by_name['id']._loaded_options = None
   _globals['_PURGEREQUEST'].fields_by_name['id']._serialized_options = b'\340A\002'
-  _globals['_PURGEREQUEST'].fields_by_name['deleted_before_ms']._loaded_options = None
-  _globals['_PURGEREQUEST'].fields_by_name['deleted_before_ms']._serialized_options = b'\340A\002'
   _globals['_RETENTIONSERVICE'].methods_by_name['ListPurgeable']._loaded_options = None
   _globals['_RETENTIONSERVICE'].methods_by_name['ListPurgeable']._serialized_options = b'\252\270\031\014\n\010platform\030\003\260\270\031\001'
+  _globals['_RETENTIONSERVICE'].methods_by_name['BeginPurge']._loaded_options = None
+  _globals['_RETENTIONSERVICE'].methods_by_name['BeginPurge']._serialized_options = b'\252\270\031\014\n\010platform\030\003\260\270\031\001'
   _globals['_RETENTIONSERVICE'].methods_by_name['Purge']._loaded_options = None
   _globals['_RETENTIONSERVICE'].methods_by_name['Purge']._serialized_options = b'\252\270\031\014\n\010platform\030\003\260\270\031\001'
+  _globals['_RETENTIONSERVICE'].methods_by_name['ForgetRequestIds']._loaded_options = None
+  _globals['_RETENTIONSERVICE'].methods_by_name['ForgetRequestIds']._serialized_options = b'\252\270\031\014\n\010platform\030\003\260\270\031\001'
   _globals['_PURGEABLE']._serialized_start=126
   _globals['_PURGEABLE']._serialized_end=298
   _globals['_PURGEABLE_KIND']._serialized_start=227
   _globals['_PURGEABLE_KIND']._serialized_end=298
   _globals['_LISTPURGEABLEREQUEST']._serialized_start=301
-  _globals['_LISTPURGEABLEREQUEST']._serialized_end=455
-  _globals['_LISTPURGEABLERESPONSE']._serialized_start=457
-  _globals['_LISTPURGEABLERESPONSE']._serialized_end=559
-  _globals['_PURGEREQUEST']._serialized_start=561
-  _globals['_PURGEREQUEST']._serialized_end=683
-  _globals['_PURGERESPONSE']._serialized_start=685
-  _globals['_PURGERESPONSE']._serialized_end=700
-  _globals['_RETENTIONSERVICE']._serialized_start=703
-  _globals['_RETENTIONSERVICE']._serialized_end=962
+  _globals['_LISTPURGEABLEREQUEST']._serialized_end=460
+  _globals['_LISTPURGEABLERESPONSE']._serialized_start=462
+  _globals['_LISTPURGEABLERESPONSE']._serialized_end=564
+  _globals['_BEGINPURGEREQUEST']._serialized_start=566
+  _globals['_BEGINPURGEREQUEST']._serialized_end=693
+  _globals['_BEGINPURGERESPONSE']._serialized_start=695
+  _globals['_BEGINPURGERESPONSE']._serialized_end=715
+  _globals['_PURGEREQUEST']._serialized_start=717
+  _globals['_PURGEREQUEST']._serialized_end=807
+  _globals['_PURGERESPONSE']._serialized_start=809
+  _globals['_PURGERESPONSE']._serialized_end=838
+  _globals['_FORGETREQUESTIDSREQUEST']._serialized_start=840
+  _globals['_FORGETREQUESTIDSREQUEST']._serialized_end=865
+  _globals['_FORGETREQUESTIDSRESPONSE']._serialized_start=867
+  _globals['_FORGETREQUESTIDSRESPONSE']._serialized_end=912
+  _globals['_RETENTIONSERVICE']._serialized_start=915
+  _globals['_RETENTIONSERVICE']._serialized_end=1439
 # @@protoc_insertion_point(module_scope)

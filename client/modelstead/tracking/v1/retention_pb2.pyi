@@ -60,7 +60,9 @@ class Purgeable(_message.Message):
     id: _builtins.str
     """Its id."""
     artifact_uri: _builtins.str
-    """Where its artifacts are."""
+    """Where its artifacts are. Absent for an experiment whose artifact location was given, or holds that of another:
+    what is in it besides the artifacts of its runs and models may be anyone's.
+    """
     def __init__(
         self,
         *,
@@ -139,8 +141,8 @@ class ListPurgeableResponse(_message.Message):
 Global___ListPurgeableResponse: _TypeAlias = ListPurgeableResponse  # noqa: Y015
 
 @_typing.final
-class PurgeRequest(_message.Message):
-    """Request of Purge."""
+class BeginPurgeRequest(_message.Message):
+    """Request of BeginPurge."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -166,11 +168,11 @@ class PurgeRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___PurgeRequest: _TypeAlias = PurgeRequest  # noqa: Y015
+Global___BeginPurgeRequest: _TypeAlias = BeginPurgeRequest  # noqa: Y015
 
 @_typing.final
-class PurgeResponse(_message.Message):
-    """Response of Purge."""
+class BeginPurgeResponse(_message.Message):
+    """Response of BeginPurge."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -183,4 +185,91 @@ class PurgeResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+Global___BeginPurgeResponse: _TypeAlias = BeginPurgeResponse  # noqa: Y015
+
+@_typing.final
+class PurgeRequest(_message.Message):
+    """Request of Purge."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    kind: Global___Purgeable.Kind.ValueType
+    """What it is."""
+    id: _builtins.str
+    """Its id."""
+    def __init__(
+        self,
+        *,
+        kind: Global___Purgeable.Kind.ValueType | None = ...,
+        id: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "kind", b"kind"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeRequest: _TypeAlias = PurgeRequest  # noqa: Y015
+
+@_typing.final
+class PurgeResponse(_message.Message):
+    """Response of Purge."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DONE_FIELD_NUMBER: _builtins.int
+    done: _builtins.bool
+    """Whether nothing of it is left; if not, call again."""
+    def __init__(
+        self,
+        *,
+        done: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
 Global___PurgeResponse: _TypeAlias = PurgeResponse  # noqa: Y015
+
+@_typing.final
+class ForgetRequestIdsRequest(_message.Message):
+    """Request of ForgetRequestIds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetRequestIdsRequest: _TypeAlias = ForgetRequestIdsRequest  # noqa: Y015
+
+@_typing.final
+class ForgetRequestIdsResponse(_message.Message):
+    """Response of ForgetRequestIds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_COUNT_FIELD_NUMBER: _builtins.int
+    key_count: _builtins.int
+    """Keys forgotten by this call."""
+    def __init__(
+        self,
+        *,
+        key_count: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key_count", b"key_count"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_count", b"key_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetRequestIdsResponse: _TypeAlias = ForgetRequestIdsResponse  # noqa: Y015

@@ -26,8 +26,9 @@ if _version_not_supported:
 
 
 class RetentionServiceStub(object):
-    """Removes for good what was deleted long ago: for operators and their commands. Artifacts come first: whoever purges
-    deletes them by the artifact URI before the row goes that names it.
+    """Removes for good what was deleted long ago: for operators and their commands. Whoever purges takes three steps:
+    BeginPurge, after which nobody can restore the resource; then its artifacts, by their URI; then Purge, which removes
+    the row that names them. Each may be taken again after it was cut off.
     """
 
     def __init__(self, channel):
@@ -41,30 +42,56 @@ class RetentionServiceStub(object):
                 request_serializer=modelstead_dot_tracking_dot_v1_dot_retention__pb2.ListPurgeableRequest.SerializeToString,
                 response_deserializer=modelstead_dot_tracking_dot_v1_dot_retention__pb2.ListPurgeableResponse.FromString,
                 _registered_method=True)
+        self.BeginPurge = channel.unary_unary(
+                '/modelstead.tracking.v1.RetentionService/BeginPurge',
+                request_serializer=modelstead_dot_tracking_dot_v1_dot_retention__pb2.BeginPurgeRequest.SerializeToString,
+                response_deserializer=modelstead_dot_tracking_dot_v1_dot_retention__pb2.BeginPurgeResponse.FromString,
+                _registered_method=True)
         self.Purge = channel.unary_unary(
                 '/modelstead.tracking.v1.RetentionService/Purge',
                 request_serializer=modelstead_dot_tracking_dot_v1_dot_retention__pb2.PurgeRequest.SerializeToString,
                 response_deserializer=modelstead_dot_tracking_dot_v1_dot_retention__pb2.PurgeResponse.FromString,
                 _registered_method=True)
+        self.ForgetRequestIds = channel.unary_unary(
+                '/modelstead.tracking.v1.RetentionService/ForgetRequestIds',
+                request_serializer=modelstead_dot_tracking_dot_v1_dot_retention__pb2.ForgetRequestIdsRequest.SerializeToString,
+                response_deserializer=modelstead_dot_tracking_dot_v1_dot_retention__pb2.ForgetRequestIdsResponse.FromString,
+                _registered_method=True)
 
 
 class RetentionServiceServicer(object):
-    """Removes for good what was deleted long ago: for operators and their commands. Artifacts come first: whoever purges
-    deletes them by the artifact URI before the row goes that names it.
+    """Removes for good what was deleted long ago: for operators and their commands. Whoever purges takes three steps:
+    BeginPurge, after which nobody can restore the resource; then its artifacts, by their URI; then Purge, which removes
+    the row that names them. Each may be taken again after it was cut off.
     """
 
     def ListPurgeable(self, request, context):
-        """Returns what was deleted before a time and can be purged now, by id: runs and logged models, and experiments
-        whose runs and models are gone.
+        """Returns what was deleted before a time and can be purged now, and what a purge was begun of, by id: runs; logged
+        models, also those of deleted experiments; experiments whose runs and models are gone, but never the default one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BeginPurge(self, request, context):
+        """Makes sure that a deleted resource stays deleted: restoring it is refused from now on. One that does not exist is
+        no error; INVALID_PARAMETER_VALUE for one that is active, was restored, was deleted later, or still holds others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Purge(self, request, context):
-        """Removes one deleted resource with everything it logged, in steps of bounded size: a call that was cut off is
-        finished by the next. One that does not exist is no error; INVALID_PARAMETER_VALUE for one that is active, was
-        restored, or still holds others.
+        """Removes a resource of which a purge was begun, with everything it logged, in transactions of bounded size, and
+        returns after a bounded number of them: it is called until `done`. One that does not exist is no error;
+        INVALID_PARAMETER_VALUE unless the purge was begun.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgetRequestIds(self, request, context):
+        """Forgets idempotency keys that are older than seven days: the same key then creates anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,10 +105,20 @@ def add_RetentionServiceServicer_to_server(servicer, server):
                     request_deserializer=modelstead_dot_tracking_dot_v1_dot_retention__pb2.ListPurgeableRequest.FromString,
                     response_serializer=modelstead_dot_tracking_dot_v1_dot_retention__pb2.ListPurgeableResponse.SerializeToString,
             ),
+            'BeginPurge': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginPurge,
+                    request_deserializer=modelstead_dot_tracking_dot_v1_dot_retention__pb2.BeginPurgeRequest.FromString,
+                    response_serializer=modelstead_dot_tracking_dot_v1_dot_retention__pb2.BeginPurgeResponse.SerializeToString,
+            ),
             'Purge': grpc.unary_unary_rpc_method_handler(
                     servicer.Purge,
                     request_deserializer=modelstead_dot_tracking_dot_v1_dot_retention__pb2.PurgeRequest.FromString,
                     response_serializer=modelstead_dot_tracking_dot_v1_dot_retention__pb2.PurgeResponse.SerializeToString,
+            ),
+            'ForgetRequestIds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetRequestIds,
+                    request_deserializer=modelstead_dot_tracking_dot_v1_dot_retention__pb2.ForgetRequestIdsRequest.FromString,
+                    response_serializer=modelstead_dot_tracking_dot_v1_dot_retention__pb2.ForgetRequestIdsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -92,8 +129,9 @@ def add_RetentionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RetentionService(object):
-    """Removes for good what was deleted long ago: for operators and their commands. Artifacts come first: whoever purges
-    deletes them by the artifact URI before the row goes that names it.
+    """Removes for good what was deleted long ago: for operators and their commands. Whoever purges takes three steps:
+    BeginPurge, after which nobody can restore the resource; then its artifacts, by their URI; then Purge, which removes
+    the row that names them. Each may be taken again after it was cut off.
     """
 
     @staticmethod
@@ -124,6 +162,33 @@ class RetentionService(object):
             _registered_method=True)
 
     @staticmethod
+    def BeginPurge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelstead.tracking.v1.RetentionService/BeginPurge',
+            modelstead_dot_tracking_dot_v1_dot_retention__pb2.BeginPurgeRequest.SerializeToString,
+            modelstead_dot_tracking_dot_v1_dot_retention__pb2.BeginPurgeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Purge(request,
             target,
             options=(),
@@ -140,6 +205,33 @@ class RetentionService(object):
             '/modelstead.tracking.v1.RetentionService/Purge',
             modelstead_dot_tracking_dot_v1_dot_retention__pb2.PurgeRequest.SerializeToString,
             modelstead_dot_tracking_dot_v1_dot_retention__pb2.PurgeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetRequestIds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelstead.tracking.v1.RetentionService/ForgetRequestIds',
+            modelstead_dot_tracking_dot_v1_dot_retention__pb2.ForgetRequestIdsRequest.SerializeToString,
+            modelstead_dot_tracking_dot_v1_dot_retention__pb2.ForgetRequestIdsResponse.FromString,
             options,
             channel_credentials,
             insecure,

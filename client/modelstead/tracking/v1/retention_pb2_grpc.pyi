@@ -27,8 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RetentionServiceStub:
-    """Removes for good what was deleted long ago: for operators and their commands. Artifacts come first: whoever purges
-    deletes them by the artifact URI before the row goes that names it.
+    """Removes for good what was deleted long ago: for operators and their commands. Whoever purges takes three steps:
+    BeginPurge, after which nobody can restore the resource; then its artifacts, by their URI; then Purge, which removes
+    the row that names them. Each may be taken again after it was cut off.
     """
 
     @_typing.overload
@@ -36,35 +37,49 @@ class RetentionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RetentionServiceAsyncStub: ...
     ListPurgeable: _grpc.UnaryUnaryMultiCallable[_retention_pb2.ListPurgeableRequest, _retention_pb2.ListPurgeableResponse]
-    """Returns what was deleted before a time and can be purged now, by id: runs and logged models, and experiments
-    whose runs and models are gone.
+    """Returns what was deleted before a time and can be purged now, and what a purge was begun of, by id: runs; logged
+    models, also those of deleted experiments; experiments whose runs and models are gone, but never the default one.
+    """
+    BeginPurge: _grpc.UnaryUnaryMultiCallable[_retention_pb2.BeginPurgeRequest, _retention_pb2.BeginPurgeResponse]
+    """Makes sure that a deleted resource stays deleted: restoring it is refused from now on. One that does not exist is
+    no error; INVALID_PARAMETER_VALUE for one that is active, was restored, was deleted later, or still holds others.
     """
     Purge: _grpc.UnaryUnaryMultiCallable[_retention_pb2.PurgeRequest, _retention_pb2.PurgeResponse]
-    """Removes one deleted resource with everything it logged, in steps of bounded size: a call that was cut off is
-    finished by the next. One that does not exist is no error; INVALID_PARAMETER_VALUE for one that is active, was
-    restored, or still holds others.
+    """Removes a resource of which a purge was begun, with everything it logged, in transactions of bounded size, and
+    returns after a bounded number of them: it is called until `done`. One that does not exist is no error;
+    INVALID_PARAMETER_VALUE unless the purge was begun.
     """
+    ForgetRequestIds: _grpc.UnaryUnaryMultiCallable[_retention_pb2.ForgetRequestIdsRequest, _retention_pb2.ForgetRequestIdsResponse]
+    """Forgets idempotency keys that are older than seven days: the same key then creates anew."""
 
 @_typing.type_check_only
 class RetentionServiceAsyncStub(RetentionServiceStub):
-    """Removes for good what was deleted long ago: for operators and their commands. Artifacts come first: whoever purges
-    deletes them by the artifact URI before the row goes that names it.
+    """Removes for good what was deleted long ago: for operators and their commands. Whoever purges takes three steps:
+    BeginPurge, after which nobody can restore the resource; then its artifacts, by their URI; then Purge, which removes
+    the row that names them. Each may be taken again after it was cut off.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListPurgeable: _aio.UnaryUnaryMultiCallable[_retention_pb2.ListPurgeableRequest, _retention_pb2.ListPurgeableResponse]  # type: ignore[assignment]
-    """Returns what was deleted before a time and can be purged now, by id: runs and logged models, and experiments
-    whose runs and models are gone.
+    """Returns what was deleted before a time and can be purged now, and what a purge was begun of, by id: runs; logged
+    models, also those of deleted experiments; experiments whose runs and models are gone, but never the default one.
+    """
+    BeginPurge: _aio.UnaryUnaryMultiCallable[_retention_pb2.BeginPurgeRequest, _retention_pb2.BeginPurgeResponse]  # type: ignore[assignment]
+    """Makes sure that a deleted resource stays deleted: restoring it is refused from now on. One that does not exist is
+    no error; INVALID_PARAMETER_VALUE for one that is active, was restored, was deleted later, or still holds others.
     """
     Purge: _aio.UnaryUnaryMultiCallable[_retention_pb2.PurgeRequest, _retention_pb2.PurgeResponse]  # type: ignore[assignment]
-    """Removes one deleted resource with everything it logged, in steps of bounded size: a call that was cut off is
-    finished by the next. One that does not exist is no error; INVALID_PARAMETER_VALUE for one that is active, was
-    restored, or still holds others.
+    """Removes a resource of which a purge was begun, with everything it logged, in transactions of bounded size, and
+    returns after a bounded number of them: it is called until `done`. One that does not exist is no error;
+    INVALID_PARAMETER_VALUE unless the purge was begun.
     """
+    ForgetRequestIds: _aio.UnaryUnaryMultiCallable[_retention_pb2.ForgetRequestIdsRequest, _retention_pb2.ForgetRequestIdsResponse]  # type: ignore[assignment]
+    """Forgets idempotency keys that are older than seven days: the same key then creates anew."""
 
 class RetentionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Removes for good what was deleted long ago: for operators and their commands. Artifacts come first: whoever purges
-    deletes them by the artifact URI before the row goes that names it.
+    """Removes for good what was deleted long ago: for operators and their commands. Whoever purges takes three steps:
+    BeginPurge, after which nobody can restore the resource; then its artifacts, by their URI; then Purge, which removes
+    the row that names them. Each may be taken again after it was cut off.
     """
 
     @_abc_1.abstractmethod
@@ -73,8 +88,18 @@ class RetentionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _retention_pb2.ListPurgeableRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_retention_pb2.ListPurgeableResponse, _abc.Awaitable[_retention_pb2.ListPurgeableResponse]]:
-        """Returns what was deleted before a time and can be purged now, by id: runs and logged models, and experiments
-        whose runs and models are gone.
+        """Returns what was deleted before a time and can be purged now, and what a purge was begun of, by id: runs; logged
+        models, also those of deleted experiments; experiments whose runs and models are gone, but never the default one.
+        """
+
+    @_abc_1.abstractmethod
+    def BeginPurge(
+        self,
+        request: _retention_pb2.BeginPurgeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retention_pb2.BeginPurgeResponse, _abc.Awaitable[_retention_pb2.BeginPurgeResponse]]:
+        """Makes sure that a deleted resource stays deleted: restoring it is refused from now on. One that does not exist is
+        no error; INVALID_PARAMETER_VALUE for one that is active, was restored, was deleted later, or still holds others.
         """
 
     @_abc_1.abstractmethod
@@ -83,9 +108,17 @@ class RetentionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _retention_pb2.PurgeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_retention_pb2.PurgeResponse, _abc.Awaitable[_retention_pb2.PurgeResponse]]:
-        """Removes one deleted resource with everything it logged, in steps of bounded size: a call that was cut off is
-        finished by the next. One that does not exist is no error; INVALID_PARAMETER_VALUE for one that is active, was
-        restored, or still holds others.
+        """Removes a resource of which a purge was begun, with everything it logged, in transactions of bounded size, and
+        returns after a bounded number of them: it is called until `done`. One that does not exist is no error;
+        INVALID_PARAMETER_VALUE unless the purge was begun.
         """
+
+    @_abc_1.abstractmethod
+    def ForgetRequestIds(
+        self,
+        request: _retention_pb2.ForgetRequestIdsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retention_pb2.ForgetRequestIdsResponse, _abc.Awaitable[_retention_pb2.ForgetRequestIdsResponse]]:
+        """Forgets idempotency keys that are older than seven days: the same key then creates anew."""
 
 def add_RetentionServiceServicer_to_server(servicer: RetentionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
