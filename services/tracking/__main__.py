@@ -22,7 +22,8 @@ from modelstead.tracking.v1 import (
     retention_pb2,
     runs_pb2,
 )
-from services.common import auth, logs, settings, telemetry
+from services.common import artifact_stores, auth, logs, settings, telemetry
+from services.common.artifact_stores import Stores
 from services.common.database import Database
 from services.common.errors import ServiceError
 from services.common.pages import PageTokens
@@ -78,7 +79,8 @@ def _migrate(config: Settings) -> None:
 async def _serve(config: Settings) -> None:
     db = Database(config.database_url, schema=SCHEMA)
     pages = PageTokens(config.page_token_key.encode())
-    experiments = Experiments(db=db, pages=pages, artifact_root=config.artifact_root, now_ms=_now_ms)
+    stores = _stores(config)
+    experiments = Experiments(db=db, pages=pages, artifact_root=config.artifact_root, now_ms=_now_ms, stores=stores)
     runs = Runs(db=db, pages=pages, now_ms=_now_ms, new_id=_new_id)
     run_logs = RunLogs(db)
     models = LoggedModels(db=db, pages=pages, now_ms=_now_ms, new_id=_new_id)
@@ -103,6 +105,15 @@ async def _serve(config: Settings) -> None:
         drain_notice_s=config.drain_notice_s,
     )
     await asyncio.shield(db.close())
+
+
+def _stores(config: Settings) -> Stores:
+    stores = artifact_stores.load(config.artifact_stores)
+    if not stores.allow(config.artifact_root):
+        raise settings.SettingsError(
+            f"MODELSTEAD_ARTIFACT_ROOT={config.artifact_root} is in none of the stores of MODELSTEAD_ARTIFACT_STORES."
+        )
+    return stores
 
 
 def _service(module: ModuleType, name: str) -> ServiceDescriptor:

@@ -23,6 +23,8 @@ class Settings:
     tokens_file: Path | None = None
     # Where artifacts of experiments without a location of their own go.
     artifact_root: str = "mlflow-artifacts:/"
+    # TOML: the stores besides that in which experiments may keep artifacts; docs/artifact-stores.md.
+    artifact_stores: Path | None = None
     migrate_on_start: bool = False
     reflection: bool = False
     # How long a server that was told to stop goes on, so that peers look elsewhere.

@@ -9,7 +9,8 @@ from tests.compat.rest import Json, Rest, invalid, not_found
 
 BY_ID = ["experiments/delete", "experiments/restore"]
 ODD_NAMES = ["a/b", "a:b.c", "100%", "é☃😀", "<script>", "'quoted'", " leading", "n" * 470]
-LOCATIONS = ["s3://bucket/path", "gs://bucket", "dbfs:/path", "mlflow-artifacts:/elsewhere", "s3://bucket/a b?x=1"]
+# In stores that tests/artifact_stores.py allows.
+LOCATIONS = ["s3://bucket/path", "gs://bucket", "/mnt/experiments/a", "mlflow-artifacts:/elsewhere", "s3://bucket/a b"]
 REFUSED_LOCATIONS = {
     "s3://bucket/path#part": "'artifact_location' URL can't include fragments or params.",
     "s3://bucket?x=..": "Invalid query string",
@@ -18,6 +19,18 @@ REFUSED_LOCATIONS = {
     ),
     "runs:/path": "Artifact location cannot be a runs:/ URI. Given: 'runs:/path'",
 }
+DISALLOWED_LOCATIONS = [
+    *("s3://other/path", "s3://bucket2", "gs://other", "dbfs:/path", "wasbs://models@account.blob.core.windows.net/x"),
+    *(
+        "/mnt/experiments2",
+        "/mnt/experiments/../../etc",
+        "/mnt/experiments/%2e%2e/x",
+        "/etc",
+        "file:///etc",
+        "relative",
+    ),
+    *("s3://bucket/a?x=1", "s3://me@bucket/a", "mlflow-artifacts:/a/../b", "mlflow-artifacts:/a%2Fb"),
+]
 REFUSED_SCHEMES = ["ftp", "http", "https", "hdfs", "mlflow-artifacts"]
 REFUSED_TAGS = {
     "bad character": ({"key": "a$b", "value": "1"}, texts.bad_characters("key", "a$b")),
@@ -179,6 +192,16 @@ def test_an_artifact_location_cannot_name_a_host(rest: Rest, scheme: str) -> Non
 
     assert (refused.status, refused.error_code) == (400, "INVALID_PARAMETER_VALUE")
     assert refused.message.startswith(f"'artifact_location' cannot use the '{scheme}' scheme")
+
+
+@pytest.mark.departure("MLflow lets a client choose any store that the server can reach; here the operator allows them")
+@pytest.mark.parametrize("location", DISALLOWED_LOCATIONS)
+def test_an_artifact_location_that_the_operator_does_not_allow_is_refused(rest: Rest, location: str) -> None:
+    refused = rest.refused_post("experiments/create", name=factories.unique(), artifact_location=location)
+
+    assert (refused.status, refused.error_code) == (400, "INVALID_PARAMETER_VALUE")
+    assert refused.message.startswith(f"'artifact_location' {location!r} is in no artifact store that this server's")
+    assert "MODELSTEAD_ARTIFACT_STORES" in refused.message
 
 
 def test_runs_and_models_lie_under_the_artifact_location(rest: Rest) -> None:

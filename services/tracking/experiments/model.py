@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from services.common.artifact_stores import MANAGED_SCHEME, Stores
 from services.common.errors import InvalidArgument
 from services.tracking.rules import ACTIVE, check_key, check_length
 
@@ -66,15 +67,16 @@ def check_name(name: str) -> None:
     check_length("name", NAME_LENGTH_MAX, name)
 
 
-def check_artifact_location(uri: str) -> None:
-    """Raises InvalidArgument for what cannot be an artifact location (as MLflow 3.18, handlers.py)."""
+def check_artifact_location(uri: str, stores: Stores) -> None:
+    """Raises InvalidArgument for what cannot be an artifact location (as MLflow 3.18, handlers.py), or may not."""
     parts = urlsplit(uri)
     if parts.fragment or ";" in parts.path.rpartition("/")[2]:
         raise InvalidArgument("'artifact_location' URL can't include fragments or params.")
     if ".." in parts.query:
         raise InvalidArgument("Invalid query string")
-    is_proxied = parts.scheme == "mlflow-artifacts" and not parts.netloc
-    if parts.scheme in _HOST_SCHEMES and not is_proxied:
+    is_managed = parts.scheme == MANAGED_SCHEME and not parts.netloc
+    is_allowed = stores.allow(uri)
+    if parts.scheme in _HOST_SCHEMES and not is_managed and not is_allowed:
         raise InvalidArgument(
             f"'artifact_location' cannot use the '{parts.scheme}' scheme: it names a host other than the platform's "
             "own artifact storage, and a server connects only where its operator allows."
@@ -85,6 +87,12 @@ def check_artifact_location(uri: str) -> None:
         raise InvalidArgument(
             "Invalid artifact path length. The length of the artifact path cannot be greater than "
             f"{ARTIFACT_LOCATION_LENGTH_MAX} characters."
+        )
+    if not is_allowed:
+        raise InvalidArgument(
+            f"'artifact_location' {uri!r} is in no artifact store that this server's operator allows. Leave it out, "
+            f"give a plain path below '{MANAGED_SCHEME}:/', or have the operator allow a root above it in the file "
+            "that MODELSTEAD_ARTIFACT_STORES names."
         )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.common import idempotency
+from services.common.artifact_stores import NO_STORES, Stores
 from services.common.database import Database, Tx
 from services.common.errors import AlreadyExists, InvalidArgument, NotFound
 from services.common.filters import parse_filter, parse_order_by
@@ -19,12 +20,16 @@ _DEFAULT_ORDER = ("creation_time DESC", "experiment_id ASC")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Experiments:
-    """The use-cases. `now_ms` returns milliseconds since the Unix epoch; `artifact_root` is a URI."""
+    """The use-cases. `now_ms` returns milliseconds since the Unix epoch; `artifact_root` is a URI.
+
+    `stores` are those beside the platform's own in which an experiment's artifacts may be.
+    """
 
     db: Database
     pages: PageTokens
     artifact_root: str
     now_ms: Callable[[], int]
+    stores: Stores = NO_STORES
 
     async def ensure_default(self) -> None:
         """Create the experiment `Default` with the id 0 unless it exists."""
@@ -37,7 +42,7 @@ class Experiments:
         """Create an experiment and return its id. Raises InvalidArgument, AlreadyExists."""
         model.check_name(name)
         if artifact_location:
-            model.check_artifact_location(artifact_location)
+            model.check_artifact_location(artifact_location, self.stores)
         for key, value in tags.items():
             model.check_tag(key, value)
 
