@@ -62,3 +62,15 @@ class DeadlineExceeded(ServiceError):
     """The time that the caller gave, or the server's bound, ran out before the work was done."""
 
     reason = "DEADLINE_EXCEEDED"
+
+
+class NotImplementedHere(ServiceError):
+    """What the request asks for cannot be done as this server is set up."""
+
+    reason = "NOT_IMPLEMENTED"
+
+
+class DataLoss(ServiceError):
+    """What is stored is not what was stored once."""
+
+    reason = "DATA_LOSS"

@@ -10,6 +10,8 @@ from google.protobuf.message import Message
 from modelstead import options_pb2
 from services.common.rpc.checks import Check, compile_check
 
+_CONTENTS = "google.api.HttpBody"
+
 
 class ContractError(Exception):
     """A proto lacks an option that every method must have; it names the method and the option."""
@@ -21,7 +23,10 @@ class Contract:
 
     service: str
     name: str
-    streams: bool
+    streams_requests: bool
+    streams_responses: bool
+    # Whether it moves contents, which takes as long as the caller's network.
+    transfers: bool
     request_class: type[Message]
     access: Any
     check: Check
@@ -45,12 +50,14 @@ def _of_method(service: ServiceDescriptor, method: MethodDescriptor) -> Contract
         raise ContractError(f"{method.full_name} declares no (modelstead.retry)")
     if access.id_field and access.id_field not in method.input_type.fields_by_name:
         raise ContractError(f"{method.full_name}: (modelstead.access) names no field of its request: {access.id_field}")
-    if method.client_streaming:
-        raise ContractError(f"{method.full_name} streams its request, which the server does not assemble yet")
+    if method.client_streaming and method.server_streaming:
+        raise ContractError(f"{method.full_name} streams both ways, which the server does not assemble")
     return Contract(
         service=service.full_name,
         name=method.name,
-        streams=method.server_streaming,
+        streams_requests=method.client_streaming,
+        streams_responses=method.server_streaming,
+        transfers=method.client_streaming or method.output_type.full_name == _CONTENTS,
         request_class=message_factory.GetMessageClass(method.input_type),
         access=access,
         check=compile_check(method.input_type),

@@ -21,12 +21,16 @@ from services.common.rpc.contract import Contract
 
 DEADLINE_S_MAX = 30.0
 STREAM_DEADLINE_S_MAX = 300.0
+TRANSFER_DEADLINE_S_MAX = 3600.0
+MESSAGE_WAIT_S_MAX = 60.0
 METADATA_BYTES_MAX = 16 * 1024
 
 _log = logging.getLogger("modelstead.rpc")
 
 UnaryHandler = Callable[[Any, Call], Awaitable[Message]]
 StreamHandler = Callable[[Any, Call], AsyncIterator[Message]]
+# Gets the first message, which the checks have seen, and the ones after it, which they have not.
+UploadHandler = Callable[[Any, AsyncIterator[Any], Call], Awaitable[Message]]
 
 
 class Authorizer(Protocol):
@@ -64,18 +68,35 @@ class Pipeline:
 
     def stream(self, contract: Contract, handler: StreamHandler) -> Callable[[bytes, Any], AsyncIterator[bytes]]:
         """Return the handler of a method that answers with a stream of messages."""
+        limit_s = TRANSFER_DEADLINE_S_MAX if contract.transfers else STREAM_DEADLINE_S_MAX
 
         async def serve(body: bytes, context: Any) -> AsyncIterator[bytes]:
             async with self._observed(contract, context) as admit:
                 request, call = admit(body)
                 async with (
-                    _deadline(context, STREAM_DEADLINE_S_MAX),
+                    _deadline(context, limit_s),
                     contextlib.aclosing(
                         handler(request, call)  # type: ignore[type-var]
                     ) as messages,
                 ):
                     async for message in messages:
                         yield message.SerializeToString()
+
+        return serve
+
+    def upload(
+        self, contract: Contract, handler: UploadHandler
+    ) -> Callable[[AsyncIterator[bytes], Any], Awaitable[bytes]]:
+        """Return the handler of a method that takes a stream of messages and answers with one."""
+
+        async def serve(bodies: AsyncIterator[bytes], context: Any) -> bytes:
+            async with self._observed(contract, context) as admit, _deadline(context, TRANSFER_DEADLINE_S_MAX):
+                arriving = _arriving(bodies, context)
+                # A call without a message lacks what is required, as an empty message does.
+                request, call = admit(await anext(arriving, b""))
+                following = (_parse(contract, body) async for body in arriving)
+                return (await handler(request, following, call)).SerializeToString()
+            raise AssertionError("an aborted call does not return")
 
         return serve
 
@@ -115,6 +136,21 @@ class Pipeline:
                 await abort(context, _unexpected(contract, request_id))
             finally:
                 _record(contract, code, time.perf_counter() - started, request_id, caller_name)
+
+
+async def _arriving(bodies: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+    while True:
+        try:
+            async with asyncio.timeout(MESSAGE_WAIT_S_MAX):
+                body = await anext(bodies, None)
+        except TimeoutError:
+            raise DeadlineExceeded(f"No message came for {MESSAGE_WAIT_S_MAX:.0f} s.") from None
+        if body is None:
+            break
+        yield body
+    # A call that was broken off looks like one whose caller has said all, until the news of it arrives.
+    if context.cancelled():
+        raise asyncio.CancelledError
 
 
 def _parse(contract: Contract, body: bytes) -> Message:

@@ -20,6 +20,7 @@ from services.common.settings import Address, SettingsError
 
 LIVENESS, READINESS = "liveness", "readiness"
 DRAIN_S = 30.0
+CONNECTION_GRACE_S = 60.0
 READINESS_PERIOD_S = 1.0
 
 _OPTIONS = (
@@ -32,7 +33,6 @@ _OPTIONS = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 15_000),
     ("grpc.max_connection_age_ms", 300_000),
-    ("grpc.max_connection_age_grace_ms", 60_000),
 )
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -56,13 +56,16 @@ async def serve(
     ready: Callable[[], Awaitable[bool]],
     with_reflection: bool,
     drain_notice_s: float,
+    connection_grace_s: float = CONNECTION_GRACE_S,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain: tell NOT_SERVING, go on for `drain_notice_s` so that peers look
     elsewhere, let calls under way end within 30 s, return.
 
-    `ready` is asked once a second. Raises SettingsError if the address is taken, ContractError for a wrong proto.
+    `ready` is asked once a second. Connections are closed after 300 s, so that callers spread, and then calls under way
+    have `connection_grace_s` to end. Raises SettingsError if the address is taken, ContractError for a wrong proto.
     """
-    server = grpc.aio.server(options=_OPTIONS)
+    grace = ("grpc.max_connection_age_grace_ms", int(connection_grace_s * 1000))
+    server = grpc.aio.server(options=(*_OPTIONS, grace))
     for service in services:
         server.add_generic_rpc_handlers((_handlers(service, pipeline),))
     health = HealthServicer()
@@ -87,13 +90,16 @@ async def serve(
 def _handlers(service: Service, pipeline: Pipeline) -> grpc.GenericRpcHandler:
     handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
     for method in contract.of_service(service.descriptor):
-        function = getattr(service.servicer, method.name)
-        handlers[method.name] = (
-            grpc.unary_stream_rpc_method_handler(pipeline.stream(method, function))
-            if method.streams
-            else grpc.unary_unary_rpc_method_handler(pipeline.unary(method, function))
-        )
+        handlers[method.name] = _handler(method, getattr(service.servicer, method.name), pipeline)
     return grpc.method_handlers_generic_handler(service.descriptor.full_name, handlers)
+
+
+def _handler(method: contract.Contract, function: Any, pipeline: Pipeline) -> grpc.RpcMethodHandler[bytes, bytes]:
+    if method.streams_requests:
+        return grpc.stream_unary_rpc_method_handler(pipeline.upload(method, function))
+    if method.streams_responses:
+        return grpc.unary_stream_rpc_method_handler(pipeline.stream(method, function))
+    return grpc.unary_unary_rpc_method_handler(pipeline.unary(method, function))
 
 
 def _bind(server: grpc.aio.Server, listen: Address) -> None:
