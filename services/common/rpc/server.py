@@ -94,7 +94,7 @@ def _handlers(service: Service, pipeline: Pipeline) -> grpc.GenericRpcHandler:
     return grpc.method_handlers_generic_handler(service.descriptor.full_name, handlers)
 
 
-def _handler(method: contract.Contract, function: Any, pipeline: Pipeline) -> grpc.RpcMethodHandler[bytes, bytes]:
+def _handler(method: contract.Contract, function: Any, pipeline: Pipeline) -> "grpc.RpcMethodHandler[bytes, bytes]":
     if method.streams_requests:
         return grpc.stream_unary_rpc_method_handler(pipeline.upload(method, function))
     if method.streams_responses:
