@@ -64,7 +64,7 @@ class DeadlineExceeded(ServiceError):
     reason = "DEADLINE_EXCEEDED"
 
 
-class NotImplementedHere(ServiceError):
+class NotImplemented_(ServiceError):
     """What the request asks for cannot be done as this server is set up."""
 
     reason = "NOT_IMPLEMENTED"
