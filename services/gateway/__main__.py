@@ -63,7 +63,7 @@ def build(
     gateway = Gateway(
         table=table,
         transcoder=Transcoder(table, connections),
-        pages=Pages(table, connections),
+        pages=Pages(table, connections, presigned_artifacts=config.presigned_artifacts),
         hosts=Hosts.of(config),
         authenticator=authenticator,
         admission=Admission(requests_max=limits.REQUESTS_MAX, per_caller_max=limits.REQUESTS_PER_CALLER_MAX),

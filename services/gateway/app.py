@@ -12,13 +12,14 @@ from services.common.auth import Authenticator
 from services.common.errors import ServiceError
 from services.gateway import errors
 from services.gateway.admission import Admission
-from services.gateway.bodies import ClientGone
+from services.gateway.bodies import ClientGone, Incoming
+from services.gateway.calls import StreamBroken
 from services.gateway.hosts import Hosts
 from services.gateway.pages import Page, Pages
-from services.gateway.replies import Header, Reply, StreamedReply, send_reply, send_stream
+from services.gateway.replies import Header, Reply, StreamedReply, send_last_reply, send_reply, send_stream
 from services.gateway.requests import Request
 from services.gateway.routes import Match, RouteTable
-from services.gateway.transcoding import StreamBroken, Transcoder
+from services.gateway.transcoding import Transcoder
 
 _PAGE_VERBS = frozenset({"GET", "HEAD"})
 # Served under any name: probes address a machine, not a site.
@@ -34,7 +35,7 @@ class _Exchange:
     """A request under way and what has become of it; `status` is None until the answer has begun."""
 
     request: Request
-    receive: Receive
+    incoming: Incoming
     send: Send
     label: str
     match: Match | None
@@ -44,12 +45,13 @@ class _Exchange:
 
     async def reply(self, reply: Reply | StreamedReply) -> None:
         request_id: Header = (b"x-request-id", self.request.request_id.encode())
-        if isinstance(reply, Reply):
-            self.status = reply.status
-            await send_reply(self.send, reply, request_id)
-        else:
-            self.status = 200
+        self.status = reply.status
+        if isinstance(reply, StreamedReply):
             await send_stream(self.send, reply, request_id)
+        elif self.request.has_long_body and not self.incoming.is_over:
+            await send_last_reply(self.send, reply, request_id, linger=self.incoming.linger)
+        else:
+            await send_reply(self.send, reply, request_id)
 
 
 class Gateway:
@@ -75,7 +77,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
         started = time.perf_counter()
-        exchange = self._begin(Request.of(scope), receive, send)
+        exchange = self._begin(Request.of(scope), Incoming(receive), send)
         trace_headers = exchange.request.trace_headers()
         context = telemetry.extract(trace_headers) if trace_headers else None
         with telemetry.tracer.start_as_current_span(exchange.label, context=context, kind=SpanKind.SERVER) as span:
@@ -86,13 +88,13 @@ class Gateway:
                     span.set_attribute("http.response.status_code", exchange.status)
                 _record(exchange, time.perf_counter() - started)
 
-    def _begin(self, request: Request, receive: Receive, send: Send) -> _Exchange:
+    def _begin(self, request: Request, incoming: Incoming, send: Send) -> _Exchange:
         page = self._pages.get(request.path)
         match = None if page else self._table.match(request.method, request.path)
         label = match.route.label if match else _UNMATCHED
         if page is not None:
             label = f"{request.method} {request.path}"
-        return _Exchange(request=request, receive=receive, send=send, label=label, match=match, page=page)
+        return _Exchange(request=request, incoming=incoming, send=send, label=label, match=match, page=page)
 
     async def _answer(self, exchange: _Exchange) -> None:
         """Answer in any case but one: a stream that breaks leaves its answer without an end, and the server then
@@ -125,7 +127,7 @@ class Gateway:
                 await exchange.reply(self._nothing_at(request))
                 return
             with self._admission.admit(caller.name):
-                await exchange.reply(await self._transcoder.answer(exchange.match, request, exchange.receive))
+                await exchange.reply(await self._transcoder.answer(exchange.match, request, exchange.incoming))
 
     def _nothing_at(self, request: Request) -> Reply:
         verbs = self._table.verbs(request.path)

@@ -51,6 +51,11 @@ class Connection:
         call: Callable[..., Any] = self.channel.unary_stream(rpc)
         return call
 
+    def upload(self, rpc: str) -> Callable[..., Any]:
+        """Return the callable of a method that takes a stream of messages and answers with one."""
+        call: Callable[..., Any] = self.channel.stream_unary(rpc)
+        return call
+
     async def is_ready(self) -> bool:
         """Whether the backend answers in time that it serves."""
         request = health_pb2.HealthCheckRequest(service=READINESS).SerializeToString()

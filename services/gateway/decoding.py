@@ -32,6 +32,7 @@ class RequestDecoder:
         self._message_class = message_factory.GetMessageClass(descriptor)
         self._fields = _fields_of(descriptor)
         self._by_name = descriptor.fields_by_name
+        self._headers = _headers_of(descriptor)
         self._required = [field for field in descriptor.fields if is_required(field)]
         self._requires_list = any(field.is_repeated for field in self._required)
         self._encoded_twice = limits.ENCODED_TWICE.get(descriptor.full_name)
@@ -46,9 +47,10 @@ class RequestDecoder:
         """Build a request from a query string; a repeated key is a list. Raises InvalidArgument."""
         return self._build(self._arguments(query), texts)
 
-    def has(self, field_name: str) -> bool:
-        """Whether requests have a field of that name."""
-        return field_name in self._by_name
+    def texts_of(self, headers: Mapping[bytes, bytes]) -> dict[str, str]:
+        """Return the texts that headers, by name in lower case, give for fields; an empty header counts as none."""
+        given = ((field_name, headers.get(header)) for field_name, header in self._headers)
+        return {field_name: value.decode("latin-1") for field_name, value in given if value}
 
     def _build(self, values: dict[str, Any], texts: Mapping[str, str]) -> Message:
         message = self._message_class()
@@ -76,11 +78,16 @@ class RequestDecoder:
         except UnicodeDecodeError:
             raise InvalidArgument("The query string is not valid UTF-8.") from None
         arguments: dict[str, Any] = {}
-        for field in self._by_name.values():
+        for field in filter(dialect.is_in_json, self._by_name.values()):
             for name in (field.name, dialect.json_alias(field)):
                 if name in given:
                     arguments[name] = given[name] if field.is_repeated else _argument(field, given[name][0])
         return arguments
+
+
+def _headers_of(descriptor: Descriptor) -> list[tuple[str, bytes]]:
+    named = [(field.name, dialect.http_header(field)) for field in descriptor.fields]
+    return [(field_name, header.encode()) for field_name, header in named if header]
 
 
 def _argument(field: FieldDescriptor, text: str) -> str | bool:
@@ -122,11 +129,13 @@ class _Fields:
     """
 
     def __init__(self, descriptor: Descriptor) -> None:
-        self._assign = {field.name: _assign(field) for field in descriptor.fields}
-        required = [field for field in descriptor.fields if is_required(field)]
+        fields = [field for field in descriptor.fields if dialect.is_in_json(field)]
+        self._assign = {field.name: _assign(field) for field in fields}
+        self._assign_header = {field.name: _assign(field) for field in descriptor.fields if dialect.http_header(field)}
+        required = [field for field in fields if is_required(field)]
         self._required_numbers = {field.name for field in required if field.type != FieldDescriptor.TYPE_STRING}
-        self._camel = {field.json_name: field for field in descriptor.fields if field.json_name != field.name}
-        aliases = [(dialect.json_alias(field), field.name) for field in descriptor.fields]
+        self._camel = {field.json_name: field for field in fields if field.json_name != field.name}
+        aliases = [(dialect.json_alias(field), field.name) for field in fields]
         self._aliases = [(alias, name) for alias, name in aliases if alias]
 
     def fill(self, message: Any, values: Any, path: str) -> None:
@@ -147,7 +156,11 @@ class _Fields:
                 self._assign[name](message, values[alias], path + alias)
 
     def assign(self, message: Any, name: str, text: str) -> None:
-        self._assign[name](message, text, name)
+        """Set a field to the text of a path or a header, which may hold what was no UTF-8. Raises InvalidArgument."""
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            raise InvalidArgument(f"The value of '{name}' is not valid UTF-8.")
+        assign = self._assign.get(name) or self._assign_header[name]
+        assign(message, text, name)
 
     def _fill_other(self, message: Any, name: str, values: dict[str, Any], path: str) -> None:
         field = self._camel.get(name)

@@ -40,6 +40,21 @@ def json_alias(field: FieldDescriptor) -> str | None:
     return field.GetOptions().Extensions[options_pb2.json_alias] or None
 
 
+def http_header(field: FieldDescriptor) -> str | None:
+    """Return the HTTP header, in lower case, that alone fills a field over HTTP, if it has one."""
+    return field.GetOptions().Extensions[options_pb2.http_header] or None
+
+
+def is_raw(message: Descriptor | None) -> bool:
+    """Whether a message stands for bytes that are a body or an answer themselves, and so has no JSON form."""
+    return message is not None and message.full_name == "google.api.HttpBody"
+
+
+def is_in_json(field: FieldDescriptor) -> bool:
+    """Whether JSON or a query string can fill a field."""
+    return http_header(field) is None and not is_raw(field.message_type)
+
+
 def is_table(message: Descriptor) -> bool:
     """Whether a message holds columns and is in JSON the list of its rows."""
     return message.GetOptions().Extensions[options_pb2.columns]

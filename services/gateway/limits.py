@@ -30,8 +30,16 @@ ENCODED_TWICE: Mapping[str, TextLimit] = MappingProxyType(
     }
 )
 
-# Bodies of all requests that are being received or answered, together.
+# Bodies of all requests that are being received or answered, together; of one that is passed on as it comes, the piece
+# that is held.
 BODIES_BYTES_MAX = 256 * 1024 * 1024
+
+# What is passed on as raw bytes: the largest object of any S3, in pieces that backends take.
+TRANSFER_BYTES_MAX = 5 * 1024**4
+PIECE_BYTES_MAX = 1024 * 1024
+# A piece has so much time to arrive; what has come by then is passed on, if it is no less than so many bytes.
+PIECE_TIMEOUT_S = 30.0
+PIECE_BYTES_MIN = 32 * 1024
 # The request line and all headers.
 HEAD_BYTES_MAX = 96 * 1024
 # A search over many runs names them all in its query string. The parser of URLs takes 65,535 bytes in all.
@@ -46,8 +54,13 @@ REQUESTS_MAX = 512
 REQUESTS_PER_CALLER_MAX = 384
 OVERLOAD_RETRY_AFTER_S = 1.0
 
-# From the first byte of a request to the last of its headers, and again to the last of its body.
+# From the first byte of a request to the last of its headers, and again to the last of its body, unless that is passed
+# on as it comes.
 RECEIVE_TIMEOUT_S = 30.0
+# How long a connection stays open, after an answer that came before the request's body, for a client that reads only
+# when it has sent all: in total, and while nothing comes.
+LINGER_S = 10.0
+LINGER_SILENCE_S = 1.0
 # How long a client may read nothing of an answer that waits for it.
 STALL_TIMEOUT_S = 60.0
 # How long a connection may lie idle between requests.
@@ -56,6 +69,8 @@ IDLE_TIMEOUT_S = 75
 CALL_TIMEOUT_S = 30.0
 # A stream lasts as long as its client takes to read it.
 STREAM_TIMEOUT_S = 300.0
+# Raw bytes last as long as the network takes; whoever stalls is cut off long before.
+TRANSFER_TIMEOUT_S = 24 * 3600.0
 HEALTH_TIMEOUT_S = 1.0
 
 ANSWER_BYTES_MAX = 64 * 1024 * 1024

@@ -29,12 +29,8 @@ _ERROR: Json = {
     "properties": {"error_code": _TEXT, "message": _TEXT, "sqlstate": _TEXT, "error_class": _TEXT},
     "required": ["error_code", "message"],
 }
-_IDEMPOTENCY_KEY: Json = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "The same key gives the same answer, once.",
-    "schema": {"type": "string", "maxLength": 255},
-}
+# Bytes as they are have a media type and no schema.
+_BYTES: Json = {"*/*": {}}
 # What stands beside 200 in every operation: JSON with an error_code, or plain text.
 _ERRORS = {
     "400": ("The request is malformed or not allowed.", True),
@@ -54,7 +50,9 @@ def document(routes: Iterable[Route]) -> Json:
     names: dict[str, int] = {}
     for route in routes:
         count = names[route.method.full_name] = names.get(route.method.full_name, 0) + 1
-        paths.setdefault(route.path, {})[route.verb.lower()] = _operation(route, schemas, count)
+        # The document has no form for a variable that takes the rest of a path.
+        path = route.path.replace("=**}", "}")
+        paths.setdefault(path, {})[route.verb.lower()] = _operation(route, schemas, count)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Modelstead", "version": "1", "description": "MLflow's REST API, served by Modelstead."},
@@ -76,26 +74,50 @@ def _operation(route: Route, schemas: "_Schemas", count: int) -> Json:
         "operationId": f"{service.name}_{route.method.name}" + (f"_{count}" if count > 1 else ""),
         "tags": [service.name],
         "parameters": list(_parameters(route, schemas)),
-        "responses": {"200": _answer("The answer.", schemas.of_message(route.method.output_type)), **_error_answers()},
+        "responses": {**_answers(route, schemas), **_error_answers()},
     }
-    if route.verb not in ("GET", "DELETE"):
+    if route.takes_bytes:
+        operation["requestBody"] = {"required": True, "content": _BYTES}
+    elif route.verb not in ("GET", "DELETE"):
         body = schemas.of_message(route.method.input_type)
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     return operation
 
 
+def _answers(route: Route, schemas: "_Schemas") -> Json:
+    if route.gives_bytes:
+        return {
+            "200": {"description": "The contents.", "content": _BYTES},
+            "206": {"description": "The range of the contents that was asked for.", "content": _BYTES},
+            "304": {"description": "The caller has the contents."},
+            "416": {"description": "The range lies outside the contents."},
+        }
+    if route.takes_bytes and not route.method.output_type.fields:
+        return {"200": {"description": "The bytes are stored."}}
+    return {"200": _answer("The answer.", schemas.of_message(route.method.output_type))}
+
+
 def _parameters(route: Route, schemas: "_Schemas") -> Iterable[Json]:
     for field in route.method.input_type.fields:
-        in_path = f"{{{field.name}}}" in route.path
-        if in_path or route.verb == "GET":
+        place = _place(route, field)
+        # The document leaves what HTTP itself defines, as the length of a body, to HTTP.
+        if place and dialect.http_header(field) != "content-length":
             yield {
-                "name": field.name,
-                "in": "path" if in_path else "query",
-                "required": in_path or is_required(field),
+                "name": (dialect.http_header(field) or "").title() or field.name,
+                "in": place,
+                "required": place == "path" or is_required(field),
                 "schema": schemas.of_field(field),
             }
-    if "request_id" in route.method.input_type.fields_by_name:
-        yield _IDEMPOTENCY_KEY
+
+
+def _place(route: Route, field: FieldDescriptor) -> str | None:
+    if dialect.http_header(field):
+        return "header"
+    if dialect.is_raw(field.message_type):
+        return None
+    if field.name in route.variables:
+        return "path"
+    return "query" if route.verb == "GET" or route.takes_bytes else None
 
 
 def _answer(description: str, schema: Json) -> Json:
@@ -133,8 +155,9 @@ class _Schemas:
 
     def _object(self, message: Descriptor) -> Json:
         is_row = dialect.is_table(message)
-        properties = {field.name: self._single(field) if is_row else self.of_field(field) for field in message.fields}
-        required = [field.name for field in message.fields if is_required(field)]
+        fields = list(filter(dialect.is_in_json, message.fields))
+        properties = {field.name: self._single(field) if is_row else self.of_field(field) for field in fields}
+        required = [field.name for field in fields if is_required(field)]
         return {"type": "object", "properties": properties, **({"required": required} if required else {})}
 
     def _single(self, field: FieldDescriptor) -> Json:

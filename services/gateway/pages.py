@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
+from typing import Any
 
 import orjson
 
@@ -12,24 +13,6 @@ from services.gateway.routes import RouteTable
 
 # The MLflow whose REST API is spoken; clients parse it.
 MLFLOW_VERSION = "3.18.0"
-
-# The keys of MLflow 3.18's build_server_info_payload, handlers.py, as far as they are true or false of this server.
-_SERVER_INFO = {
-    "store_type": "SqlStore",
-    "workspaces_enabled": False,
-    "trace_archival_enabled": False,
-    "multipart_uploads_enabled": False,
-    "multipart_downloads_enabled": False,
-    "artifact_serving_enabled": False,
-    "skill_content_max_size": 0,
-    "skill_content_max_files": 0,
-    "presigned_upload_run_id_supported": False,
-    "presigned_upload_model_id_supported": False,
-    "model_artifact_presigned_downloads_supported": False,
-    "features_enabled": {"gateway": False, "scheduled_issue_detection": False},
-    "tracking_auth": "",
-    "artifacts_presigned_only": False,
-}
 
 _INDEX = """<!doctype html>
 <html lang=en>
@@ -46,9 +29,10 @@ Page = Callable[[], Awaitable[Reply]]
 class Pages:
     """Answers by path, to GET and HEAD, for everyone."""
 
-    def __init__(self, table: RouteTable, connections: Connections) -> None:
+    def __init__(self, table: RouteTable, connections: Connections, *, presigned_artifacts: bool) -> None:
         self._table = table
         self._connections = connections
+        self._server_info_body = orjson.dumps(_server_info(presigned_artifacts=presigned_artifacts))
         self.by_path: Mapping[str, Page] = {
             "/": self._index,
             "/health": self._health,
@@ -72,7 +56,7 @@ class Pages:
         return Reply(body=MLFLOW_VERSION.encode(), media_type=HTML)
 
     async def _server_info(self) -> Reply:
-        return Reply(body=orjson.dumps(_SERVER_INFO))
+        return Reply(body=self._server_info_body)
 
     async def _openapi(self) -> Reply:
         return Reply(body=self._openapi_body)
@@ -80,3 +64,28 @@ class Pages:
     @cached_property
     def _openapi_body(self) -> bytes:
         return orjson.dumps(openapi.document(self._table.routes))
+
+
+def _server_info(*, presigned_artifacts: bool) -> dict[str, Any]:
+    """Return the keys of MLflow 3.18's build_server_info_payload, handlers.py, as they are true or false here.
+
+    Given the two of multipart transfers, clients send files of 500 MB and more, and read every file, by presigned URLs,
+    so these are for stores that clients can reach. The two of presigned uploads say that both fields are understood,
+    whatever the store can do; the one of model artifacts, that `presigned=true` is, which it is not.
+    """
+    return {
+        "store_type": "SqlStore",
+        "workspaces_enabled": False,
+        "trace_archival_enabled": False,
+        "multipart_uploads_enabled": presigned_artifacts,
+        "multipart_downloads_enabled": presigned_artifacts,
+        "artifact_serving_enabled": True,
+        "skill_content_max_size": 0,
+        "skill_content_max_files": 0,
+        "presigned_upload_run_id_supported": True,
+        "presigned_upload_model_id_supported": True,
+        "model_artifact_presigned_downloads_supported": False,
+        "features_enabled": {"gateway": False, "scheduled_issue_detection": False},
+        "tracking_auth": "",
+        "artifacts_presigned_only": False,
+    }

@@ -1,11 +1,13 @@
 """What the gateway answers: a status line's worth of facts and a body, whole or as pieces that come one by one."""
 
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.types import Send
+
+from services.gateway.wire import Bytes
 
 JSON = b"application/json"
 TEXT = b"text/plain; charset=utf-8"
@@ -32,27 +34,44 @@ class Reply:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StreamedReply:
-    """An answer of status 200 whose body's pieces may be any number, and may fail to come to an end."""
+    """An answer whose body's pieces may be any number, and may fail to come to an end."""
 
-    pieces: AsyncGenerator[bytes, None]
+    pieces: AsyncGenerator[Bytes, None]
+    status: int = 200
     media_type: bytes = JSON
+    headers: tuple[Header, ...] = ()
 
 
 async def send_reply(send: Send, reply: Reply, *headers: Header) -> None:
     """Send a whole answer."""
-    length = (b"content-length", b"%d" % len(reply.body))
-    await send(_start(reply.status, (length, *reply.headers, *headers), reply.media_type))
+    await _begin(send, reply, headers)
     await send({"type": "http.response.body", "body": reply.body})
+
+
+async def send_last_reply(send: Send, reply: Reply, *headers: Header, linger: Callable[[], Awaitable[None]]) -> None:
+    """Send a whole answer and, after having lingered, close the connection.
+
+    A client that is still sending would lose the answer if the connection were closed at once.
+    """
+    await _begin(send, reply, ((b"connection", b"close"), *headers))
+    await send({"type": "http.response.body", "body": reply.body, "more_body": True})
+    await linger()
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def send_stream(send: Send, reply: StreamedReply, *headers: Header) -> None:
     """Send an answer piece by piece. An exception of the pieces leaves the body without its end."""
-    await send(_start(200, headers, reply.media_type))
+    await send(_start(reply.status, (*reply.headers, *headers), reply.media_type))
     async with contextlib.aclosing(reply.pieces) as pieces:
         async for piece in pieces:
             if piece:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
+
+
+async def _begin(send: Send, reply: Reply, headers: tuple[Header, ...]) -> None:
+    length = (b"content-length", b"%d" % len(reply.body))
+    await send(_start(reply.status, (length, *reply.headers, *headers), reply.media_type))
 
 
 def _start(status: int, headers: tuple[Header, ...], media_type: bytes) -> dict[str, Any]:

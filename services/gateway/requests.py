@@ -28,6 +28,9 @@ class Request:
     @classmethod
     def of(cls, scope: Scope) -> "Request":
         headers = dict(scope["headers"])
+        if scope["method"] != "GET" or b"if-range" in headers:
+            # A range is for GET alone, and under a condition that no backend knows it might piece two files together.
+            headers.pop(b"range", None)
         given = headers.get(b"x-request-id", b"").decode("latin-1")
         return cls(
             method=scope["method"],
@@ -45,7 +48,20 @@ class Request:
     @property
     def has_body(self) -> bool:
         """Whether a body follows, of which only the end may be known."""
-        return b"transfer-encoding" in self.headers or self.headers.get(b"content-length", b"0") != b"0"
+        return self.content_length != 0
+
+    @property
+    def content_length(self) -> int | None:
+        """The bytes of the body; None if only its end will tell."""
+        if b"transfer-encoding" in self.headers:
+            return None
+        # The server has seen to it that there are only digits.
+        return int(self.headers.get(b"content-length", b"0"))
+
+    @property
+    def has_long_body(self) -> bool:
+        """Whether more may follow than one piece of what is passed on as it comes."""
+        return self.content_length is None or self.content_length > limits.PIECE_BYTES_MAX
 
     @property
     def authorization(self) -> str | None:

@@ -14,6 +14,9 @@ class Settings:
 
     listen: Address = Address("127.0.0.1", 8080)
     tracking_address: Address = Address("127.0.0.1", 8081)
+    artifacts_address: Address = Address("127.0.0.1", 8082)
+    # Whether clients can reach the object store, and so send to it and read from it by presigned URLs.
+    presigned_artifacts: bool = False
     auth: AuthKind = AuthKind.NONE
     tokens_file: Path | None = None
     # Names under which browsers may address the gateway, besides the loopback's; `*` stands for any text.

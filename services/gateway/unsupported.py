@@ -21,16 +21,13 @@ class Unsupported:
 
 
 _REGISTRY = "comes with the model registry"
-_ARTIFACTS = "comes with the artifact service"
 _UI = "comes with the web UI"
 _TRACES = "comes with tracing"
 _USERS = "comes with users, roles and grants; until then API keys are a file"
 _GENAI = "part of MLflow's GenAI tools, which are not planned yet"
 
 UNSUPPORTED: tuple[Unsupported, ...] = (
-    Unsupported(area="artifact-proxy", reason=_ARTIFACTS),
-    Unsupported(area="artifacts", reason=_ARTIFACTS),
-    Unsupported(area="logged-models", path="*/artifacts/*", reason=_ARTIFACTS),
+    Unsupported(area="artifacts", path="/model-versions/get-artifact", reason=_REGISTRY),
     Unsupported(area="runs", path="*/create-promptlab-run", reason=_GENAI),
     Unsupported(area="registered-models", reason=_REGISTRY),
     Unsupported(area="model-versions", reason=_REGISTRY),

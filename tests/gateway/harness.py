@@ -183,6 +183,7 @@ async def platform(*, tokens_file: Path | None = None, allowed_hosts: tuple[str,
     await backend.start()
     settings = Settings(
         tracking_address=Address("127.0.0.1", backend.port),
+        artifacts_address=Address("127.0.0.1", backend.port),
         auth=AuthKind.TOKENS if tokens_file else AuthKind.NONE,
         tokens_file=tokens_file,
         allowed_hosts=allowed_hosts,

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from google.api import annotations_pb2
 from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from hypothesis import strategies as st
 
+from modelstead.artifacts.v1 import artifacts_pb2, owned_artifacts_pb2, uploads_pb2
 from modelstead.tracking.v1 import datasets_pb2, experiments_pb2, logged_models_pb2, metrics_pb2, runs_pb2
 from services.common.rpc.checks import is_map, is_required
 from services.gateway import dialect
@@ -19,10 +21,19 @@ FILES = (
     metrics_pb2.DESCRIPTOR,
     datasets_pb2.DESCRIPTOR,
     logged_models_pb2.DESCRIPTOR,
+    artifacts_pb2.DESCRIPTOR,
+    uploads_pb2.DESCRIPTOR,
+    owned_artifacts_pb2.DESCRIPTOR,
 )
-METHODS = tuple(method for file in FILES for service in file.services_by_name.values() for method in service.methods)
+METHODS = tuple(
+    method
+    for file in FILES
+    for service in file.services_by_name.values()
+    for method in service.methods
+    if method.GetOptions().Extensions[annotations_pb2.http].WhichOneof("pattern")
+)
 REQUESTS = tuple(method.input_type for method in METHODS)
-RESPONSES = tuple(method.output_type for method in METHODS)
+RESPONSES = tuple(method.output_type for method in METHODS if not dialect.is_raw(method.output_type))
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 FULL_TEXTS = TEXTS.filter(bool)
@@ -31,13 +42,13 @@ ROWS_MAX = 4
 
 
 def messages(descriptor: Descriptor) -> st.SearchStrategy[Message]:
-    """Messages in which every field may be set or not."""
+    """Messages in which every field that JSON can fill may be set or not."""
     return st.composite(_draw_message)(descriptor)
 
 
 def _draw_message(draw: st.DrawFn, descriptor: Descriptor) -> Message:
     message = message_factory.GetMessageClass(descriptor)()
-    for field in descriptor.fields:
+    for field in filter(dialect.is_in_json, descriptor.fields):
         if draw(st.booleans()):
             _draw_field(draw, message, field)
     return message
@@ -100,7 +111,9 @@ def _dialect(descriptor: Descriptor, values: Json) -> Json:
 
 def _value(field: FieldDescriptor, value: Any) -> Any:
     if is_map(field):
-        return [{"key": key, "value": text} for key, text in sorted(value.items())]
+        return (
+            [{"key": key, "value": text} for key, text in sorted(value.items())] if dialect.is_entries(field) else value
+        )
     if field.message_type is not None and dialect.is_table(field.message_type):
         return _rows(field.message_type, value)
     convert = _one(field)

@@ -28,7 +28,7 @@ async def pages() -> frozenset[str]:
     settings = Settings()
     table = RouteTable(backends(settings))
     connections = Connections(backends(settings))
-    paths = frozenset(Pages(table, connections).by_path)
+    paths = frozenset(Pages(table, connections, presigned_artifacts=False).by_path)
     await connections.close()
     return paths
 
@@ -60,9 +60,16 @@ def test_the_table_is_mlflows() -> None:
     assert len(stock_rows()) == 331
 
 
+def unnamed(path: str) -> str:
+    """A path without the names of its variables."""
+    return re.sub(r"\{[^}]*\}", "{}", path)
+
+
 async def test_every_route_of_ours_is_one_of_mlflows() -> None:
-    stock = {(verb, path) for verb, path, _ in stock_rows()}
+    stock = {(verb, unnamed(path)) for verb, path, _ in stock_rows()}
 
     assert [
-        route.label for route in RouteTable(backends(Settings())).routes if (route.verb, route.path) not in stock
+        route.label
+        for route in RouteTable(backends(Settings())).routes
+        if (route.verb, unnamed(route.path)) not in stock
     ] == []

@@ -30,7 +30,7 @@ from modelstead.tracking.v1 import lifecycle_pb2 as modelstead_dot_tracking_dot_
 from modelstead.tracking.v1 import metrics_pb2 as modelstead_dot_tracking_dot_v1_dot_metrics__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!modelstead/tracking/v1/runs.proto\x12\x16modelstead.tracking.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18modelstead/options.proto\x1a%modelstead/tracking/v1/datasets.proto\x1a&modelstead/tracking/v1/lifecycle.proto\x1a$modelstead/tracking/v1/metrics.proto\"\xd6\x02\n\x07RunInfo\x12\x10\n\x08run_uuid\x18\x01 \x01(\t\x12\x15\n\rexperiment_id\x18\x02 \x01(\t\x12\x10\n\x08run_name\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x06 \x01(\t\x12\x36\n\x06status\x18\x07 \x01(\x0e\x32&.modelstead.tracking.v1.RunInfo.Status\x12\x12\n\nstart_time\x18\x08 \x01(\x03\x12\x10\n\x08\x65nd_time\x18\t \x01(\x03\x12\x14\n\x0c\x61rtifact_uri\x18\r \x01(\t\x12\x17\n\x0flifecycle_stage\x18\x0e \x01(\t\x12\x0e\n\x06run_id\x18\x0f \x01(\t\"b\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0b\n\x07RUNNING\x10\x01\x12\r\n\tSCHEDULED\x10\x02\x12\x0c\n\x08\x46INISHED\x10\x03\x12\n\n\x06\x46\x41ILED\x10\x04\x12\n\n\x06KILLED\x10\x05\"\x9f\x02\n\x07RunData\x12\x36\n\x07metrics\x18\x01 \x01(\x0b\x32%.modelstead.tracking.v1.MetricColumns\x12\x41\n\x06params\x18\x02 \x03(\x0b\x32+.modelstead.tracking.v1.RunData.ParamsEntryB\x04\xc8\xb8\x19\x01\x12=\n\x04tags\x18\x03 \x03(\x0b\x32).modelstead.tracking.v1.RunData.TagsEntryB\x04\xc8\xb8\x19\x01\x1a-\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xcb\x01\n\x03Run\x12-\n\x04info\x18\x01 \x01(\x0b\x32\x1f.modelstead.tracking.v1.RunInfo\x12-\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\x1f.modelstead.tracking.v1.RunData\x12\x31\n\x06inputs\x18\x03 \x01(\x0b\x32!.modelstead.tracking.v1.RunInputs\x12\x33\n\x07outputs\x18\x04 \x01(\x0b\x32\".modelstead.tracking.v1.RunOutputs\"(\n\x05Param\x12\x10\n\x03key\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\r\n\x05value\x18\x02 \x01(\t\")\n\x06RunTag\x12\x10\n\x03key\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\r\n\x05value\x18\x02 \x01(\t\"\xee\x01\n\x10\x43reateRunRequest\x12\x1a\n\rexperiment_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x10\n\x08run_name\x18\x03 \x01(\t\x12\x12\n\nstart_time\x18\x04 \x01(\x03\x12\x46\n\x04tags\x18\x05 \x03(\x0b\x32\x32.modelstead.tracking.v1.CreateRunRequest.TagsEntryB\x04\xc8\xb8\x19\x01\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"=\n\x11\x43reateRunResponse\x12(\n\x03run\x18\x01 \x01(\x0b\x32\x1b.modelstead.tracking.v1.Run\"0\n\rGetRunRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\":\n\x0eGetRunResponse\x12(\n\x03run\x18\x01 \x01(\x0b\x32\x1b.modelstead.tracking.v1.Run\"\x8f\x01\n\x10UpdateRunRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\x12\x36\n\x06status\x18\x02 \x01(\x0e\x32&.modelstead.tracking.v1.RunInfo.Status\x12\x10\n\x08\x65nd_time\x18\x03 \x01(\x03\x12\x10\n\x08run_name\x18\x04 \x01(\t\"F\n\x11UpdateRunResponse\x12\x31\n\x08run_info\x18\x01 \x01(\x0b\x32\x1f.modelstead.tracking.v1.RunInfo\"3\n\x10\x44\x65leteRunRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\"\x13\n\x11\x44\x65leteRunResponse\"4\n\x11RestoreRunRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\"\x14\n\x12RestoreRunResponse\"\xb5\x01\n\x11SearchRunsRequest\x12\x16\n\x0e\x65xperiment_ids\x18\x01 \x03(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12\x37\n\rrun_view_type\x18\x03 \x01(\x0e\x32 .modelstead.tracking.v1.ViewType\x12\x19\n\x0bmax_results\x18\x04 \x01(\x05:\x04\x31\x30\x30\x30\x12\x10\n\x08order_by\x18\x05 \x03(\t\x12\x12\n\npage_token\x18\x06 \x01(\t\"X\n\x12SearchRunsResponse\x12)\n\x04runs\x18\x01 \x03(\x0b\x32\x1b.modelstead.tracking.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Q\n\rSetTagRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\x12\x10\n\x03key\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\r\n\x05value\x18\x03 \x01(\t\"\x10\n\x0eSetTagResponse\"E\n\x10\x44\x65leteTagRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\x12\x10\n\x03key\x18\x02 \x01(\tB\x03\xe0\x41\x02\"\x13\n\x11\x44\x65leteTagResponse\"S\n\x0fLogParamRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\x12\x10\n\x03key\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\r\n\x05value\x18\x03 \x01(\t\"\x12\n\x10LogParamResponse\"\xc7\x01\n\x0fLogBatchRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\x12\x36\n\x07metrics\x18\x02 \x01(\x0b\x32%.modelstead.tracking.v1.MetricColumns\x12-\n\x06params\x18\x03 \x03(\x0b\x32\x1d.modelstead.tracking.v1.Param\x12,\n\x04tags\x18\x04 \x03(\x0b\x32\x1e.modelstead.tracking.v1.RunTag\"\x12\n\x10LogBatchResponse\"K\n\x0fLogModelRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\x12\x17\n\nmodel_json\x18\x02 \x01(\tB\x03\xe0\x41\x02\"\x12\n\x10LogModelResponse2\x97\x0e\n\nRunService\x12\xad\x01\n\tCreateRun\x12(.modelstead.tracking.v1.CreateRunRequest\x1a).modelstead.tracking.v1.CreateRunResponse\"K\xaa\xb8\x19\x1d\n\nexperiment\x12\rexperiment_id\x18\x02\xb0\xb8\x19\x02\x82\xd3\xe4\x93\x02 \"\x1b/api/2.0/mlflow/runs/create:\x01*\x12\x90\x01\n\x06GetRun\x12%.modelstead.tracking.v1.GetRunRequest\x1a&.modelstead.tracking.v1.GetRunResponse\"7\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/2.0/mlflow/runs/get\x12\x9f\x01\n\tUpdateRun\x12(.modelstead.tracking.v1.UpdateRunRequest\x1a).modelstead.tracking.v1.UpdateRunResponse\"=\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x02\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02 \"\x1b/api/2.0/mlflow/runs/update:\x01*\x12\x9f\x01\n\tDeleteRun\x12(.modelstead.tracking.v1.DeleteRunRequest\x1a).modelstead.tracking.v1.DeleteRunResponse\"=\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x02\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02 \"\x1b/api/2.0/mlflow/runs/delete:\x01*\x12\xa3\x01\n\nRestoreRun\x12).modelstead.tracking.v1.RestoreRunRequest\x1a*.modelstead.tracking.v1.RestoreRunResponse\">\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x02\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02!\"\x1c/api/2.0/mlflow/runs/restore:\x01*\x12\xb1\x01\n\nSearchRuns\x12).modelstead.tracking.v1.SearchRunsRequest\x1a*.modelstead.tracking.v1.SearchRunsResponse\"L\xaa\xb8\x19\x1e\n\nexperiment\x12\x0e\x65xperiment_ids\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02 \"\x1b/api/2.0/mlflow/runs/search:\x01*\x12\x97\x01\n\x06SetTag\x12%.modelstead.tracking.v1.SetTagRequest\x1a&.modelstead.tracking.v1.SetTagResponse\">\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x02\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02!\"\x1c/api/2.0/mlflow/runs/set-tag:\x01*\x12\xa3\x01\n\tDeleteTag\x12(.modelstead.tracking.v1.DeleteTagRequest\x1a).modelstead.tracking.v1.DeleteTagResponse\"A\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x02\xb0\xb8\x19\x03\x82\xd3\xe4\x93\x02$\"\x1f/api/2.0/mlflow/runs/delete-tag:\x01*\x12\xa3\x01\n\x08LogParam\x12\'.modelstead.tracking.v1.LogParamRequest\x1a(.modelstead.tracking.v1.LogParamResponse\"D\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x02\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02\'\"\"/api/2.0/mlflow/runs/log-parameter:\x01*\x12\x9f\x01\n\x08LogBatch\x12\'.modelstead.tracking.v1.LogBatchRequest\x1a(.modelstead.tracking.v1.LogBatchResponse\"@\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x02\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02#\"\x1e/api/2.0/mlflow/runs/log-batch:\x01*\x12\x9f\x01\n\x08LogModel\x12\'.modelstead.tracking.v1.LogModelRequest\x1a(.modelstead.tracking.v1.LogModelResponse\"@\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x02\xb0\xb8\x19\x03\x82\xd3\xe4\x93\x02#\"\x1e/api/2.0/mlflow/runs/log-model:\x01*b\x08\x65\x64itionsp\xe8\x07')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!modelstead/tracking/v1/runs.proto\x12\x16modelstead.tracking.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18modelstead/options.proto\x1a%modelstead/tracking/v1/datasets.proto\x1a&modelstead/tracking/v1/lifecycle.proto\x1a$modelstead/tracking/v1/metrics.proto\"\xd6\x02\n\x07RunInfo\x12\x10\n\x08run_uuid\x18\x01 \x01(\t\x12\x15\n\rexperiment_id\x18\x02 \x01(\t\x12\x10\n\x08run_name\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x06 \x01(\t\x12\x36\n\x06status\x18\x07 \x01(\x0e\x32&.modelstead.tracking.v1.RunInfo.Status\x12\x12\n\nstart_time\x18\x08 \x01(\x03\x12\x10\n\x08\x65nd_time\x18\t \x01(\x03\x12\x14\n\x0c\x61rtifact_uri\x18\r \x01(\t\x12\x17\n\x0flifecycle_stage\x18\x0e \x01(\t\x12\x0e\n\x06run_id\x18\x0f \x01(\t\"b\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0b\n\x07RUNNING\x10\x01\x12\r\n\tSCHEDULED\x10\x02\x12\x0c\n\x08\x46INISHED\x10\x03\x12\n\n\x06\x46\x41ILED\x10\x04\x12\n\n\x06KILLED\x10\x05\"\x9f\x02\n\x07RunData\x12\x36\n\x07metrics\x18\x01 \x01(\x0b\x32%.modelstead.tracking.v1.MetricColumns\x12\x41\n\x06params\x18\x02 \x03(\x0b\x32+.modelstead.tracking.v1.RunData.ParamsEntryB\x04\xc8\xb8\x19\x01\x12=\n\x04tags\x18\x03 \x03(\x0b\x32).modelstead.tracking.v1.RunData.TagsEntryB\x04\xc8\xb8\x19\x01\x1a-\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xcb\x01\n\x03Run\x12-\n\x04info\x18\x01 \x01(\x0b\x32\x1f.modelstead.tracking.v1.RunInfo\x12-\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\x1f.modelstead.tracking.v1.RunData\x12\x31\n\x06inputs\x18\x03 \x01(\x0b\x32!.modelstead.tracking.v1.RunInputs\x12\x33\n\x07outputs\x18\x04 \x01(\x0b\x32\".modelstead.tracking.v1.RunOutputs\"(\n\x05Param\x12\x10\n\x03key\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\r\n\x05value\x18\x02 \x01(\t\")\n\x06RunTag\x12\x10\n\x03key\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\r\n\x05value\x18\x02 \x01(\t\"\x83\x02\n\x10\x43reateRunRequest\x12\x1a\n\rexperiment_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x10\n\x08run_name\x18\x03 \x01(\t\x12\x12\n\nstart_time\x18\x04 \x01(\x03\x12\x46\n\x04tags\x18\x05 \x03(\x0b\x32\x32.modelstead.tracking.v1.CreateRunRequest.TagsEntryB\x04\xc8\xb8\x19\x01\x12\'\n\nrequest_id\x18\x06 \x01(\tB\x13\xd2\xb8\x19\x0fidempotency-key\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"=\n\x11\x43reateRunResponse\x12(\n\x03run\x18\x01 \x01(\x0b\x32\x1b.modelstead.tracking.v1.Run\"0\n\rGetRunRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\":\n\x0eGetRunResponse\x12(\n\x03run\x18\x01 \x01(\x0b\x32\x1b.modelstead.tracking.v1.Run\"\x8f\x01\n\x10UpdateRunRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\x12\x36\n\x06status\x18\x02 \x01(\x0e\x32&.modelstead.tracking.v1.RunInfo.Status\x12\x10\n\x08\x65nd_time\x18\x03 \x01(\x03\x12\x10\n\x08run_name\x18\x04 \x01(\t\"F\n\x11UpdateRunResponse\x12\x31\n\x08run_info\x18\x01 \x01(\x0b\x32\x1f.modelstead.tracking.v1.RunInfo\"3\n\x10\x44\x65leteRunRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\"\x13\n\x11\x44\x65leteRunResponse\"4\n\x11RestoreRunRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\"\x14\n\x12RestoreRunResponse\"\xb5\x01\n\x11SearchRunsRequest\x12\x16\n\x0e\x65xperiment_ids\x18\x01 \x03(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12\x37\n\rrun_view_type\x18\x03 \x01(\x0e\x32 .modelstead.tracking.v1.ViewType\x12\x19\n\x0bmax_results\x18\x04 \x01(\x05:\x04\x31\x30\x30\x30\x12\x10\n\x08order_by\x18\x05 \x03(\t\x12\x12\n\npage_token\x18\x06 \x01(\t\"X\n\x12SearchRunsResponse\x12)\n\x04runs\x18\x01 \x03(\x0b\x32\x1b.modelstead.tracking.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Q\n\rSetTagRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\x12\x10\n\x03key\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\r\n\x05value\x18\x03 \x01(\t\"\x10\n\x0eSetTagResponse\"E\n\x10\x44\x65leteTagRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\x12\x10\n\x03key\x18\x02 \x01(\tB\x03\xe0\x41\x02\"\x13\n\x11\x44\x65leteTagResponse\"S\n\x0fLogParamRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\x12\x10\n\x03key\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\r\n\x05value\x18\x03 \x01(\t\"\x12\n\x10LogParamResponse\"\xc7\x01\n\x0fLogBatchRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\x12\x36\n\x07metrics\x18\x02 \x01(\x0b\x32%.modelstead.tracking.v1.MetricColumns\x12-\n\x06params\x18\x03 \x03(\x0b\x32\x1d.modelstead.tracking.v1.Param\x12,\n\x04tags\x18\x04 \x03(\x0b\x32\x1e.modelstead.tracking.v1.RunTag\"\x12\n\x10LogBatchResponse\"K\n\x0fLogModelRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x0f\xe0\x41\x02\xc2\xb8\x19\x08run_uuid\x12\x17\n\nmodel_json\x18\x02 \x01(\tB\x03\xe0\x41\x02\"\x12\n\x10LogModelResponse2\x97\x0e\n\nRunService\x12\xad\x01\n\tCreateRun\x12(.modelstead.tracking.v1.CreateRunRequest\x1a).modelstead.tracking.v1.CreateRunResponse\"K\xaa\xb8\x19\x1d\n\nexperiment\x12\rexperiment_id\x18\x02\xb0\xb8\x19\x02\x82\xd3\xe4\x93\x02 \"\x1b/api/2.0/mlflow/runs/create:\x01*\x12\x90\x01\n\x06GetRun\x12%.modelstead.tracking.v1.GetRunRequest\x1a&.modelstead.tracking.v1.GetRunResponse\"7\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/2.0/mlflow/runs/get\x12\x9f\x01\n\tUpdateRun\x12(.modelstead.tracking.v1.UpdateRunRequest\x1a).modelstead.tracking.v1.UpdateRunResponse\"=\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x02\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02 \"\x1b/api/2.0/mlflow/runs/update:\x01*\x12\x9f\x01\n\tDeleteRun\x12(.modelstead.tracking.v1.DeleteRunRequest\x1a).modelstead.tracking.v1.DeleteRunResponse\"=\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x02\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02 \"\x1b/api/2.0/mlflow/runs/delete:\x01*\x12\xa3\x01\n\nRestoreRun\x12).modelstead.tracking.v1.RestoreRunRequest\x1a*.modelstead.tracking.v1.RestoreRunResponse\">\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x02\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02!\"\x1c/api/2.0/mlflow/runs/restore:\x01*\x12\xb1\x01\n\nSearchRuns\x12).modelstead.tracking.v1.SearchRunsRequest\x1a*.modelstead.tracking.v1.SearchRunsResponse\"L\xaa\xb8\x19\x1e\n\nexperiment\x12\x0e\x65xperiment_ids\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02 \"\x1b/api/2.0/mlflow/runs/search:\x01*\x12\x97\x01\n\x06SetTag\x12%.modelstead.tracking.v1.SetTagRequest\x1a&.modelstead.tracking.v1.SetTagResponse\">\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x02\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02!\"\x1c/api/2.0/mlflow/runs/set-tag:\x01*\x12\xa3\x01\n\tDeleteTag\x12(.modelstead.tracking.v1.DeleteTagRequest\x1a).modelstead.tracking.v1.DeleteTagResponse\"A\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x02\xb0\xb8\x19\x03\x82\xd3\xe4\x93\x02$\"\x1f/api/2.0/mlflow/runs/delete-tag:\x01*\x12\xa3\x01\n\x08LogParam\x12\'.modelstead.tracking.v1.LogParamRequest\x1a(.modelstead.tracking.v1.LogParamResponse\"D\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x02\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02\'\"\"/api/2.0/mlflow/runs/log-parameter:\x01*\x12\x9f\x01\n\x08LogBatch\x12\'.modelstead.tracking.v1.LogBatchRequest\x1a(.modelstead.tracking.v1.LogBatchResponse\"@\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x02\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02#\"\x1e/api/2.0/mlflow/runs/log-batch:\x01*\x12\x9f\x01\n\x08LogModel\x12\'.modelstead.tracking.v1.LogModelRequest\x1a(.modelstead.tracking.v1.LogModelResponse\"@\xaa\xb8\x19\x0f\n\x03run\x12\x06run_id\x18\x02\xb0\xb8\x19\x03\x82\xd3\xe4\x93\x02#\"\x1e/api/2.0/mlflow/runs/log-model:\x01*b\x08\x65\x64itionsp\xe8\x07')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,6 +55,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATERUNREQUEST'].fields_by_name['experiment_id']._serialized_options = b'\340A\002'
   _globals['_CREATERUNREQUEST'].fields_by_name['tags']._loaded_options = None
   _globals['_CREATERUNREQUEST'].fields_by_name['tags']._serialized_options = b'\310\270\031\001'
+  _globals['_CREATERUNREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_CREATERUNREQUEST'].fields_by_name['request_id']._serialized_options = b'\322\270\031\017idempotency-key'
   _globals['_GETRUNREQUEST'].fields_by_name['run_id']._loaded_options = None
   _globals['_GETRUNREQUEST'].fields_by_name['run_id']._serialized_options = b'\340A\002\302\270\031\010run_uuid'
   _globals['_UPDATERUNREQUEST'].fields_by_name['run_id']._loaded_options = None
@@ -120,51 +122,51 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNTAG']._serialized_start=1150
   _globals['_RUNTAG']._serialized_end=1191
   _globals['_CREATERUNREQUEST']._serialized_start=1194
-  _globals['_CREATERUNREQUEST']._serialized_end=1432
+  _globals['_CREATERUNREQUEST']._serialized_end=1453
   _globals['_CREATERUNREQUEST_TAGSENTRY']._serialized_start=857
   _globals['_CREATERUNREQUEST_TAGSENTRY']._serialized_end=900
-  _globals['_CREATERUNRESPONSE']._serialized_start=1434
-  _globals['_CREATERUNRESPONSE']._serialized_end=1495
-  _globals['_GETRUNREQUEST']._serialized_start=1497
-  _globals['_GETRUNREQUEST']._serialized_end=1545
-  _globals['_GETRUNRESPONSE']._serialized_start=1547
-  _globals['_GETRUNRESPONSE']._serialized_end=1605
-  _globals['_UPDATERUNREQUEST']._serialized_start=1608
-  _globals['_UPDATERUNREQUEST']._serialized_end=1751
-  _globals['_UPDATERUNRESPONSE']._serialized_start=1753
-  _globals['_UPDATERUNRESPONSE']._serialized_end=1823
-  _globals['_DELETERUNREQUEST']._serialized_start=1825
-  _globals['_DELETERUNREQUEST']._serialized_end=1876
-  _globals['_DELETERUNRESPONSE']._serialized_start=1878
-  _globals['_DELETERUNRESPONSE']._serialized_end=1897
-  _globals['_RESTORERUNREQUEST']._serialized_start=1899
-  _globals['_RESTORERUNREQUEST']._serialized_end=1951
-  _globals['_RESTORERUNRESPONSE']._serialized_start=1953
-  _globals['_RESTORERUNRESPONSE']._serialized_end=1973
-  _globals['_SEARCHRUNSREQUEST']._serialized_start=1976
-  _globals['_SEARCHRUNSREQUEST']._serialized_end=2157
-  _globals['_SEARCHRUNSRESPONSE']._serialized_start=2159
-  _globals['_SEARCHRUNSRESPONSE']._serialized_end=2247
-  _globals['_SETTAGREQUEST']._serialized_start=2249
-  _globals['_SETTAGREQUEST']._serialized_end=2330
-  _globals['_SETTAGRESPONSE']._serialized_start=2332
-  _globals['_SETTAGRESPONSE']._serialized_end=2348
-  _globals['_DELETETAGREQUEST']._serialized_start=2350
-  _globals['_DELETETAGREQUEST']._serialized_end=2419
-  _globals['_DELETETAGRESPONSE']._serialized_start=2421
-  _globals['_DELETETAGRESPONSE']._serialized_end=2440
-  _globals['_LOGPARAMREQUEST']._serialized_start=2442
-  _globals['_LOGPARAMREQUEST']._serialized_end=2525
-  _globals['_LOGPARAMRESPONSE']._serialized_start=2527
-  _globals['_LOGPARAMRESPONSE']._serialized_end=2545
-  _globals['_LOGBATCHREQUEST']._serialized_start=2548
-  _globals['_LOGBATCHREQUEST']._serialized_end=2747
-  _globals['_LOGBATCHRESPONSE']._serialized_start=2749
-  _globals['_LOGBATCHRESPONSE']._serialized_end=2767
-  _globals['_LOGMODELREQUEST']._serialized_start=2769
-  _globals['_LOGMODELREQUEST']._serialized_end=2844
-  _globals['_LOGMODELRESPONSE']._serialized_start=2846
-  _globals['_LOGMODELRESPONSE']._serialized_end=2864
-  _globals['_RUNSERVICE']._serialized_start=2867
-  _globals['_RUNSERVICE']._serialized_end=4682
+  _globals['_CREATERUNRESPONSE']._serialized_start=1455
+  _globals['_CREATERUNRESPONSE']._serialized_end=1516
+  _globals['_GETRUNREQUEST']._serialized_start=1518
+  _globals['_GETRUNREQUEST']._serialized_end=1566
+  _globals['_GETRUNRESPONSE']._serialized_start=1568
+  _globals['_GETRUNRESPONSE']._serialized_end=1626
+  _globals['_UPDATERUNREQUEST']._serialized_start=1629
+  _globals['_UPDATERUNREQUEST']._serialized_end=1772
+  _globals['_UPDATERUNRESPONSE']._serialized_start=1774
+  _globals['_UPDATERUNRESPONSE']._serialized_end=1844
+  _globals['_DELETERUNREQUEST']._serialized_start=1846
+  _globals['_DELETERUNREQUEST']._serialized_end=1897
+  _globals['_DELETERUNRESPONSE']._serialized_start=1899
+  _globals['_DELETERUNRESPONSE']._serialized_end=1918
+  _globals['_RESTORERUNREQUEST']._serialized_start=1920
+  _globals['_RESTORERUNREQUEST']._serialized_end=1972
+  _globals['_RESTORERUNRESPONSE']._serialized_start=1974
+  _globals['_RESTORERUNRESPONSE']._serialized_end=1994
+  _globals['_SEARCHRUNSREQUEST']._serialized_start=1997
+  _globals['_SEARCHRUNSREQUEST']._serialized_end=2178
+  _globals['_SEARCHRUNSRESPONSE']._serialized_start=2180
+  _globals['_SEARCHRUNSRESPONSE']._serialized_end=2268
+  _globals['_SETTAGREQUEST']._serialized_start=2270
+  _globals['_SETTAGREQUEST']._serialized_end=2351
+  _globals['_SETTAGRESPONSE']._serialized_start=2353
+  _globals['_SETTAGRESPONSE']._serialized_end=2369
+  _globals['_DELETETAGREQUEST']._serialized_start=2371
+  _globals['_DELETETAGREQUEST']._serialized_end=2440
+  _globals['_DELETETAGRESPONSE']._serialized_start=2442
+  _globals['_DELETETAGRESPONSE']._serialized_end=2461
+  _globals['_LOGPARAMREQUEST']._serialized_start=2463
+  _globals['_LOGPARAMREQUEST']._serialized_end=2546
+  _globals['_LOGPARAMRESPONSE']._serialized_start=2548
+  _globals['_LOGPARAMRESPONSE']._serialized_end=2566
+  _globals['_LOGBATCHREQUEST']._serialized_start=2569
+  _globals['_LOGBATCHREQUEST']._serialized_end=2768
+  _globals['_LOGBATCHRESPONSE']._serialized_start=2770
+  _globals['_LOGBATCHRESPONSE']._serialized_end=2788
+  _globals['_LOGMODELREQUEST']._serialized_start=2790
+  _globals['_LOGMODELREQUEST']._serialized_end=2865
+  _globals['_LOGMODELRESPONSE']._serialized_start=2867
+  _globals['_LOGMODELRESPONSE']._serialized_end=2885
+  _globals['_RUNSERVICE']._serialized_start=2888
+  _globals['_RUNSERVICE']._serialized_end=4703
 # @@protoc_insertion_point(module_scope)
