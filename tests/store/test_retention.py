@@ -11,11 +11,11 @@ from services.common.database import Database
 from services.common.errors import InvalidArgument, NotFound
 from services.tracking.datasets.model import ModelOutput
 from services.tracking.datasets.service import Datasets
+from services.tracking.experiments import store as experiments_store
 from services.tracking.retention import model, store
 from services.tracking.retention.service import Retention
 from services.tracking.rules import ACTIVE
 from services.tracking.run_logs.service import RunLogs
-from services.tracking.runs import store as runs_store
 from tests.store import factories
 
 # Factories delete at 1 ms after the epoch.
@@ -176,13 +176,16 @@ async def test_a_restored_run_is_not_purged(db: Database) -> None:
     assert (await factories.runs(db).get(run_id)).info.lifecycle_stage == ACTIVE
 
 
-async def test_a_purge_waits_for_a_restore_under_way_and_then_does_nothing(db: Database) -> None:
-    run_id = await factories.new_run(db, await factories.new_experiment(db))
-    await factories.runs(db).delete(run_id)
+@pytest.mark.parametrize("kind", ["RUN", "LOGGED_MODEL", "EXPERIMENT"])
+async def test_a_purge_waits_for_a_restore_under_way_and_then_does_nothing(db: Database, kind: str) -> None:
+    experiment_id = await factories.new_experiment(db)
+    make = {"RUN": factories.new_run, "LOGGED_MODEL": _new_model}.get(kind)
+    resource_id = await make(db, experiment_id) if make else experiment_id
+    await factories.experiments(db).delete(experiment_id)
 
     async with db.begin() as tx:
-        await runs_store.set_stage(tx, run_id, stage=ACTIVE, deleted_time=None)
-        begun = asyncio.create_task(_retention(db).begin("RUN", run_id, deleted_before_ms=SINCE_DELETED_MS))
+        await experiments_store.set_stage(tx, int(experiment_id), stage=ACTIVE, deleted_time=None, now_ms=1)
+        begun = asyncio.create_task(_retention(db).begin(kind, resource_id, deleted_before_ms=SINCE_DELETED_MS))
         await _until(lambda: _somebody_waits_for_a_lock(db))
 
     with pytest.raises(InvalidArgument, match="restored"):
@@ -323,4 +326,4 @@ async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def _somebody_waits_for_a_lock(db: Database) -> bool:
-    return await _count(db, "pg_stat_activity", "wait_event_type = 'Lock' AND query LIKE '%purge_time%'") > 0
+    return await _count(db, "pg_stat_activity", "wait_event_type = 'Lock'") > 0
