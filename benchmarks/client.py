@@ -30,6 +30,10 @@ class Endpoint:
         """Return a POST of a JSON body."""
         return self._head("POST", path, f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n") + body
 
+    def put(self, path: str, body: bytes) -> bytes:
+        """Return a PUT of a file."""
+        return self._head("PUT", path, f"Content-Length: {len(body)}\r\n") + body
+
     def get(self, path: str) -> bytes:
         """Return a GET; `path` carries its query string."""
         return self._head("GET", path, "")

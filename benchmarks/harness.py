@@ -20,6 +20,7 @@ from benchmarks.scale import Scale
 from benchmarks.scene import Scene
 from benchmarks.systems import Mlflow, Modelstead, System
 from services.local.postgres import EmbeddedPostgres
+from tests.s3 import S3, EmbeddedS3
 
 _MLFLOW_DATABASE = "mlflow"
 
@@ -39,8 +40,10 @@ class Harness:
         with (
             tempfile.TemporaryDirectory(prefix="modelstead-bench-") as folder,
             EmbeddedPostgres(Path(folder) / "database") as postgres,
+            EmbeddedS3(Path(folder) / "objects") as objects,
         ):
-            systems = self._systems(postgres, Path(folder))
+            systems = self._systems(postgres, objects.s3, Path(folder))
+            references = self._references(objects.s3)
             versions = {system.name: system.version for system in systems} | _postgres_version(postgres)
             figures = {system.name: self._measure(system) for system in systems}
         return Report(
@@ -55,20 +58,28 @@ class Harness:
                     row=row,
                     mlflow=figures.get(Mlflow.name, {}).get(row.name),
                     modelstead=figures[Modelstead.name].get(row.name),
+                    reference=references.get(row.name),
                 )
                 for row in self.rows
             ],
         )
 
-    def _systems(self, postgres: EmbeddedPostgres, folder: Path) -> list[System]:
+    def _references(self, s3: S3) -> dict[str, Measurement]:
+        """Measure what the object store itself gives, once for all rows that ask the same of it."""
+        measure_of = {row.name: row.reference for row in self.rows if row.reference is not None}
+        found = {measure: measure(s3, self.scale) for measure in set(measure_of.values())}
+        return {name: found[measure] for name, measure in measure_of.items()}
+
+    def _systems(self, postgres: EmbeddedPostgres, s3: S3, folder: Path) -> list[System]:
         systems: list[System] = []
         if self.with_mlflow:
-            mlflow = Mlflow(admin_url=_mlflow_database(postgres), folder=_subfolder(folder, "mlflow"))
+            mlflow = Mlflow(admin_url=_mlflow_database(postgres), s3=s3, folder=_subfolder(folder, "mlflow"))
             self._say(mlflow, "migrating its database")
             with mlflow.start():
                 systems.append(mlflow)
         ours = _subfolder(folder, "modelstead")
-        systems.append(Modelstead(database_url=postgres.url("tracking"), admin_url=postgres.url(), folder=ours))
+        database_url = postgres.url("tracking")
+        systems.append(Modelstead(database_url=database_url, admin_url=postgres.url(), s3=s3, folder=ours))
         return systems
 
     def _measure(self, system: System) -> dict[str, Measurement]:

@@ -36,7 +36,28 @@ def describe() -> Machine:
 
 def tree_pss_bytes(root: int) -> int:
     """Return the proportional set size of a process and all its descendants: pages that are shared count once."""
-    return sum(_pss_bytes(pid) for pid in _tree(root))
+    return sum(_pss_bytes(pid) for pid in tree(root))
+
+
+def tree(root: int) -> Iterator[int]:
+    """Yield the id of a process and those of all its descendants."""
+    parents = {int(folder.name): _parent(folder) for folder in _PROC.iterdir() if folder.name.isdecimal()}
+    waiting = [root]
+    while waiting:
+        pid = waiting.pop()
+        yield pid
+        waiting += [child for child, parent in parents.items() if parent == pid]
+
+
+def rss_bytes(pid: int) -> int:
+    """Return the memory that a process holds, shared pages included; 0 if it is gone."""
+    found = _first_match(_PROC / str(pid) / "status", r"VmRSS:\s*(\d+) kB")
+    return int(found) * 1024 if found else 0
+
+
+def command(pid: int) -> str:
+    """Return the command line of a process, its words parted by spaces; empty if it is gone."""
+    return (_first_match(_PROC / str(pid) / "cmdline", r"(?s)(.*)") or "").replace("\0", " ").strip()
 
 
 def foreign_cpu_s() -> float:
@@ -44,7 +65,7 @@ def foreign_cpu_s() -> float:
 
     What is measured runs below this process, Postgres included, so the rest is what distorts it.
     """
-    return _busy_s() - sum(_cpu_s(pid) for pid in _tree(os.getpid()))
+    return _busy_s() - sum(_cpu_s(pid) for pid in tree(os.getpid()))
 
 
 def _busy_s() -> float:
@@ -61,15 +82,6 @@ def _cpu_s(pid: int) -> float:
 
 def _numbers(text: str) -> list[int]:
     return [int(word) for word in text.split() if word.lstrip("-").isdecimal()]
-
-
-def _tree(root: int) -> Iterator[int]:
-    parents = {int(folder.name): _parent(folder) for folder in _PROC.iterdir() if folder.name.isdecimal()}
-    waiting = [root]
-    while waiting:
-        pid = waiting.pop()
-        yield pid
-        waiting += [child for child, parent in parents.items() if parent == pid]
 
 
 def _parent(folder: Path) -> int | None:

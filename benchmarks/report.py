@@ -21,6 +21,14 @@ class Result:
     row: Row
     mlflow: Measurement | None
     modelstead: Measurement | None
+    reference: Measurement | None = None
+
+    @property
+    def share(self) -> float | None:
+        """Which share of the reference Modelstead reaches."""
+        if self.reference is None or self.modelstead is None:
+            return None
+        return self.modelstead.median / self.reference.median
 
     @property
     def ratio(self) -> float | None:
@@ -35,11 +43,14 @@ class Result:
     @property
     def met(self) -> bool | None:
         """Whether the goal is met. None without a goal, or without a figure that it needs."""
-        if self.row.limit is not None:
-            return self.modelstead.median <= self.row.limit if self.modelstead else None
-        if self.row.times_better_min is None or self.ratio is None:
-            return None
-        return self.ratio >= self.row.times_better_min
+        row = self.row
+        parts = [
+            (row.limit, self.modelstead and row.limit and self.modelstead.median <= row.limit),
+            (row.times_better_min, self.ratio and row.times_better_min and self.ratio >= row.times_better_min),
+            (row.share_min, self.share and row.share_min and self.share >= row.share_min),
+        ]
+        demanded = [holds for goal, holds in parts if goal is not None]
+        return all(demanded) if demanded and None not in demanded else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +86,7 @@ class Report:
             row.unit.text(result.mlflow.median) if result.mlflow else "–",
             row.unit.text(result.modelstead.median) if result.modelstead else "–",
             f"{result.ratio:.1f} ×" if result.ratio is not None else "–",
-            _goal(row),
+            _goal(result),
             {True: "yes", False: "**no**", None: "–"}[result.met],
         )
 
@@ -102,10 +113,17 @@ class Report:
         return f"{share:.2f} ({where})"
 
 
-def _goal(row: Row) -> str:
+def _goal(result: Result) -> str:
+    row, parts = result.row, []
     if row.limit is not None:
-        return f"≤ {row.limit:g} {row.unit.name}"
-    return f"≥ {row.times_better_min:g} ×" if row.times_better_min is not None else "–"
+        parts.append(f"≤ {row.limit:g} {row.unit.name}")
+    if row.times_better_min is not None:
+        parts.append(f"≥ {row.times_better_min:g} ×")
+    if row.share_min is not None:
+        direct = f" of {row.unit.text(result.reference.median)} direct" if result.reference else " of direct"
+        found = f": {result.share:.0%}" if result.share is not None else ""
+        parts.append(f"≥ {row.share_min:.0%}{direct}{found}")
+    return ", ".join(parts) or "–"
 
 
 def _plain(result: Result) -> dict[str, Any]:
@@ -114,8 +132,9 @@ def _plain(result: Result) -> dict[str, Any]:
         "unit": result.row.unit.name,
         "mlflow": _side(result.mlflow),
         "modelstead": _side(result.modelstead),
+        "reference": _side(result.reference),
         "ratio": result.ratio,
-        "goal": _goal(result.row),
+        "goal": _goal(result),
         "met": result.met,
     }
 

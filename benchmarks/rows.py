@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
-from benchmarks import workloads
+from benchmarks import transfers, workloads
 from benchmarks.measuring import Measurement
+from benchmarks.scale import Scale
 from benchmarks.scene import Scene
+from tests.s3 import S3
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ PER_S = Unit("/s", more_is_better=True)
 MS = Unit("ms", decimals=1)
 SECONDS = Unit("s", decimals=2)
 MB = Unit("MB")
+MB_PER_S = Unit("MB/s", more_is_better=True)
+FILES_PER_S = Unit("files/s", more_is_better=True)
 
 
 class When(Enum):
@@ -42,7 +46,8 @@ class When(Enum):
 class Row:
     """`measure` is None for the cold start, which has no running system to work on.
 
-    A goal is either to be so many times better than MLflow in the same run, or to stay below a limit in the row's unit.
+    A goal is to be so many times better than MLflow in the same run, to stay below a limit in the row's unit, or to
+    reach a share of what `reference` measures without either system.
     """
 
     name: str
@@ -52,6 +57,8 @@ class Row:
     when: When = When.LOADED
     times_better_min: float | None = None
     limit: float | None = None
+    reference: Callable[[S3, Scale], Measurement] | None = None
+    share_min: float | None = None
 
 
 ROWS = (
@@ -106,6 +113,62 @@ ROWS = (
         unit=MS,
         measure=workloads.bulk_interval,
         times_better_min=20,
+    ),
+    Row(
+        name="upload",
+        work="a file of {file_bytes:,} bytes through the gateway, up",
+        unit=MB_PER_S,
+        measure=transfers.upload,
+        times_better_min=1,
+        reference=transfers.direct_upload,
+        share_min=0.85,
+    ),
+    Row(
+        name="download",
+        work="the same, down",
+        unit=MB_PER_S,
+        measure=transfers.download,
+        times_better_min=1,
+        reference=transfers.direct_download,
+        share_min=0.85,
+    ),
+    Row(
+        name="presigned-upload",
+        work="the same by the MLflow client with presigned URLs, up",
+        unit=MB_PER_S,
+        measure=transfers.presigned_upload,
+        reference=transfers.direct_upload,
+        share_min=0.95,
+    ),
+    Row(
+        name="presigned-download",
+        work="the same by the MLflow client with presigned URLs, down",
+        unit=MB_PER_S,
+        measure=transfers.presigned_download,
+        reference=transfers.direct_download,
+        share_min=0.95,
+    ),
+    Row(
+        name="small-uploads",
+        work="1,000 files of 4 KB, 8 clients, up",
+        unit=FILES_PER_S,
+        measure=transfers.small_uploads,
+        times_better_min=2,
+    ),
+    Row(
+        name="small-downloads",
+        work="1,000 files of 4 KB, 8 clients, down",
+        unit=FILES_PER_S,
+        measure=transfers.small_downloads,
+        times_better_min=2,
+    ),
+    Row(
+        name="transfer-memory",
+        work="most that a service grows during eight transfers of {memory_file_bytes:,} bytes",
+        unit=MB,
+        measure=transfers.transfer_memory,
+        when=When.LAST,
+        limit=64,
     ),
     Row(
         name="memory",

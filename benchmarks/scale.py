@@ -21,6 +21,8 @@ class Scale:
     idle_s: float
     runs: int
     points: int
+    file_bytes: int
+    memory_file_bytes: int
 
 
 FULL = Scale(
@@ -35,6 +37,8 @@ FULL = Scale(
     idle_s=5.0,
     runs=10_000,
     points=1_000_000,
+    file_bytes=256_000_000,
+    memory_file_bytes=1024 * 1024 * 1024,
 )
 
 QUICK = Scale(
@@ -49,4 +53,6 @@ QUICK = Scale(
     idle_s=1.0,
     runs=500,
     points=20_000,
+    file_bytes=8_000_000,
+    memory_file_bytes=32 * 1024 * 1024,
 )

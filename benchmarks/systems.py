@@ -16,6 +16,7 @@ from benchmarks.client import Endpoint
 from services.common.settings import Address
 from services.local import ports, waiting
 from services.local.process import Child, Process
+from tests.s3 import S3
 
 HOST = "127.0.0.1"
 MODELSTEAD_BIN = Path(sys.executable).parent
@@ -72,9 +73,11 @@ class Modelstead:
     name = "Modelstead"
     version = metadata.version("modelstead-server")
 
-    def __init__(self, *, database_url: str, admin_url: str, folder: Path) -> None:
+    def __init__(self, *, database_url: str, admin_url: str, s3: S3, folder: Path) -> None:
         self.admin_url = admin_url
         self._database_url = database_url
+        self._s3 = s3
+        self._bucket = s3.make_bucket()
         self._folder = folder
         self._cold_starts = 0
 
@@ -82,20 +85,28 @@ class Modelstead:
         return loading.RestLoader(endpoint)
 
     def start(self) -> Running:
-        return self._up(self._folder / "platform", MODELSTEAD_DATABASE_URL=self._database_url)
+        keys = {"access": self._s3.access_key, "secret": self._s3.secret_key}
+        for name, key in keys.items():
+            (self._folder / f"{name}-key").write_text(key, encoding="ascii")
+        return self._up(
+            self._folder / "platform",
+            *(f"--s3-endpoint={self._s3.endpoint}", f"--s3-bucket={self._bucket}"),
+            *(f"--s3-{name}-key-file={self._folder / f'{name}-key'}" for name in keys),
+            f"--database-url={self._database_url}",
+        )
 
     def start_cold(self) -> Running:
         """Start on an empty folder: `initdb` is part of it."""
         self._cold_starts += 1
         return self._up(self._folder / f"cold-{self._cold_starts}")
 
-    def _up(self, data_dir: Path, **variables: str) -> Running:
-        address = Address(HOST, _free_pair())
-        variables |= {"MODELSTEAD_PORT": str(address.port), "MODELSTEAD_DATA_DIR": str(data_dir)}
+    def _up(self, data_dir: Path, *options: str) -> Running:
+        address = Address(HOST, _free_ports(3))
+        variables = {"MODELSTEAD_PORT": str(address.port), "MODELSTEAD_DATA_DIR": str(data_dir)}
         return _launch(
             Child(
                 name="modelstead",
-                argv=[str(MODELSTEAD_BIN / "modelstead"), "up"],
+                argv=[str(MODELSTEAD_BIN / "modelstead"), "up", *options],
                 env=_environment(variables),
                 log=self._folder / "modelstead.log",
                 stop_timeout_s=_STOP_TIMEOUT_S,
@@ -109,8 +120,10 @@ class Mlflow:
 
     name = "MLflow"
 
-    def __init__(self, *, admin_url: str, folder: Path) -> None:
+    def __init__(self, *, admin_url: str, s3: S3, folder: Path) -> None:
         self.admin_url = admin_url
+        self._s3 = s3
+        self._bucket = s3.make_bucket()
         self.version = _installed_version(MLFLOW_BIN.parent)
         self._folder = folder
 
@@ -124,10 +137,14 @@ class Mlflow:
             # The lighter of its two ways to run: job execution brings five more processes, and none is measured.
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_S3_ENDPOINT_URL": self._s3.endpoint,
+            "AWS_ACCESS_KEY_ID": self._s3.access_key,
+            "AWS_SECRET_ACCESS_KEY": self._s3.secret_key,
+            "AWS_DEFAULT_REGION": "us-east-1",
         }
         arguments = ["--host", address.host, "--port", str(address.port), "--workers", "2"]
         arguments += ["--uvicorn-opts", "--loop uvloop --http httptools"]
-        arguments += ["--artifacts-destination", str(self._folder / "artifacts")]
+        arguments += ["--artifacts-destination", f"s3://{self._bucket}"]
         return _launch(
             Child(
                 name="mlflow",
@@ -190,9 +207,9 @@ def _installed_version(venv: Path) -> str:
     raise SystemFailed("Stock MLflow is not installed in .venv-bench: `make bench` does that, or use --skip-mlflow.")
 
 
-def _free_pair() -> int:
-    """Return a free port whose successor is free too: the gateway takes the one, tracking the other."""
+def _free_ports(count: int) -> int:
+    """Return the first of so many free ports in a row: the gateway, tracking and artifacts take one each."""
     while True:
-        port = ports.choose(HOST)
-        if ports.is_free(Address(HOST, port + 1)):
-            return port
+        first = ports.choose(HOST)
+        if all(ports.is_free(Address(HOST, first + offset)) for offset in range(1, count)):
+            return first
