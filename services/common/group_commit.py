@@ -1,6 +1,7 @@
 """Commits what concurrent calls bring in few transactions: one round to the disk serves many callers."""
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,11 +12,17 @@ from services.common.errors import ResourceExhausted, ServiceError
 ItemT = TypeVar("ItemT")
 Outcome = ServiceError | None
 
+# After a group of several, the next one is awaited: until it is as large, until nobody came for so long, or until
+# somebody has waited for so long.
+GAP_S = 0.002
+LINGER_S = 0.010
+
 _log = logging.getLogger("modelstead.group_commit")
 
 
 class GroupCommit(Generic[ItemT]):
-    """Hands waiting items to `commit`, as many at once as have gathered while the group before was committed.
+    """Hands waiting items to `commit`, as many at once as have gathered while the group before was committed, and as
+    come shortly after: those who were answered together mostly come again together.
 
     `commit` stores a group in one transaction and returns, for each item, None or the error that only this item
     met; an item that met an error left no trace. An exception of `commit` means that nothing of the group was
@@ -38,6 +45,7 @@ class GroupCommit(Generic[ItemT]):
         self._waiting_weight_max = waiting_weight_max
         self._waiting: deque[tuple[ItemT, asyncio.Future[None]]] = deque()
         self._waiting_weight = 0
+        self._arrived = asyncio.Event()
         self._idle_committers = committers
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -49,6 +57,7 @@ class GroupCommit(Generic[ItemT]):
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, done))
         self._waiting_weight += weight
+        self._arrived.set()
         if self._idle_committers:
             self._idle_committers -= 1
             task = asyncio.create_task(self._drain())
@@ -60,8 +69,17 @@ class GroupCommit(Generic[ItemT]):
         try:
             while group := self._take():
                 await self._settle(group)
+                await self._gather(len(group))
         finally:
             self._idle_committers += 1
+
+    async def _gather(self, count: int) -> None:
+        """Wait until `count` items wait, if that is more than one, within the bounds above."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while count > 1 and len(self._waiting) < count:
+                    self._arrived.clear()
+                    await asyncio.wait_for(self._arrived.wait(), GAP_S)
 
     def _take(self) -> list[tuple[ItemT, asyncio.Future[None]]]:
         group: list[tuple[ItemT, asyncio.Future[None]]] = []
