@@ -14,7 +14,7 @@ Outcome = ServiceError | None
 
 # After a group of several, the next one is awaited: until it is as large, until nobody came for so long, or until
 # somebody has waited for so long.
-GAP_S = 0.002
+GAP_S = 0.005
 LINGER_S = 0.010
 
 _log = logging.getLogger("modelstead.group_commit")

@@ -24,13 +24,16 @@ def start(service: str, *, otlp_endpoint: str, metrics_listen: Address | None) -
     Without an endpoint no spans are recorded, and trace context is still passed on.
     """
     if otlp_endpoint:
-        # The exporter costs 10 MB and 0.2 s, which a process that exports nothing does not pay.
+        # These cost 10 MB and 0.2 s, which a process that exports nothing does not pay.
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+        from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
         provider = TracerProvider(resource=Resource.create({"service.name": f"modelstead-{service}"}))
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=otlp_endpoint, insecure=True)))
         trace.set_tracer_provider(provider)
+        # Statements with their placeholders, never with values; SQLAlchemy's go the same way.
+        PsycopgInstrumentor().instrument()
     if metrics_listen is not None:
         start_http_server(metrics_listen.port, addr=metrics_listen.host)
 
