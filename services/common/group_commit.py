@@ -1,7 +1,6 @@
 """Commits what concurrent calls bring in few transactions: one round to the disk serves many callers."""
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -45,7 +44,7 @@ class GroupCommit(Generic[ItemT]):
         self._waiting_weight_max = waiting_weight_max
         self._waiting: deque[tuple[ItemT, asyncio.Future[None]]] = deque()
         self._waiting_weight = 0
-        self._arrived = asyncio.Event()
+        self._gathering: _Gathering | None = None
         self._idle_committers = committers
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -57,7 +56,8 @@ class GroupCommit(Generic[ItemT]):
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, done))
         self._waiting_weight += weight
-        self._arrived.set()
+        if self._gathering is not None:
+            self._gathering.note_arrival(len(self._waiting))
         if self._idle_committers:
             self._idle_committers -= 1
             task = asyncio.create_task(self._drain())
@@ -75,11 +75,12 @@ class GroupCommit(Generic[ItemT]):
 
     async def _gather(self, count: int) -> None:
         """Wait until `count` items wait, if that is more than one, within the bounds above."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_S):
-                while count > 1 and len(self._waiting) < count:
-                    self._arrived.clear()
-                    await asyncio.wait_for(self._arrived.wait(), GAP_S)
+        if count > 1 and len(self._waiting) < count:
+            self._gathering = _Gathering(count)
+            try:
+                await self._gathering.done
+            finally:
+                self._gathering = None
 
     def _take(self) -> list[tuple[ItemT, asyncio.Future[None]]]:
         group: list[tuple[ItemT, asyncio.Future[None]]] = []
@@ -107,6 +108,29 @@ class GroupCommit(Generic[ItemT]):
             return
         for (_, done), outcome in zip(group, outcomes, strict=True):
             _resolve(done, outcome)
+
+
+class _Gathering:
+    """Is done when `count` items wait, when none arrived for GAP_S, or after LINGER_S."""
+
+    def __init__(self, count: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._count = count
+        self._gap = self._loop.call_later(GAP_S, self._end)
+        self._linger = self._loop.call_later(LINGER_S, self._end)
+        self.done: asyncio.Future[None] = self._loop.create_future()
+
+    def note_arrival(self, waiting_count: int) -> None:
+        self._gap.cancel()
+        if waiting_count >= self._count:
+            self._end()
+        else:
+            self._gap = self._loop.call_later(GAP_S, self._end)
+
+    def _end(self) -> None:
+        self._gap.cancel()
+        self._linger.cancel()
+        _resolve(self.done, None)
 
 
 def _resolve(done: "asyncio.Future[None]", outcome: Exception | None) -> None:
