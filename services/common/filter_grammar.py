@@ -13,12 +13,13 @@ NULLS = ("IS NULL", "IS NOT NULL")
 
 
 class Kind(Enum):
-    """What a field is compared with. A WHOLE is an integer only, an ID an integer written as text."""
+    """What a field is compared with. A WHOLE is an integer only, an ID an integer written as text, a COUNT either."""
 
     TEXT = "text"
     NUMBER = "number"
     WHOLE = "whole"
     ID = "id"
+    COUNT = "count"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +60,8 @@ class Grammar:
     the entities in `open_fields` are free, those in `closed_fields` are listed. With `bare`, text needs no quotes and a
     key may have signs in it. With `operator_first`, an operator is refused before the value is looked at.
     `text_names` are what a refusal calls the entities that are compared with text. In the other wordings, `{entity}`,
-    `{key}` and `{text}`, which is the whole filter, are filled in.
+    `{key}`, `{value}`, `{identifier}`, which is entity and key as written, and `{text}`, which is the whole filter, are
+    filled in. `attribute_error` refuses what is no text where an attribute is compared with one.
     """
 
     spellings: Mapping[str, str]
@@ -74,7 +76,9 @@ class Grammar:
 
     text_names: Mapping[str, str]
     entity_error: str
+    attribute_error: str | None = None
     order_entity_error: str = "Invalid order_by entity: {entity}"
+    order_key_error: str | None = None
     null_error: str = "IS NULL / IS NOT NULL is not supported for '{entity}' '{key}'"
     several_error: str = "Search filter contained multiple expression {text!r}. Provide AND-ed expression list."
     blank_error: str = "Invalid filter '{text}'. Could not be parsed."

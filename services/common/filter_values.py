@@ -10,7 +10,7 @@ LIST_ITEMS_MAX = 1_000
 
 Value = str | int | float | tuple[str, ...] | tuple[int, ...] | None
 
-_WHOLE, _ID = Kind.WHOLE, Kind.ID
+_WHOLE, _ID, _COUNT = Kind.WHOLE, Kind.ID, Kind.COUNT
 _NUMERIC = (Kind.NUMBER, Kind.WHOLE)
 _INT64 = range(-(2**63), 2**63)
 _DIGITS_MAX = 20
@@ -20,7 +20,7 @@ _IN_LIST = "While parsing a list in the query, expected "
 
 def read(token: Token, *, entity: str, key: str, field: Field, grammar: Grammar) -> Value:
     """Return the value that a token stands for. Raises InvalidArgument (as MLflow 3.18, SearchUtils._get_value)."""
-    if field.kind in _NUMERIC:
+    if field.kind in _NUMERIC or (field.kind is _COUNT and token.kind is NUMBER):
         return _number(token, entity, key)
     if token.kind is STRING or (token.kind is NAME and is_quoted(token.text, '"')):
         return token.text[1:-1]
@@ -37,6 +37,8 @@ def read(token: Token, *, entity: str, key: str, field: Field, grammar: Grammar)
             "Parameter value is either not quoted or unidentified quote types used for string value "
             f"{shown(token.text)}. Use either single or double quotes."
         )
+    if entity == ATTRIBUTE and grammar.attribute_error is not None:
+        raise InvalidArgument(grammar.attribute_error.format(value=shown(token.text)))
     raise InvalidArgument(
         f"Expected a quoted string value for {grammar.text_names[entity]}. Got value {shown(token.text)}"
     )
@@ -46,6 +48,8 @@ def convert(value: Value, *, key: str, field: Field) -> Value:
     """Return what the store compares a field with. Raises InvalidArgument for a value that the field never has."""
     if field.kind is _ID:
         return tuple(_id(item, field) for item in value) if isinstance(value, tuple) else _id(value, field)
+    if field.kind is _COUNT:
+        return _count(value, key)
     if field.kind is _WHOLE and isinstance(value, float):
         raise InvalidArgument(f"Invalid value for numeric attribute '{key}': {str(value)!r}")
     if field.choices is not None and not field.choices.issuperset(value if isinstance(value, tuple) else (value,)):
@@ -86,6 +90,17 @@ def _literal(item: Token) -> str | int | float:
     if item.kind is NUMBER:
         return int(item.text) if len(item.text) <= _DIGITS_MAX and item.text.isdecimal() else float(item.text)
     return shown(item.text).strip("'\"")
+
+
+def _count(value: object, key: str) -> int:
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = _INT64.stop
+    if number not in _INT64:
+        shown_value = shown(value) if isinstance(value, str) else value
+        raise InvalidArgument(f"Invalid value for numeric attribute '{key}': {shown_value!r}")
+    return number
 
 
 def _id(value: object, field: Field) -> int:

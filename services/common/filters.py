@@ -156,7 +156,8 @@ def _identifier(text: str, grammar: Grammar) -> tuple[str, str]:
         return ATTRIBUTE, _unquoted(text)
     spelling = grammar.spellings.get(entity) or grammar.spellings.get(_stripped(entity, "`"))
     if spelling is None:
-        raise InvalidArgument(grammar.entity_error.format(entity=shown(_stripped(entity, "`"))))
+        shown_entity = shown(_stripped(entity, "`"))
+        raise InvalidArgument(grammar.entity_error.format(entity=shown_entity, identifier=shown(text)))
     return spelling, _unquoted(key)
 
 
@@ -180,12 +181,17 @@ def _order_term(clause: str, grammar: Grammar) -> OrderBy:
     entity, key = _identifier(tokens[0].text, grammar)
     if entity == ATTRIBUTE:
         if key not in grammar.order_attributes:
-            names = set_text(grammar.order_attributes)
-            raise InvalidArgument(f"Invalid attribute key '{shown(key)}' specified. Valid keys are '{names}'")
+            raise InvalidArgument(_order_key_error(key, grammar))
         key = grammar.order_attributes[key]
     elif entity not in grammar.order_entities:
-        raise InvalidArgument(grammar.order_entity_error.format(entity=entity))
+        raise InvalidArgument(grammar.order_entity_error.format(entity=entity, key=shown(key)))
     return OrderBy(entity=entity, key=key, ascending=direction == "ASC")
+
+
+def _order_key_error(key: str, grammar: Grammar) -> str:
+    if grammar.order_key_error is not None:
+        return grammar.order_key_error.format(key=shown(key))
+    return f"Invalid attribute key '{shown(key)}' specified. Valid keys are '{set_text(grammar.order_attributes)}'"
 
 
 def _stray_error(text: str, tokens: Sequence[Token], strays: Sequence[Token], grammar: Grammar) -> str:

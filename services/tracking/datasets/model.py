@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.common.errors import InvalidArgument
-from services.tracking.rules import check_length
+from services.common.keys import check_length
 
 CONTEXT_TAG = "mlflow.data.context"
 LINKS_MAX = 1000

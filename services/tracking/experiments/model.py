@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from services.common.artifact_stores import MANAGED_SCHEME, Stores
 from services.common.errors import InvalidArgument
-from services.tracking.rules import ACTIVE, check_key, check_length
+from services.common.keys import check_key, check_length
+from services.tracking.rules import ACTIVE
 
 DEFAULT_EXPERIMENT_ID = 0
 NAME_LENGTH_MAX = 500

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from services.common.errors import InvalidArgument
 from services.common.filters import ATTRIBUTE, Comparison
-from services.tracking.rules import check_length
+from services.common.keys import check_length
 
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 1000

@@ -11,7 +11,8 @@ from itertools import zip_longest
 from typing import Any, Protocol
 
 from services.common.errors import InvalidArgument
-from services.tracking.rules import KEY_LENGTH_MAX, check_key, check_length
+from services.common.keys import check_key, check_length
+from services.tracking.rules import KEY_LENGTH_MAX
 
 METRICS_MAX = 1000
 PARAMS_MAX = 100
