@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from services.common.artifact_hosts import check_host
 from services.common.artifact_stores import MANAGED_SCHEME, Stores
 from services.common.errors import InvalidArgument
 from services.common.keys import check_key, check_length
@@ -20,8 +21,6 @@ TAG_VALUE_LENGTH_MAX = 20_000
 ID_MAX = 2**63 - 1
 CUSTOM_VIEWS_MAX = 50
 
-# Schemes under which the URI, and so a client, would choose the host that a server connects to.
-_HOST_SCHEMES = frozenset({"ftp", "sftp", "hdfs", "viewfs", "http", "https", "mlflow-artifacts", "r2", "b2", "abfss"})
 _RETENTION_TAG = "mlflow.trace.archivalRetention"
 _ARCHIVE_NOW_TAG = "mlflow.trace.archiveNow"
 _DURATION = re.compile(r"[1-9][0-9]{0,30}[mhd]")
@@ -75,13 +74,7 @@ def check_artifact_location(uri: str, stores: Stores) -> None:
         raise InvalidArgument("'artifact_location' URL can't include fragments or params.")
     if ".." in parts.query:
         raise InvalidArgument("Invalid query string")
-    is_managed = parts.scheme == MANAGED_SCHEME and not parts.netloc
-    is_allowed = stores.allow(uri)
-    if parts.scheme in _HOST_SCHEMES and not is_managed and not is_allowed:
-        raise InvalidArgument(
-            f"'artifact_location' cannot use the '{parts.scheme}' scheme: it names a host other than the platform's "
-            "own artifact storage, and a server connects only where its operator allows."
-        )
+    check_host(uri, field="artifact_location", stores=stores)
     if uri.startswith("runs:"):
         raise InvalidArgument(f"Artifact location cannot be a runs:/ URI. Given: '{uri}'")
     if len(uri) > ARTIFACT_LOCATION_LENGTH_MAX:
@@ -89,7 +82,7 @@ def check_artifact_location(uri: str, stores: Stores) -> None:
             "Invalid artifact path length. The length of the artifact path cannot be greater than "
             f"{ARTIFACT_LOCATION_LENGTH_MAX} characters."
         )
-    if not is_allowed:
+    if not stores.allow(uri):
         raise InvalidArgument(
             f"'artifact_location' {uri!r} is in no artifact store that this server's operator allows. Leave it out, "
             f"give a plain path below '{MANAGED_SCHEME}:/', or have the operator allow a root above it in the file "

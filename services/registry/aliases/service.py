@@ -1,0 +1,75 @@
+"""What can be done with aliases: one public method is one transaction."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.common.database import Database, Driver
+from services.common.errors import InvalidArgument, NotFound
+from services.registry import rules
+from services.registry.events.model import By, Event, Kind, change
+from services.registry.events.service import record
+from services.registry.model_versions import store as versions_store
+from services.registry.model_versions.model import ModelVersion
+from services.registry.model_versions.model import not_found as version_not_found
+from services.registry.registered_models import model, store
+from services.registry.registered_models.service import hold
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Aliases:
+    """The use-cases. `now_ms` returns milliseconds since the Unix epoch."""
+
+    db: Database
+    now_ms: Callable[[], int]
+
+    async def set(self, name: str, alias: str, *, version: str, caller: str) -> None:
+        """Point an alias at a version, away from another if need be. Raises NotFound, InvalidArgument."""
+        rules.check_name(name)
+        rules.check_new_alias(alias)
+        number = rules.parse_version(version)
+        by = By(actor=caller, now_ms=self.now_ms())
+        async with self.db.pipeline() as tx:
+            held = await store.hold(tx, name)
+            if held is None or await versions_store.get_of(tx, held, number) is None:
+                raise version_not_found(name, number)
+            before = await store.version_of_alias(tx, held, alias)
+            if before != number:
+                changes = {f"aliases.{alias}": change(before, number)}
+                await record(tx, held, Event(kind=Kind.ALIAS_SET, version=number, changes=changes), by=by)
+                await store.set_alias(tx, held, alias, version=number)
+
+    async def delete(self, name: str, alias: str, *, caller: str) -> None:
+        """Remove an alias if there is one. Raises NotFound, InvalidArgument."""
+        rules.check_name(name)
+        rules.check_alias(alias)
+        by = By(actor=caller, now_ms=self.now_ms())
+        async with self.db.pipeline() as tx:
+            held = await hold(tx, name)
+            before = await store.version_of_alias(tx, held, alias)
+            if before is not None:
+                changes = {f"aliases.{alias}": change(before, None)}
+                await record(tx, held, Event(kind=Kind.ALIAS_DELETED, version=before, changes=changes), by=by)
+                await store.delete_alias(tx, held, alias)
+
+    async def get(self, name: str, alias: str) -> ModelVersion:
+        """Return the version that an alias points at; `latest` is the newest one. Raises NotFound, InvalidArgument."""
+        rules.check_name(name)
+        rules.check_alias(alias)
+        async with self.db.pipeline() as tx:
+            return await version_of_alias(tx, name, alias)
+
+
+async def version_of_alias(tx: Driver, name: str, alias: str) -> ModelVersion:
+    """Return the version that an alias points at. Raises NotFound; InvalidArgument for no such alias, as MLflow."""
+    is_latest = alias.lower() == rules.LATEST
+    if is_latest:
+        found = await versions_store.get_newest(tx, name)
+    else:
+        found = await versions_store.get_by_alias(tx, name, alias)
+    if found is not None:
+        return found
+    if await store.find(tx, name) is None:
+        raise model.not_found(name)
+    if is_latest:
+        raise NotFound(f"Latest version not found for model {name}.")
+    raise InvalidArgument(f"Registered model alias {alias} not found.")

@@ -1,0 +1,65 @@
+"""What can happen to a registered model, and how it is told."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class Kind(Enum):
+    """What happened."""
+
+    MODEL_CREATED = "REGISTERED_MODEL_CREATED"
+    MODEL_UPDATED = "REGISTERED_MODEL_UPDATED"
+    MODEL_RENAMED = "REGISTERED_MODEL_RENAMED"
+    MODEL_DELETED = "REGISTERED_MODEL_DELETED"
+    MODEL_TAG_SET = "REGISTERED_MODEL_TAG_SET"
+    MODEL_TAG_DELETED = "REGISTERED_MODEL_TAG_DELETED"
+    ALIAS_SET = "REGISTERED_MODEL_ALIAS_SET"
+    ALIAS_DELETED = "REGISTERED_MODEL_ALIAS_DELETED"
+    VERSION_CREATED = "MODEL_VERSION_CREATED"
+    VERSION_UPDATED = "MODEL_VERSION_UPDATED"
+    VERSION_TRANSITIONED = "MODEL_VERSION_TRANSITIONED_STAGE"
+    VERSION_DELETED = "MODEL_VERSION_DELETED"
+    VERSION_TAG_SET = "MODEL_VERSION_TAG_SET"
+    VERSION_TAG_DELETED = "MODEL_VERSION_TAG_DELETED"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """One change. `changes` maps a field to {"from": …, "to": …}; what is absent there was, or is, not set.
+
+    Fields are those of the resource; a tag is `tags.<key>` and an alias `aliases.<alias>`.
+    """
+
+    kind: Kind
+    version: int | None = None
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """A registered model that is being changed: nobody else changes it until the transaction ends."""
+
+    registered_model_id: int
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class By:
+    """Who changes something, and when, in milliseconds since the Unix epoch."""
+
+    actor: str
+    now_ms: int
+
+
+def change(before: Any, after: Any) -> dict[str, Any]:
+    """Return how a field changed; None is a field that is not set."""
+    return {name: value for name, value in (("from", before), ("to", after)) if value is not None}
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return how fields changed, without those that did not."""
+    fields = dict.fromkeys([*before, *after])
+    pairs = {name: (before.get(name), after.get(name)) for name in fields}
+    return {name: change(old, new) for name, (old, new) in pairs.items() if old != new}

@@ -1,0 +1,40 @@
+"""The registry service's settings; services/common/settings.py tells how variables set them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.common.auth import AuthKind
+from services.common.logs import LogFormat, LogLevel
+from services.common.settings import Address, SettingsError, secret, variable
+
+_KEY_LENGTH_MIN = 32
+_LISTEN = Address("127.0.0.1", 8083)
+_TRACKING = Address("127.0.0.1", 8081)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Each field is the variable `MODELSTEAD_<FIELD>`."""
+
+    database_url: str = secret()
+    # Signs page tokens; the same for all replicas.
+    page_token_key: str = secret()
+    # Who knows where the artifacts of a run or a logged model are, below which a version's source may lie.
+    tracking_address: Address = _TRACKING
+    # The file that allows stores elsewhere, which versions may name as their source even if it names a host.
+    artifact_stores: Path | None = None
+    listen: Address = _LISTEN
+    auth: AuthKind = AuthKind.NONE
+    tokens_file: Path | None = None
+    migrate_on_start: bool = False
+    reflection: bool = False
+    # How long a server that was told to stop goes on, so that peers look elsewhere.
+    drain_notice_s: float = 0.0
+    log_format: LogFormat = LogFormat.AUTO
+    log_level: LogLevel = LogLevel.INFO
+    otlp_endpoint: str = ""
+    metrics_listen: Address | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.page_token_key) < _KEY_LENGTH_MIN:
+            raise SettingsError(f"{variable('page_token_key')} must have at least {_KEY_LENGTH_MIN} characters.")

@@ -1,0 +1,144 @@
+"""The tables of the schema `registry`, as SQLAlchemy Core sees them; the migrations build exactly these.
+
+Invariants are named constraints, so that a violation is recognised by its name. A registered model is known inside by
+a number, so that a rename touches one row of it, and what belongs to it stays.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from services.common import idempotency
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    }
+)
+
+idempotency_keys = idempotency.declare_table(metadata)
+
+registered_models = Table(
+    "registered_models",
+    metadata,
+    Column("registered_model_id", BigInteger, Identity(), primary_key=True),
+    Column("workspace", Text, nullable=False, server_default="default"),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("creation_timestamp", BigInteger, nullable=False),
+    Column("last_updated_timestamp", BigInteger, nullable=False),
+    # The number of the newest version ever made, so that no number is used twice.
+    Column("last_version", BigInteger, nullable=False),
+    # The revision of the newest event.
+    Column("revision", BigInteger, nullable=False),
+    UniqueConstraint("workspace", "name"),
+)
+
+registered_model_tags = Table(
+    "registered_model_tags",
+    metadata,
+    Column("registered_model_id", BigInteger, ForeignKey("registered_models.registered_model_id", ondelete="CASCADE")),
+    Column("key", Text),
+    Column("value", Text, nullable=False),
+    PrimaryKeyConstraint("registered_model_id", "key"),
+)
+
+model_versions = Table(
+    "model_versions",
+    metadata,
+    Column("registered_model_id", BigInteger, ForeignKey("registered_models.registered_model_id", ondelete="CASCADE")),
+    Column("version", BigInteger),
+    Column("creation_timestamp", BigInteger, nullable=False),
+    Column("last_updated_timestamp", BigInteger, nullable=False),
+    Column("user_id", Text),
+    Column("current_stage", Text, nullable=False),
+    Column("description", Text),
+    Column("source", Text, nullable=False),
+    # Where the files are: not what `source` says if that names another version or a logged model.
+    Column("storage_location", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("run_link", Text, nullable=False),
+    # The logged model that it is.
+    Column("model_id", Text),
+    Column("status", Text, nullable=False),
+    Column("status_message", Text),
+    PrimaryKeyConstraint("registered_model_id", "version"),
+    CheckConstraint("status IN ('PENDING_REGISTRATION', 'FAILED_REGISTRATION', 'READY')", name="status"),
+)
+Index(None, model_versions.c.registered_model_id, model_versions.c.current_stage, model_versions.c.version)
+Index(None, model_versions.c.last_updated_timestamp)
+Index(None, model_versions.c.run_id)
+Index(None, model_versions.c.model_id, postgresql_where=model_versions.c.model_id.is_not(None))
+
+
+def _of_version() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(
+        ["registered_model_id", "version"],
+        ["model_versions.registered_model_id", "model_versions.version"],
+        ondelete="CASCADE",
+    )
+
+
+model_version_tags = Table(
+    "model_version_tags",
+    metadata,
+    Column("registered_model_id", BigInteger),
+    Column("version", BigInteger),
+    Column("key", Text),
+    Column("value", Text, nullable=False),
+    PrimaryKeyConstraint("registered_model_id", "version", "key"),
+    _of_version(),
+)
+
+registered_model_aliases = Table(
+    "registered_model_aliases",
+    metadata,
+    Column("registered_model_id", BigInteger),
+    Column("alias", Text),
+    Column("version", BigInteger, nullable=False),
+    PrimaryKeyConstraint("registered_model_id", "alias"),
+    _of_version(),
+)
+Index(None, registered_model_aliases.c.registered_model_id, registered_model_aliases.c.version)
+
+# What happened, one row a change, in the transaction of the change. Nothing here is ever changed or deleted, so there
+# are no foreign keys: it tells of models that are gone as well.
+events = Table(
+    "events",
+    metadata,
+    Column("event_id", BigInteger, Identity(), primary_key=True),
+    # Numbers come in the order of beginnings, not of ends: who follows the table reads the rows of transactions below
+    # pg_snapshot_xmin(pg_current_snapshot()), for below that nothing is added any more.
+    Column("transaction_id", BigInteger, nullable=False, server_default="(pg_current_xact_id()::text)::bigint"),
+    Column("workspace", Text, nullable=False),
+    Column("registered_model_id", BigInteger, nullable=False),
+    # The model's name after the change.
+    Column("name", Text, nullable=False),
+    # Counts the changes of a model; also never falls under one name, whichever models had it.
+    Column("revision", BigInteger, nullable=False),
+    Column("version", BigInteger),
+    Column("kind", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("creation_timestamp", BigInteger, nullable=False),
+    # What changed, as {"field": {"from": …, "to": …}}.
+    Column("changes", JSONB, nullable=False),
+    UniqueConstraint("registered_model_id", "revision"),
+)
+Index(None, events.c.workspace, events.c.name, events.c.revision)
+Index(None, events.c.transaction_id, events.c.event_id)
