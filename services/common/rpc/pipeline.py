@@ -19,9 +19,6 @@ from services.common.errors import DeadlineExceeded, InvalidArgument, ServiceErr
 from services.common.rpc.call import Call, abort, metadata_of, request_id_of, status_code
 from services.common.rpc.contract import Contract
 
-DEADLINE_S_MAX = 30.0
-STREAM_DEADLINE_S_MAX = 300.0
-TRANSFER_DEADLINE_S_MAX = 3600.0
 MESSAGE_WAIT_S_MAX = 60.0
 METADATA_BYTES_MAX = 16 * 1024
 
@@ -60,7 +57,7 @@ class Pipeline:
         async def serve(body: bytes, context: Any) -> bytes:
             async with self._observed(contract, context) as admit:
                 request, call = admit(body)
-                async with _deadline(context, DEADLINE_S_MAX):
+                async with _deadline(context, contract.deadline_s):
                     return (await handler(request, call)).SerializeToString()
             raise AssertionError("an aborted call does not return")
 
@@ -68,13 +65,12 @@ class Pipeline:
 
     def stream(self, contract: Contract, handler: StreamHandler) -> Callable[[bytes, Any], AsyncIterator[bytes]]:
         """Return the handler of a method that answers with a stream of messages."""
-        limit_s = TRANSFER_DEADLINE_S_MAX if contract.transfers else STREAM_DEADLINE_S_MAX
 
         async def serve(body: bytes, context: Any) -> AsyncIterator[bytes]:
             async with self._observed(contract, context) as admit:
                 request, call = admit(body)
                 async with (
-                    _deadline(context, limit_s),
+                    _deadline(context, contract.deadline_s),
                     contextlib.aclosing(
                         handler(request, call)  # type: ignore[type-var]
                     ) as messages,
@@ -90,7 +86,7 @@ class Pipeline:
         """Return the handler of a method that takes a stream of messages and answers with one."""
 
         async def serve(bodies: AsyncIterator[bytes], context: Any) -> bytes:
-            async with self._observed(contract, context) as admit, _deadline(context, TRANSFER_DEADLINE_S_MAX):
+            async with self._observed(contract, context) as admit, _deadline(context, contract.deadline_s):
                 arriving = _arriving(bodies, context)
                 # A call without a message lacks what is required, as an empty message does.
                 request, call = admit(await anext(arriving, b""))

@@ -100,7 +100,7 @@ class ListArtifactsRequest(_message.Message):
     path: _builtins.str
     """The folder; absent or empty is the root."""
     max_results: _builtins.int
-    """At most this many entries, 1 to 10,000. Absent: all of them."""
+    """At most this many entries, 1 to 10,000. Absent: all of them. In pages the name of a folder counts with its slash."""
     page_token: _builtins.str
     """`next_page_token` of the page before."""
     def __init__(
@@ -306,6 +306,7 @@ class DownloadArtifactRequest(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     RANGE_FIELD_NUMBER: _builtins.int
     IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
+    IF_RANGE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The file."""
     range: _builtins.str
@@ -314,16 +315,19 @@ class DownloadArtifactRequest(_message.Message):
     """
     if_none_match: _builtins.str
     """ETags as in RFC 9110: if one of them is the file's, the answer is 304 over HTTP and has no contents."""
+    if_range: _builtins.str
+    """An ETag: `range` counts only if it is the file's."""
     def __init__(
         self,
         *,
         path: _builtins.str | None = ...,
         range: _builtins.str | None = ...,
         if_none_match: _builtins.str | None = ...,
+        if_range: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["if_none_match", b"if_none_match", "path", b"path", "range", b"range"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["if_none_match", b"if_none_match", "if_range", b"if_range", "path", b"path", "range", b"range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_none_match", b"if_none_match", "path", b"path", "range", b"range"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_none_match", b"if_none_match", "if_range", b"if_range", "path", b"path", "range", b"range"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
