@@ -185,4 +185,4 @@ async def test_contents_cut_off_on_the_way_back_are_no_whole_file(
 async def _read_into(received: list[bytes], use_cases: UseCases) -> None:
     file = await use_cases.files.open(WORKSPACE, ("a",))
     async for chunk in file.read(0, file.size):
-        received.append(chunk)
+        received += [chunk]
