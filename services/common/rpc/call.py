@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -35,10 +35,14 @@ _STATUS_OF_REASON = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """One call: who makes it and under which id it appears in logs."""
+    """One call: who makes it and under which id it appears in logs.
+
+    `authorization` is the caller's header, to be passed on where another service is asked on the caller's behalf.
+    """
 
     caller: Caller
     request_id: str
+    authorization: str | None = field(default=None, repr=False)
 
 
 def metadata_of(context: Any) -> Mapping[str, str]:

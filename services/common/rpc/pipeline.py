@@ -109,12 +109,13 @@ class Pipeline:
             nonlocal caller_name
             if sum(len(key) + len(value) for key, value in metadata.items()) > METADATA_BYTES_MAX:
                 raise InvalidArgument(f"The call's metadata exceeds {METADATA_BYTES_MAX} bytes.")
-            caller = self._authenticator.authenticate(metadata.get("authorization"))
+            authorization = metadata.get("authorization")
+            caller = self._authenticator.authenticate(authorization)
             caller_name = caller.name
             request = _parse(contract, body)
             self._authorizer.check(caller, contract, request)
             contract.check(request)
-            return request, Call(caller=caller, request_id=request_id)
+            return request, Call(caller=caller, request_id=request_id, authorization=authorization)
 
         with telemetry.tracer.start_as_current_span(
             contract.full_name, context=telemetry.extract(metadata), kind=SpanKind.SERVER
