@@ -18,6 +18,10 @@ _HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 _OPTIONS = (
     ("grpc.max_receive_message_length", limits.ANSWER_BYTES_MAX),
     ("grpc.max_send_message_length", -1),
+    # A backend may be so far ahead of a client that reads slowly, and no further: by itself, gRPC lets a fast network
+    # bring a hundred megabytes that nobody has asked for yet. A message that is awaited may come whole.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", limits.LOOKAHEAD_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     # A backend that comes back is found within a second or two, not after gRPC's usual two minutes.

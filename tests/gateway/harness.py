@@ -257,7 +257,9 @@ async def until(ask: Callable[[], Awaitable[_Answer]], done: Callable[[_Answer],
 
 
 @contextlib.asynccontextmanager
-async def platform(*, tokens_file: Path | None = None, allowed_hosts: tuple[str, ...] = ()) -> AsyncIterator[Platform]:
+async def platform(
+    *, tokens_file: Path | None = None, allowed_hosts: tuple[str, ...] = (), presigned_artifacts: bool = False
+) -> AsyncIterator[Platform]:
     """Run a backend and a gateway with these settings for the length of the block."""
     backend = Backend()
     await backend.start()
@@ -267,6 +269,7 @@ async def platform(*, tokens_file: Path | None = None, allowed_hosts: tuple[str,
         auth=AuthKind.TOKENS if tokens_file else AuthKind.NONE,
         tokens_file=tokens_file,
         allowed_hosts=allowed_hosts,
+        presigned_artifacts=presigned_artifacts,
     )
     known = authenticator(settings.auth, tokens_file=tokens_file, listen=settings.listen)
     connections, gateway = build(settings, catalog.backends(settings), known)
