@@ -14,7 +14,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from services.gateway import bodies, calls, limits, wire
-from services.gateway.backends import Connections
+from services.gateway.backends import Connections, Sending
 from services.gateway.bodies import Bodies, ClientGone, Incoming, Pieces
 from services.gateway.encoding import ResponseEncoder
 from services.gateway.replies import Reply
@@ -134,15 +134,17 @@ async def _send(call: Any, upload: _Upload) -> None:
     """
     pieces = upload.pieces
     try:
-        await call.write(upload.first)
+        await call.wait_for_connection()
+        sending = Sending(call)
+        await sending.write(upload.first)
         while not pieces.is_over:
             if parts := await pieces.read():
-                await call.write(wire.piece(upload.field_number, parts))
+                await sending.write(wire.piece(upload.field_number, parts))
             pieces.release()
         if upload.has_end_mark:
-            await call.write(_END_MARK)
-        await call.done_writing()
-    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await sending.write(_END_MARK)
+        await sending.end()
+    except (grpc.aio.AioRpcError, grpc.aio.InternalError):
         return
     await calls.gone(upload.incoming)
     raise ClientGone

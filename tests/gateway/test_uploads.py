@@ -180,6 +180,14 @@ class TestErrors:
         assert status_of(answer) == 503
         assert answer.endswith(b"}")
 
+    async def test_a_refusal_is_not_lost_when_it_meets_a_piece(self, running: Platform) -> None:
+        running.script.artifact_error = (grpc.StatusCode.UNAVAILABLE, "", details("TEMPORARILY_UNAVAILABLE", "away"))
+        running.script.pieces_taken = 0
+
+        statuses = {(await running.client.put(f"{ARTIFACTS}/a", content=bytes(4 * MIB))).status_code for _ in range(80)}
+
+        assert statuses == {503}
+
     async def test_a_refusal_of_the_gateway_itself_does_as_well(self, guarded: Platform) -> None:
         answer = await asyncio.wait_for(guarded.raw(head(content_length=str(1000 * MIB)) + bytes(1000)), 5)
 
