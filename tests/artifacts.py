@@ -127,7 +127,7 @@ class UseCases:
         """Change one bit of an object behind the service's back."""
         stat = await self.objects.stat(key)
         assert stat is not None
-        read = self.objects.read(key, 0, stat.size, size=stat.size, seen=lambda chunk: None)
+        read = self.objects.read(key, 0, stat.size, size=stat.size)
         contents = bytearray(b"".join([chunk async for chunk in read]))
         contents[position % len(contents)] ^= 1
         await self.overwrite(key, bytes(contents))

@@ -22,6 +22,7 @@ from minio.error import MinioException, S3Error
 
 from services.artifacts.availability import PROBE_TIMEOUT_S, Watch
 from services.artifacts.connections import SILENCE_S_MAX, Connections, Exchange
+from services.artifacts.hashing import Piece
 from services.artifacts.trees import CHUNK_BYTES_MAX
 from services.common.errors import DataLoss, NotImplemented_, Unavailable
 
@@ -31,7 +32,6 @@ _THREADS = 16
 _NOT_FOUND = frozenset({"NoSuchKey", "NoSuchUpload"})
 _FAILURES = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, MinioException)
 
-Piece = bytes | memoryview
 _T = TypeVar("_T")
 _A = TypeVarTuple("_A")
 
@@ -89,14 +89,12 @@ class Objects:
         """Return what is known of an object, None if there is none."""
         return await self._run(self._stat, key)
 
-    async def read(
-        self, key: str, start: int, length: int, *, size: int, seen: Callable[[bytes], None]
-    ) -> AsyncIterator[bytes]:
-        """Yield `length` bytes, at least one, from `start` on, in chunks of 1 MiB; `seen` gets each first, in a thread.
+    async def read(self, key: str, start: int, length: int, *, size: int) -> AsyncIterator[bytes]:
+        """Yield `length` bytes, at least one, from `start` on, in chunks of 1 MiB.
 
         Raises DataLoss if the object does not exist or has other than `size` bytes.
         """
-        reader = _Reader(self._exchange_get(key, start, length), length=length, size=size, seen=seen)
+        reader = _Reader(self._exchange_get(key, start, length), length=length, size=size)
         is_whole = False
         try:
             chunk = await self._run(reader.begin)
@@ -266,11 +264,10 @@ class S3Refusal(Exception):
 class _Reader:
     """The blocking steps of reading from an object."""
 
-    def __init__(self, exchange: Exchange, *, length: int, size: int, seen: Callable[[bytes], None]) -> None:
+    def __init__(self, exchange: Exchange, *, length: int, size: int) -> None:
         self.exchange = exchange
         self.left = length
         self._size = size
-        self._seen = seen
 
     def begin(self) -> bytes:
         self.exchange.begin()
@@ -288,7 +285,6 @@ class _Reader:
         if not chunk:
             raise http.client.IncompleteRead(chunk, self.left)
         self.left -= len(chunk)
-        self._seen(chunk)
         return chunk
 
 

@@ -1,21 +1,17 @@
 """Stores a stream of bytes as one object, in one piece or in parts, and believes the store only what it can check."""
 
-import asyncio
-import hashlib
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from services.artifacts import bounds
 from services.artifacts.bounds import PART_BYTES_MIN, PARTS_MAX, PIECE_BYTES_MAX
-from services.artifacts.objects import Objects, Piece, composite_etag
+from services.artifacts.hashing import Hash, Piece
+from services.artifacts.objects import Objects, composite_etag
 from services.common.errors import DataLoss, InvalidArgument
 
 # Parts of a size known beforehand cost no memory, so they may be large.
 _LARGE_PART_BYTES = 64 * 1024**2
-# Hashing less than this is quicker than another thread's taking it over.
-_INLINE_BYTES_MAX = 16 * 1024
 # Other ETags tell nothing of the contents, such as those of a store that encrypts with keys of its own.
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _MD5_OF_PARTS = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
@@ -49,7 +45,7 @@ async def store(objects: Objects, key: str, chunks: AsyncIterator[bytes], *, siz
     stat = await objects.stat(key)
     if stat is None or stat.size != feed.size or not _agree(stat.etag, etag):
         raise DataLoss(f"The object store has not kept the {feed.size} bytes that it was sent; send them again.")
-    return Stored(size=feed.size, sha256=feed.sha256.hexdigest())
+    return Stored(size=feed.size, sha256=await feed.sha256.hexdigest())
 
 
 def is_made_of(etag: str, parts: Sequence[str]) -> bool:
@@ -64,8 +60,8 @@ class _Feed:
         self._chunks = chunks
         self._rest = memoryview(b"")
         self.size = 0
-        self.sha256 = hashlib.sha256()
-        self.md5 = _md5()
+        self.sha256 = Hash("sha256")
+        self.md5 = Hash("md5")
 
     async def next(self, limit: int) -> memoryview:
         """Return the next bytes, at most `limit` of them; none at the end."""
@@ -95,29 +91,19 @@ class _Feed:
             piece = await self.next(missing)
             if not piece:
                 raise InvalidArgument(f"The contents ended after {self.size} bytes, where more were announced.")
-            hashing = asyncio.ensure_future(self.hash(piece))
-            try:
-                yield piece
-            finally:
-                await hashing
+            await self.hash(piece)
+            yield piece
             missing -= len(piece)
 
     async def hash(self, piece: Piece) -> None:
-        """Take bytes into both hashes, each in a thread of its own."""
-        if len(piece) <= _INLINE_BYTES_MAX:
-            self.sha256.update(piece)
-            self.md5.update(piece)
-            return
-        await asyncio.gather(
-            asyncio.to_thread(self.sha256.update, piece),
-            asyncio.to_thread(self.md5.update, piece),
-        )
+        """Take bytes into both hashes."""
+        await self.sha256.update(piece)
+        await self.md5.update(piece)
 
-    def end_part(self) -> str:
+    async def end_part(self) -> str:
         """Return the MD5 of the bytes since the last part."""
-        md5: str = self.md5.hexdigest()
-        self.md5 = _md5()
-        return md5
+        md5, self.md5 = self.md5, Hash("md5")
+        return await md5.hexdigest()
 
     async def expect_end(self) -> None:
         """Raises InvalidArgument if more bytes come."""
@@ -129,7 +115,7 @@ class _Feed:
 async def _put(objects: Objects, key: str, feed: _Feed, size: int) -> str:
     """Store the whole feed in one piece and return the ETag that it must have."""
     answered = await objects.put(key, feed.take(size), size=size)
-    return _believe(answered, feed.end_part())
+    return _believe(answered, await feed.end_part())
 
 
 async def _store_parts(objects: Objects, key: str, feed: _Feed, size: int) -> str:
@@ -139,7 +125,7 @@ async def _store_parts(objects: Objects, key: str, feed: _Feed, size: int) -> st
     for start in range(0, size, part_bytes):
         length = min(part_bytes, size - start)
         answered = await objects.put_part(key, upload_id, len(etags) + 1, feed.take(length), size=length)
-        etags.append(_believe(answered, feed.end_part()))
+        etags.append(_believe(answered, await feed.end_part()))
     # Before the object exists, so that one that is too long never does.
     await feed.expect_end()
     return await _complete(objects, key, upload_id, etags)
@@ -149,7 +135,7 @@ async def _store_unknown(objects: Objects, key: str, feed: _Feed) -> str:
     pieces = await feed.gather(PART_BYTES_MIN)
     if feed.size < PART_BYTES_MIN:
         answered = await objects.put(key, _each(pieces), size=feed.size)
-        return _believe(answered, feed.end_part())
+        return _believe(answered, await feed.end_part())
     upload_id = await objects.create_multipart(key)
     etags: list[str] = []
     while pieces:
@@ -157,7 +143,7 @@ async def _store_unknown(objects: Objects, key: str, feed: _Feed) -> str:
             raise InvalidArgument(f"More than {feed.size} bytes can only be stored if their number is announced.")
         length = sum(map(len, pieces))
         answered = await objects.put_part(key, upload_id, len(etags) + 1, _each(pieces), size=length)
-        etags.append(_believe(answered, feed.end_part()))
+        etags.append(_believe(answered, await feed.end_part()))
         pieces = await feed.gather(PART_BYTES_MIN)
     return await _complete(objects, key, upload_id, etags)
 
@@ -181,7 +167,3 @@ def _believe(answered: str, md5: str) -> str:
 
 def _agree(etag: str, expected: str) -> bool:
     return etag == expected or not (_MD5_OF_PARTS.fullmatch(etag) and _MD5_OF_PARTS.fullmatch(expected))
-
-
-def _md5() -> Any:
-    return hashlib.md5(usedforsecurity=False)

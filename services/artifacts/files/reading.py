@@ -1,12 +1,12 @@
 """A file while it is read: its contents are found once, and checked against their hash on the way."""
 
-import hashlib
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from services.artifacts.files import store
 from services.artifacts.files.model import Artifact
+from services.artifacts.hashing import Hash
 from services.artifacts.objects import Objects
 from services.common.database import Database
 from services.common.errors import DataLoss, Unavailable
@@ -36,19 +36,17 @@ class OpenArtifact:
         The last chunk of a whole file is withheld until the hash fits. Raises DataLoss, and Unavailable also if the
         file was deleted so long ago that its contents went meanwhile.
         """
-        artifact, hashed = self.artifact, hashlib.sha256()
-        expected = artifact.sha256 if length == artifact.size else None
+        artifact, left = self.artifact, length
         if not length:
             return
-        left = length
-        chunks = self.objects.read(
-            artifact.object_key, start, length, size=artifact.size, seen=hashed.update if expected else _look_away
-        )
+        hashed = Hash("sha256") if length == artifact.size and artifact.sha256 is not None else None
         try:
-            async for chunk in chunks:
+            async for chunk in self.objects.read(artifact.object_key, start, length, size=artifact.size):
                 left -= len(chunk)
-                if not left and expected and hashed.hexdigest() != expected:
-                    raise DataLoss(f"The contents of '{artifact.path}' are not what was stored.")
+                if hashed is not None:
+                    await hashed.update(chunk)
+                    if not left and await hashed.hexdigest() != artifact.sha256:
+                        raise DataLoss(f"The contents of '{artifact.path}' are not what was stored.")
                 yield chunk
         except DataLoss:
             await self._complain()
@@ -60,7 +58,3 @@ class OpenArtifact:
         if not is_kept:
             raise Unavailable(f"'{self.artifact.path}' was replaced or deleted while it was read; read it again.")
         _log.error("contents are lost", extra={"object_key": self.artifact.object_key})
-
-
-def _look_away(chunk: bytes) -> None:
-    """Take no notice of a chunk."""

@@ -83,11 +83,15 @@ class Pipeline:
     def upload(
         self, contract: Contract, handler: UploadHandler
     ) -> Callable[[AsyncIterator[bytes], Any], Awaitable[bytes]]:
-        """Return the handler of a method that takes a stream of messages and answers with one."""
+        """Return the handler of a method that takes a stream of messages and answers with one.
+
+        The stream of a call that is broken off may end like that of one whose caller has said all, before the handler
+        is cancelled: what is sent has to show where it ends.
+        """
 
         async def serve(bodies: AsyncIterator[bytes], context: Any) -> bytes:
             async with self._observed(contract, context) as admit, _deadline(context, contract.deadline_s):
-                arriving = _arriving(bodies, context)
+                arriving = _arriving(bodies)
                 # A call without a message lacks what is required, as an empty message does.
                 request, call = admit(await anext(arriving, b""))
                 following = (_parse(contract, body) async for body in arriving)
@@ -135,7 +139,7 @@ class Pipeline:
                 _record(contract, code, time.perf_counter() - started, request_id, caller_name)
 
 
-async def _arriving(bodies: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+async def _arriving(bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     while True:
         try:
             async with asyncio.timeout(MESSAGE_WAIT_S_MAX):
@@ -143,11 +147,8 @@ async def _arriving(bodies: AsyncIterator[bytes], context: Any) -> AsyncIterator
         except TimeoutError:
             raise DeadlineExceeded(f"No message came for {MESSAGE_WAIT_S_MAX:.0f} s.") from None
         if body is None:
-            break
+            return
         yield body
-    # A call that was broken off looks like one whose caller has said all, until the news of it arrives.
-    if context.cancelled():
-        raise asyncio.CancelledError
 
 
 def _parse(contract: Contract, body: bytes) -> Message:

@@ -26,10 +26,12 @@ class Answer:
 
 
 def messages(path: str, contents: bytes, **fields: Any) -> Iterator[pb.UploadArtifactRequest]:
-    """The messages of an upload."""
+    """The messages of an upload; where no size is announced the last one marks the end."""
     yield pb.UploadArtifactRequest(path=path, **fields)
     for start in range(0, len(contents), CHUNK):
         yield pb.UploadArtifactRequest(content={"data": contents[start : start + CHUNK]})
+    if "size" not in fields:
+        yield pb.UploadArtifactRequest()
 
 
 def upload(service: ArtifactService, path: str, contents: bytes, **fields: Any) -> None:

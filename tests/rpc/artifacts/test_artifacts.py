@@ -71,7 +71,7 @@ def test_an_upload_that_is_broken_off_is_not_stored(service: ArtifactService, fo
         sent = threading.Event()
 
         def endless(number: int = number, sent: threading.Event = sent) -> Iterator[pb.UploadArtifactRequest]:
-            yield from messages(f"{folder}/{number}", _CONTENTS[: number * 1000])
+            yield from list(messages(f"{folder}/{number}", _CONTENTS[: number * 1000]))[:-1]
             sent.set()
             threading.Event().wait(30)
 
@@ -81,6 +81,16 @@ def test_an_upload_that_is_broken_off_is_not_stored(service: ArtifactService, fo
 
     upload(service, f"{folder}/last", b"x")
     assert _names(service, folder) == ["last"]
+
+
+def test_contents_whose_end_is_not_marked_are_not_stored(service: ArtifactService, folder: str) -> None:
+    for parts in ([], [b"ab"], [b"ab", b"cd"], [_CONTENTS[:CHUNK]] * 7):
+        requests = [pb.UploadArtifactRequest(path=f"{folder}/a")]
+        requests += [pb.UploadArtifactRequest(content={"data": part}) for part in parts]
+
+        assert "broken off" in refusal(service.artifacts.UploadArtifact, iter(requests))[1]
+
+    assert not _exists(service, f"{folder}/a")
 
 
 def test_a_call_without_a_message_is_refused(service: ArtifactService) -> None:

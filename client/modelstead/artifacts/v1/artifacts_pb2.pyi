@@ -205,7 +205,9 @@ class UploadArtifactRequest(_message.Message):
     path: _builtins.str
     """Where the file shall be."""
     size: _builtins.int
-    """Bytes that will come, if that is known: other than so many is INVALID_PARAMETER_VALUE."""
+    """Bytes that will come, if that is known: other than so many is INVALID_PARAMETER_VALUE. If it is absent, a last
+    message without contents shows that nothing was broken off.
+    """
     sha256: _builtins.str
     """SHA-256 that the contents must have, in hexadecimal: another one is INVALID_PARAMETER_VALUE."""
     @_builtins.property

@@ -227,7 +227,7 @@ class UploadRunArtifactRequest(_message.Message):
     path: _builtins.str
     """Where the file shall be, below the run's root."""
     size: _builtins.int
-    """Bytes that will come, if that is known."""
+    """As in UploadArtifactRequest."""
     @_builtins.property
     def content(self) -> _httpbody_pb2.HttpBody:
         """The next bytes."""
