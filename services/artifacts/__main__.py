@@ -16,17 +16,23 @@ from types import ModuleType
 import uvloop
 from google.protobuf.descriptor import ServiceDescriptor
 
-from modelstead.artifacts.v1 import artifacts_pb2, maintenance_pb2, uploads_pb2
+from modelstead.artifacts.v1 import artifacts_pb2, maintenance_pb2, owned_artifacts_pb2, uploads_pb2
+from services.artifacts.external.stores import ExternalStores
+from services.artifacts.files.model import DEFAULT_WORKSPACE
 from services.artifacts.files.service import Files
 from services.artifacts.files.servicer import ArtifactServicer
-from services.artifacts.maintenance.service import Maintenance, NoExternal
+from services.artifacts.files.tree import ManagedTree
+from services.artifacts.maintenance.service import Maintenance
 from services.artifacts.maintenance.servicer import MaintenanceServicer
 from services.artifacts.maintenance.sweeping import Sweeper
 from services.artifacts.objects import Location, Objects
+from services.artifacts.owned.service import OwnedArtifacts
+from services.artifacts.owned.servicer import OwnedArtifactServicer
+from services.artifacts.owned.tracking import TrackingOwners
 from services.artifacts.settings import Settings
 from services.artifacts.uploads.service import Uploads
 from services.artifacts.uploads.servicer import UploadServicer
-from services.common import auth, logs, settings, telemetry
+from services.common import artifact_stores, auth, logs, settings, telemetry
 from services.common.database import Database
 from services.common.errors import ServiceError, Unavailable
 from services.common.pages import PageTokens
@@ -78,12 +84,18 @@ async def _serve(config: Settings) -> None:
         upload_ttl=timedelta(seconds=config.upload_ttl_s),
         garbage_grace=timedelta(seconds=config.garbage_grace_s),
     )
+    external = ExternalStores(artifact_stores.load(config.artifact_stores))
+    owners = TrackingOwners(config.tracking_address)
+    owned = OwnedArtifacts(
+        owners=owners, managed=ManagedTree(files=files, workspace=DEFAULT_WORKSPACE), external=external
+    )
     uploads = Uploads(db=db, objects=objects, now=_now, new_id=_new_id)
-    maintenance = Maintenance(files=files, sweeper=sweeper, external=NoExternal())
+    maintenance = Maintenance(files=files, sweeper=sweeper, external=external)
     async with _in_background(objects, sweeper, interval_s=config.sweep_interval_s):
         await serve(
             [
                 Service(_service(artifacts_pb2, "ArtifactService"), ArtifactServicer(files)),
+                Service(_service(owned_artifacts_pb2, "OwnedArtifactService"), OwnedArtifactServicer(owned)),
                 Service(_service(uploads_pb2, "UploadService"), UploadServicer(uploads)),
                 Service(_service(maintenance_pb2, "MaintenanceService"), MaintenanceServicer(maintenance)),
             ],
@@ -99,7 +111,7 @@ async def _serve(config: Settings) -> None:
             connection_grace_s=PLATFORM_DEADLINE_S_MAX,
         )
     objects.close()
-    await asyncio.shield(db.close())
+    await asyncio.shield(asyncio.gather(owners.close(), external.close(), db.close()))
 
 
 @contextlib.asynccontextmanager

@@ -3,32 +3,18 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
 
+from services.artifacts.external.stores import ExternalStores
 from services.artifacts.files.model import DEFAULT_WORKSPACE
 from services.artifacts.files.service import Files
 from services.artifacts.maintenance.checking import Check
 from services.artifacts.maintenance.model import Finding, Swept, Totals
 from services.artifacts.maintenance.sweeping import Sweeper
-from services.artifacts.trees import Segments, Tree
+from services.artifacts.trees import Segments
 from services.common import artifact_stores
 from services.common.errors import InvalidArgument
 
 TTL_S_MAX = 10 * 365 * 24 * 3600
-
-
-class External(Protocol):
-    """The stores elsewhere that the operator allows."""
-
-    def resolve(self, uri: str) -> tuple[Tree, Segments]:
-        """Return the store that a URI is in, and the path below its root. Raises InvalidArgument if none is allowed."""
-
-
-class NoExternal:
-    """The stores elsewhere where there are none."""
-
-    def resolve(self, uri: str) -> tuple[Tree, Segments]:
-        raise InvalidArgument(f"'{uri}' is in no store that the operator allows.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +23,7 @@ class Maintenance:
 
     files: Files
     sweeper: Sweeper
-    external: External
+    external: ExternalStores
 
     async def delete_tree(self, artifact_uri: str) -> int:
         """Delete all that is below an artifact URI; return how many files that were.

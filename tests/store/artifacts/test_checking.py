@@ -1,5 +1,6 @@
 """The check finds every object that is missing, truncated, changed or orphaned, and nothing else."""
 
+import asyncio
 import os
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from services.artifacts.maintenance.checking import Check
 from services.artifacts.maintenance.model import Finding, Problem, Totals
 from services.common.errors import DataLoss
-from tests.artifacts import WORKSPACE, UseCases, chunks, read_all
+from tests.artifacts import WORKSPACE, UseCases, chunks, put, read_all
 
 
 async def _check(use_cases: UseCases, *, deep: bool) -> tuple[list[Finding], Totals]:
@@ -68,12 +69,25 @@ async def test_what_fits_is_not_reported(use_cases: UseCases, deep: bool) -> Non
     await use_cases.files.upload(WORKSPACE, ("empty",), chunks(b""), size=0)
     await use_cases.send_directly(("direct",), b"x" * 100)
     await use_cases.files.delete(WORKSPACE, ("f", "0"))
-    await use_cases.uploads.create(WORKSPACE, ("under way",), size=5)
+    sweeper = use_cases.sweeper
+    await sweeper.sweep(upload_ttl=sweeper.upload_ttl, garbage_grace=sweeper.garbage_grace)
+    _, target = await use_cases.uploads.create(WORKSPACE, ("under way",), size=5)
+    await asyncio.to_thread(put, target.url, b"12345")
 
     findings, totals = await _check(use_cases, deep=deep)
 
     assert findings == []
-    assert totals.object_count == 7
+    assert totals.object_count == 6
+    assert len(await use_cases.keys()) == 8
+
+
+@pytest.mark.parametrize("contents", [b"", b"short", bytes(500)])
+async def test_contents_without_a_hash_are_held_against_their_size(use_cases: UseCases, contents: bytes) -> None:
+    await use_cases.send_directly(("direct",), b"x" * 100)
+    await use_cases.overwrite((await use_cases.keys())[0], contents)
+
+    with pytest.raises(DataLoss):
+        await read_all(await use_cases.files.open(WORKSPACE, ("direct",)))
 
 
 async def test_an_empty_store_has_nothing_wrong(use_cases: UseCases) -> None:

@@ -114,14 +114,19 @@ async def test_a_name_is_never_a_file_and_a_folder(use_cases: UseCases, first: s
 
 
 async def test_a_name_is_never_a_file_and_a_folder_when_both_come_at_once(use_cases: UseCases) -> None:
-    names = ["a", "a/b", "a/b/c", "a/b/d", "a/e"] * 4
+    await _put(use_cases, "source", b"x")
+    digest = hashlib.sha256(b"x").hexdigest()
+    names = [("a",), ("a", "b"), ("a", "b", "c"), ("a", "b", "d"), ("a", "e")] * 2
 
-    outcomes = await asyncio.gather(*(_put(use_cases, name) for name in names), return_exceptions=True)
+    for _ in range(30):
+        outcomes = await asyncio.gather(
+            *(use_cases.files.link(WORKSPACE, name, sha256=digest, size=1) for name in names), return_exceptions=True
+        )
+        kept = {name for name in names if await _exists(use_cases, "/".join(name))}
 
-    assert {type(outcome) for outcome in outcomes} <= {type(None), InvalidArgument}
-    kept = {name for name, outcome in zip(names, outcomes, strict=True) if outcome is None}
-    assert not any(other.startswith(f"{name}/") for name in kept for other in kept)
-    assert {name for name in set(names) if await _exists(use_cases, name)} == kept
+        assert {name for name, outcome in zip(names, outcomes, strict=True) if outcome is True} == kept
+        assert not any(other != name and other[: len(name)] == name for name in kept for other in kept)
+        await use_cases.files.delete(WORKSPACE, ("a",))
 
 
 async def _exists(use_cases: UseCases, path: str) -> bool:
