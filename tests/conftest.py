@@ -8,13 +8,14 @@ from services.common import migrations
 from services.common.database import Database
 from services.local.postgres import EmbeddedPostgres
 from services.tracking.__main__ import MIGRATIONS, SCHEMA
+from tests import s3
 from tests.stack import Stack
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A running platform; tests share it, so each makes its own experiments."""
-    with Stack(tmp_path_factory.mktemp("stack")) as running:
+    with Stack(tmp_path_factory.mktemp("stack"), s3=s3.from_environment()) as running:
         yield running
 
 

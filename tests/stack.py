@@ -1,6 +1,5 @@
-"""The platform as tests run it: a real Postgres and the real services as processes, each of which can be killed."""
+"""The platform as tests run it: real Postgres, S3 and services as processes, each of which can be killed."""
 
-import dataclasses
 import os
 from pathlib import Path
 from types import TracebackType
@@ -12,47 +11,92 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from services.common.settings import Address
 from services.local import ports, waiting
 from services.local.data_dir import DataDir
-from services.local.plan import LOOPBACK, Plan, UpSettings
+from services.local.object_store import ACCESS_KEY, ObjectStore
+from services.local.plan import LOOPBACK, Plan, S3Settings, UpSettings
 from services.local.postgres import EmbeddedPostgres
 from services.local.process import Child, Process
+from tests import artifact_stores
+from tests.s3 import S3
 
 READY_TIMEOUT_S = 60
+OBJECT_STORE = "object-store"
+# The bucket of an embedded S3, which is there for this platform alone.
+BUCKET = "modelstead"
 
 
 class Stack:
-    """Postgres, tracking and gateway. `url` is where REST is spoken, `grpc_address` where tracking is."""
+    """Postgres, S3, tracking, artifacts and gateway. `url` is where REST is spoken, `grpc_address` where tracking is.
 
-    def __init__(self, path: Path, *, tokens_file: Path | None = None) -> None:
+    `s3` takes another S3 than an embedded one. What `artifact_stores` says, in TOML, is what the operator allows.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        tokens_file: Path | None = None,
+        s3: S3 | None = None,
+        artifact_stores: str = artifact_stores.TOML,
+    ) -> None:
         self.postgres = EmbeddedPostgres(path / "database")
-        self._settings = UpSettings(
-            data_dir=path / "platform",
-            port=_free_pair(),
-            auth="tokens" if tokens_file else "none",
-            tokens_file=tokens_file,
-        )
+        self._path = path
+        self._tokens_file = tokens_file
+        self._s3 = s3
+        self._artifact_stores = artifact_stores
+        self._port = free_ports()
+        self._bucket = BUCKET
         self._data_dir: DataDir | None = None
+        self._plan: Plan | None = None
         self._children: dict[str, Child] = {}
         self._processes: dict[str, Process] = {}
 
     @property
     def url(self) -> str:
-        return self._settings.url
+        return self.plan.settings.url
 
     @property
     def tokens_file(self) -> Path:
-        assert self._settings.tokens_file
-        return self._settings.tokens_file
+        assert self._tokens_file
+        return self._tokens_file
 
     @property
     def grpc_address(self) -> str:
-        return str(self._settings.tracking)
+        return str(self.plan.settings.tracking)
+
+    @property
+    def artifacts_address(self) -> str:
+        return str(self.plan.settings.artifacts)
+
+    @property
+    def s3(self) -> S3:
+        """The S3 that the artifact service keeps its objects in, in the bucket `bucket`."""
+        if self._s3:
+            return self._s3
+        store = self.plan.object_store
+        assert store
+        return S3(endpoint=f"http://{store.address}", access_key=ACCESS_KEY, secret_key=store.secret_key)
+
+    @property
+    def bucket(self) -> str:
+        return self._bucket
+
+    @property
+    def plan(self) -> Plan:
+        assert self._plan, "not started"
+        return self._plan
 
     def __enter__(self) -> Self:
         self.postgres.start()
-        self._data_dir = DataDir(self._settings.data_dir)
-        settings = dataclasses.replace(self._settings, database_url=self.postgres.url("tracking"))
-        plan = Plan(settings=settings, data_dir=self._data_dir, cluster=None, environ=os.environ)
-        self._children = {child.name: child for child in plan.children()}
+        data_dir = self._data_dir = DataDir(self._path / "platform")
+        self._plan = Plan(
+            settings=self._settings(data_dir),
+            data_dir=data_dir,
+            cluster=self.postgres.cluster,
+            object_store=None if self._s3 else ObjectStore(data_dir),
+            environ=os.environ,
+        )
+        mine = [child for child in self._plan.children() if child.name != "postgres"]
+        self._children = {child.name: child for child in mine}
         for name in self._children:
             self.start(name)
         self.wait_until_ready()
@@ -63,13 +107,18 @@ class Stack:
     ) -> None:
         for process in reversed(self._processes.values()):
             process.stop()
+        if self._s3:
+            self._s3.remove_bucket(self._bucket)
         if self._data_dir:
             self._data_dir.close()
         self.postgres.stop()
 
     def start(self, name: str) -> None:
-        """Start `tracking` or `gateway`."""
-        self._processes[name] = Process(self._children[name])
+        """Start `object-store`, `tracking`, `artifacts` or `gateway`."""
+        child = self._children[name]
+        if child.prepare:
+            child.prepare()
+        self._processes[name] = Process(child)
 
     def process(self, name: str) -> Process:
         return self._processes[name]
@@ -79,28 +128,60 @@ class Stack:
         self._processes[name].kill()
 
     def is_ready(self) -> bool:
-        """Whether the gateway says that everything is ready."""
-        return ports.answers_ok(self._settings.gateway, "/health")
+        """Whether the gateway says that everything is ready, and S3 answers."""
+        return self.plan.is_ready()
 
     def wait_until_ready(self) -> None:
-        """Wait for the gateway to say that everything is ready. Fails with the services' last log lines."""
+        """Wait for everything to be ready. Fails with the services' last log lines."""
         if not waiting.until(self.is_ready, timeout_s=READY_TIMEOUT_S):
             lines = [f"{name}:\n{process.last_lines()}" for name, process in self._processes.items()]
             raise AssertionError("not ready: " + "\n".join(lines))
 
     def tracking_is_ready(self) -> bool:
         """Whether tracking itself says that it is ready."""
-        with grpc.insecure_channel(self.grpc_address) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            try:
-                answer = stub.Check(health_pb2.HealthCheckRequest(service="readiness"), timeout=2)
-            except grpc.RpcError:
-                return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        return _is_ready(self.grpc_address)
+
+    def artifacts_are_ready(self) -> bool:
+        """Whether the artifact service itself says that it is ready."""
+        return _is_ready(self.artifacts_address)
+
+    def _settings(self, data_dir: DataDir) -> UpSettings:
+        stores = data_dir.path / "stores.toml"
+        stores.write_text(self._artifact_stores, encoding="utf-8")
+        return UpSettings(
+            data_dir=data_dir.path,
+            port=self._port,
+            auth="tokens" if self._tokens_file else "none",
+            tokens_file=self._tokens_file,
+            artifact_stores=stores,
+            s3=self._other_s3(data_dir),
+        )
+
+    def _other_s3(self, data_dir: DataDir) -> S3Settings | None:
+        if not self._s3:
+            return None
+        self._bucket = self._s3.make_bucket()
+        return S3Settings(
+            endpoint=self._s3.endpoint,
+            bucket=self._bucket,
+            access_key_file=data_dir.keep_secret("s3-access-key", self._s3.access_key),
+            secret_key_file=data_dir.keep_secret("s3-secret-key", self._s3.secret_key),
+        )
 
 
-def _free_pair() -> int:
+def free_ports() -> int:
+    """Return the first of three free ports in a row, which the platform takes."""
     while True:
         port = ports.choose(LOOPBACK)
-        if ports.is_free(Address(LOOPBACK, port + 1)):
+        if all(ports.is_free(Address(LOOPBACK, port + offset)) for offset in (1, 2)):
             return port
+
+
+def _is_ready(address: str) -> bool:
+    with grpc.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        try:
+            answer = stub.Check(health_pb2.HealthCheckRequest(service="readiness"), timeout=2)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
 ENTRY_POINT_GROUP = "modelstead.commands"
 
 _SERVER_DISTRIBUTION = "modelstead-server"
-_SERVER_COMMANDS = ("migrate", "up")
+_SERVER_COMMANDS = ("fsck", "gc", "migrate", "up")
 
 
 def main() -> None:

@@ -81,7 +81,7 @@ KINDS: Mapping[str, Kind] = {
         needs_path=True,
     ),
     "s3": Kind(optional=frozenset({"endpoint_url", "region", "access_key_file", "secret_key_file"})),
-    "gs": Kind(optional=frozenset({"endpoint_url", "project", "service_account_file"})),
+    "gs": Kind(optional=frozenset({"endpoint_url", "service_account_file"})),
     "abfss": _AZURE,
     "wasbs": _AZURE,
 }

@@ -64,7 +64,7 @@ class DeadlineExceeded(ServiceError):
     reason = "DEADLINE_EXCEEDED"
 
 
-class NotImplemented_(ServiceError):
+class NotImplemented_(ServiceError):  # noqa: N801 -- without the underscore it is Python's own
     """What the request asks for cannot be done as this server is set up."""
 
     reason = "NOT_IMPLEMENTED"

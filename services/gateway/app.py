@@ -24,6 +24,7 @@ _PAGE_VERBS = frozenset({"GET", "HEAD"})
 # Served under any name: probes address a machine, not a site.
 _ANY_HOST = frozenset({"/health", "/version"})
 _UNMATCHED = "unmatched"
+_TIMED_OUT = 408
 _CLIENT_CLOSED = 499
 
 _log = logging.getLogger("modelstead.http")
@@ -47,10 +48,14 @@ class _Exchange:
         self.status = reply.status
         if isinstance(reply, StreamedReply):
             await send_stream(self.send, reply, request_id)
-        elif self.request.has_long_body and not self.incoming.is_over:
+        elif self._is_last(reply):
             await send_last_reply(self.send, reply, request_id, linger=self.incoming.linger)
         else:
             await send_reply(self.send, reply, request_id)
+
+    def _is_last(self, reply: Reply) -> bool:
+        """Whether the rest of the request is not worth its reading, or will not come."""
+        return not self.incoming.is_over and (self.request.has_long_body or reply.status == _TIMED_OUT)
 
 
 class Gateway:

@@ -18,6 +18,10 @@ _HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 _OPTIONS = (
     ("grpc.max_receive_message_length", limits.ANSWER_BYTES_MAX),
     ("grpc.max_send_message_length", -1),
+    # A backend may be so far ahead of a client that reads slowly, and no further: by itself, gRPC lets a fast network
+    # bring a hundred megabytes that nobody has asked for yet. A message that is awaited may come whole.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", limits.LOOKAHEAD_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     # A backend that comes back is found within a second or two, not after gRPC's usual two minutes.
@@ -65,6 +69,25 @@ class Connection:
             return False
         status = health_pb2.HealthCheckResponse.FromString(answer).status
         return status == health_pb2.HealthCheckResponse.SERVING
+
+
+class Sending:
+    """The messages of a call that takes a stream of them. Raises grpc.aio.InternalError once the call is over.
+
+    The call's own `write` then puts an error of its own where the answer is to be, if the answer comes while it sends:
+    one early refusal in twenty was lost so. What it is built on does not.
+    """
+
+    def __init__(self, call: Any) -> None:
+        self._call = call._cython_call
+
+    async def write(self, message: bytes) -> None:
+        """Send a message; returns when the network has taken it."""
+        await self._call.send_serialized_message(message)
+
+    async def end(self) -> None:
+        """Tell that there are no more."""
+        await self._call.send_receive_close()
 
 
 class Connections:

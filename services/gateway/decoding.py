@@ -31,7 +31,7 @@ class RequestDecoder:
     def __init__(self, descriptor: Descriptor) -> None:
         self._message_class = message_factory.GetMessageClass(descriptor)
         self._fields = _fields_of(descriptor)
-        self._by_name = descriptor.fields_by_name
+        self._arguments_by_name = _arguments_of(descriptor)
         self._headers = _headers_of(descriptor)
         self._required = [field for field in descriptor.fields if is_required(field)]
         self._requires_list = any(field.is_repeated for field in self._required)
@@ -77,12 +77,16 @@ class RequestDecoder:
             given = parse_qs(query.decode("ascii"), keep_blank_values=True, errors="strict")
         except UnicodeDecodeError:
             raise InvalidArgument("The query string is not valid UTF-8.") from None
-        arguments: dict[str, Any] = {}
-        for field in filter(dialect.is_in_json, self._by_name.values()):
-            for name in (field.name, dialect.json_alias(field)):
-                if name in given:
-                    arguments[name] = given[name] if field.is_repeated else _argument(field, given[name][0])
-        return arguments
+        return {
+            name: given[name] if field.is_repeated else _argument(field, given[name][0])
+            for name, field in self._arguments_by_name
+            if name in given
+        }
+
+
+def _arguments_of(descriptor: Descriptor) -> list[tuple[str, FieldDescriptor]]:
+    fields = filter(dialect.is_in_json, descriptor.fields)
+    return [(name, field) for field in fields for name in (field.name, dialect.json_alias(field)) if name]
 
 
 def _headers_of(descriptor: Descriptor) -> list[tuple[str, bytes]]:

@@ -126,7 +126,7 @@ def _message_converter(descriptor: Descriptor) -> _Convert:
 
 def _converter(field: FieldDescriptor) -> _Convert | None:
     if is_map(field):
-        return _entries_converter(field) if dialect.is_entries(field) else dict
+        return _entries_converter(field) if dialect.is_entries(field) else _sorted_map
     one = _single_converter(field)
     if not field.is_repeated:
         return one
@@ -161,6 +161,10 @@ def _number(value: float) -> float | str:
 def _enum_converter(enum: EnumDescriptor) -> _Convert:
     names = {number: value.name for number, value in enum.values_by_number.items()}
     return lambda number: names.get(number, number)
+
+
+def _sorted_map(entries: Any) -> dict[str, Any]:
+    return {key: entries[key] for key in sorted(entries)}
 
 
 def _entries_converter(field: FieldDescriptor) -> _Convert:

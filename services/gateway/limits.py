@@ -73,6 +73,8 @@ STREAM_TIMEOUT_S = 300.0
 TRANSFER_TIMEOUT_S = 24 * 3600.0
 HEALTH_TIMEOUT_S = 1.0
 
+# What a backend may send of a stream before it is asked for.
+LOOKAHEAD_BYTES = 256 * 1024
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 # Backends take 16 KiB of metadata. What is longer is not passed on: it is no key, and no trace depends on it.
 AUTHORIZATION_LENGTH_MAX = 8192

@@ -28,8 +28,8 @@ class Request:
     @classmethod
     def of(cls, scope: Scope) -> "Request":
         headers = dict(scope["headers"])
-        if scope["method"] != "GET" or b"if-range" in headers:
-            # A range is for GET alone, and under a condition that no backend knows it might piece two files together.
+        if scope["method"] != "GET":
+            # A range is for GET alone.
             headers.pop(b"range", None)
         given = headers.get(b"x-request-id", b"").decode("latin-1")
         return cls(

@@ -49,12 +49,12 @@ class Route:
         """What logs and metrics call it."""
         return f"{self.verb} {self.path}"
 
-    @property
+    @cached_property
     def variables(self) -> list[str]:
         """The fields that its path names, in their order."""
         return [segment[1:-1].removesuffix("=**") for segment in self.path.split("/") if segment.startswith("{")]
 
-    @property
+    @cached_property
     def takes_bytes(self) -> bool:
         """Whether the request's body is passed on as it comes."""
         return self.body not in ("", "*")

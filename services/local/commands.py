@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +11,7 @@ from services.common.auth import AuthKind
 from services.common.settings import Address
 from services.local import up as platform
 from services.local.errors import LocalError
-from services.local.plan import LOOPBACK, UpSettings
+from services.local.plan import LOOPBACK, S3Settings, UpSettings
 
 DataDirOption = Annotated[
     Path,
@@ -23,9 +23,40 @@ DatabaseUrlOption = Annotated[
         envvar="MODELSTEAD_DATABASE_URL",
         show_envvar=True,
         help="postgresql:// URL of a Postgres of yours, used instead of the embedded one. "
-        "Its role must be allowed to create the schema `tracking`.",
+        "Its role must be allowed to create the schemas `tracking` and `artifacts`.",
     ),
 ]
+
+
+def file_option(variable: str, text: str) -> Any:
+    """Return the option of an existing file, as an absolute path."""
+    return typer.Option(envvar=variable, exists=True, dir_okay=False, resolve_path=True, help=text)
+
+
+TokensFileOption = Annotated[
+    Path | None, file_option("MODELSTEAD_TOKENS_FILE", "Named API keys, one `name:sha256hex` a line.")
+]
+ArtifactStoresOption = Annotated[
+    Path | None,
+    file_option("MODELSTEAD_ARTIFACT_STORES", "TOML: other stores in which experiments may keep their artifacts."),
+]
+S3EndpointOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MODELSTEAD_S3_ENDPOINT",
+        help="http(s)://host:port of an S3 of yours, used instead of the embedded one; needs bucket and keys.",
+    ),
+]
+S3PublicEndpointOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MODELSTEAD_S3_PUBLIC_ENDPOINT",
+        help="Where clients find it, for large files. Without it all contents pass through the platform.",
+    ),
+]
+S3BucketOption = Annotated[str | None, typer.Option(envvar="MODELSTEAD_S3_BUCKET", help="Its bucket.")]
+S3AccessKeyOption = Annotated[Path | None, file_option("MODELSTEAD_S3_ACCESS_KEY_FILE", "File with its access key.")]
+S3SecretKeyOption = Annotated[Path | None, file_option("MODELSTEAD_S3_SECRET_KEY_FILE", "File with its secret key.")]
 
 
 def up(
@@ -33,7 +64,10 @@ def up(
     port: Annotated[
         int,
         typer.Option(
-            envvar="MODELSTEAD_PORT", min=1, max=65534, help="Port of the gateway. Tracking takes the one after it."
+            envvar="MODELSTEAD_PORT",
+            min=1,
+            max=65533,
+            help="Port of the gateway. Tracking and artifacts take the two after it.",
         ),
     ] = 8080,
     data_dir: DataDirOption = Path(".modelstead"),
@@ -42,16 +76,13 @@ def up(
         str, typer.Option(help="Address to listen on. Any but loopback demands `--auth tokens --tokens-file F`.")
     ] = LOOPBACK,
     auth: Annotated[AuthKind, typer.Option(envvar="MODELSTEAD_AUTH", help="Who is let in.")] = AuthKind.NONE,
-    tokens_file: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="MODELSTEAD_TOKENS_FILE",
-            exists=True,
-            dir_okay=False,
-            resolve_path=True,
-            help="Named API keys, one `name:sha256hex` a line.",
-        ),
-    ] = None,
+    tokens_file: TokensFileOption = None,
+    s3_endpoint: S3EndpointOption = None,
+    s3_bucket: S3BucketOption = None,
+    s3_access_key_file: S3AccessKeyOption = None,
+    s3_secret_key_file: S3SecretKeyOption = None,
+    s3_public_endpoint: S3PublicEndpointOption = None,
+    artifact_stores: ArtifactStoresOption = None,
 ) -> None:
     """Run all of the platform on this machine until Ctrl-C."""
     if auth is AuthKind.TOKENS and tokens_file is None:
@@ -65,17 +96,20 @@ def up(
         port=port,
         auth=auth.value,
         tokens_file=tokens_file,
+        s3=_s3(s3_endpoint, s3_bucket, s3_access_key_file, s3_secret_key_file, s3_public_endpoint),
+        artifact_stores=artifact_stores,
     )
-    _explained(lambda: platform.run(settings, environ=os.environ, say=_say))
+    explained(lambda: platform.run(settings, environ=os.environ, say=say))
 
 
 def migrate(*, data_dir: DataDirOption = Path(".modelstead"), database_url: DatabaseUrlOption = None) -> None:
     """Bring the database up to date without starting the platform. `up` does so by itself."""
     settings = UpSettings(data_dir=data_dir, database_url=_postgres_url(database_url))
-    _explained(lambda: platform.migrate(settings, environ=os.environ, say=_say))
+    explained(lambda: platform.migrate(settings, environ=os.environ, say=say))
 
 
-def _explained(command: Callable[[], None]) -> None:
+def explained(command: Callable[[], None]) -> None:
+    """Run a command; if it fails in a way that its user can do something about, say so and exit 1."""
     try:
         command()
     except LocalError as error:
@@ -83,8 +117,32 @@ def _explained(command: Callable[[], None]) -> None:
         raise typer.Exit(1) from error
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print a line now, also into a pipe."""
     print(text, flush=True)
+
+
+def _s3(
+    endpoint: str | None,
+    bucket: str | None,
+    access_key_file: Path | None,
+    secret_key_file: Path | None,
+    public_endpoint: str | None,
+) -> S3Settings | None:
+    for option, url in (("--s3-endpoint", endpoint), ("--s3-public-endpoint", public_endpoint)):
+        if url and not url.startswith(("http://", "https://")):
+            raise typer.BadParameter(f"{option} must be of the form https://host:port.")
+    if not endpoint:
+        return None
+    if not bucket or access_key_file is None or secret_key_file is None:
+        raise typer.BadParameter("--s3-endpoint needs --s3-bucket, --s3-access-key-file and --s3-secret-key-file.")
+    return S3Settings(
+        endpoint=endpoint,
+        bucket=bucket,
+        access_key_file=access_key_file,
+        secret_key_file=secret_key_file,
+        public_endpoint=public_endpoint or "",
+    )
 
 
 def _postgres_url(url: str | None) -> str | None:

@@ -5,7 +5,8 @@ listens on loopback only.
 """
 
 import json
-from contextlib import suppress
+from contextlib import closing, suppress
+from http.client import HTTPConnection, HTTPException
 from importlib import metadata
 from pathlib import Path
 
@@ -21,6 +22,7 @@ KEY_NAME = "object-store-secret-key"
 
 _HOST = "127.0.0.1"
 _STOP_TIMEOUT_S = 30.0
+_ANSWER_TIMEOUT_S = 2.0
 # `weed mini` runs all of these, and takes well-known ports for those that it is not told.
 _PORTS = (
     *("s3.port", "s3.port.grpc", "filer.port", "filer.port.grpc", "volume.port", "volume.port.grpc"),
@@ -78,8 +80,21 @@ class ObjectStore:
         self._data_dir.keep_secret("object-store.json", json.dumps({"identities": [identity]}))
 
     def is_ready(self) -> bool:
-        """Tell whether the server answers."""
-        return ports.answers_ok(self.address, "/healthz")
+        """Tell whether the server answers and has its volumes.
+
+        Sometimes those come five seconds later, and until then nothing can be stored or read.
+        """
+        master = Address(_HOST, self._ports["master.port"])
+        return ports.answers_ok(self.address, "/healthz") and _has_volumes(master)
+
+
+def _has_volumes(master: Address) -> bool:
+    with closing(HTTPConnection(master.host, master.port, timeout=_ANSWER_TIMEOUT_S)) as connection:
+        try:
+            connection.request("GET", "/dir/status")
+            return bool(json.load(connection.getresponse())["Topology"]["Max"])
+        except (OSError, HTTPException, ValueError):
+            return False
 
 
 def _program() -> Path:

@@ -6,24 +6,53 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.common.settings import Address
+from services.local import ports
 from services.local.cluster import Cluster
 from services.local.data_dir import DataDir
+from services.local.object_store import ACCESS_KEY, KEY_NAME, ObjectStore
 from services.local.process import LAUNCHED_FOR, Child
 
 LOOPBACK = "127.0.0.1"
 # Allowed only with tokens; a client on this machine cannot connect to them as they are written.
 _ANY_HOST = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104
 
+_BUCKET = "modelstead"
+
 # Set for each service below, or an address that two processes cannot share.
-_NOT_INHERITED = frozenset({"MODELSTEAD_DATABASE_URL", "MODELSTEAD_PAGE_TOKEN_KEY", "MODELSTEAD_METRICS_LISTEN"})
+_NOT_INHERITED = frozenset(
+    {
+        "MODELSTEAD_DATABASE_URL",
+        "MODELSTEAD_PAGE_TOKEN_KEY",
+        "MODELSTEAD_METRICS_LISTEN",
+        "MODELSTEAD_S3_ACCESS_KEY",
+        "MODELSTEAD_S3_SECRET_KEY",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Settings:
+    """An S3 of the user's. Clients find it at `public_endpoint`; without it all contents pass through the platform."""
+
+    endpoint: str
+    bucket: str
+    access_key_file: Path
+    secret_key_file: Path
+    public_endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpSettings:
-    """Where the platform keeps its data and who may reach it. Without `database_url` it runs its own Postgres."""
+    """Where the platform keeps its data and who may reach it.
+
+    Without `database_url` it runs its own Postgres, without `s3` its own S3. `artifact_stores` is the file that allows
+    other stores.
+    """
 
     data_dir: Path
     database_url: str | None = None
+    s3: S3Settings | None = None
+    artifact_stores: Path | None = None
     host: str = LOOPBACK
     port: int = 8080
     auth: str = "none"
@@ -38,6 +67,10 @@ class UpSettings:
         return Address(self.host, self.port + 1)
 
     @property
+    def artifacts(self) -> Address:
+        return Address(self.host, self.port + 2)
+
+    @property
     def url(self) -> str:
         """Where a client on this machine finds the gateway."""
         return f"http://{reachable(self.gateway)}"
@@ -45,36 +78,98 @@ class UpSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The programs for these settings. `cluster` is None with a database of the user's; services inherit `environ`."""
+    """The programs for these settings. `cluster` and `object_store` are None where the user has his own; services
+    inherit `environ`.
+    """
 
     settings: UpSettings
     data_dir: DataDir
     cluster: Cluster | None
+    object_store: ObjectStore | None
     environ: Mapping[str, str]
 
     def children(self) -> list[Child]:
         """Return what runs for good, each after what it needs."""
-        return [*self.databases(), self._tracking("tracking"), self._gateway()]
+        stores = [self.object_store.child()] if self.object_store else []
+        import importlib.util  # TEMPORARY
+
+        if importlib.util.find_spec("services.artifacts.__main__") is None:  # TEMPORARY
+            return [*self.databases(), *stores, self._tracking("tracking"), self._gateway()]  # TEMPORARY
+        return [*self.databases(), *stores, self._tracking("tracking"), self._artifacts("artifacts"), self._gateway()]
 
     def databases(self) -> list[Child]:
         return [self.cluster.child()] if self.cluster else []
 
-    def migration(self) -> Child:
-        """Return the program that brings the schema of tracking up to date and ends."""
-        return self._tracking("migrate", "migrate")
+    def migrations(self) -> list[Child]:
+        """Return the programs that bring each service's schema up to date and end."""
+        return [self._tracking("migrate-tracking", "migrate"), self._artifacts("migrate-artifacts", "migrate")]
+
+    def is_ready(self) -> bool:
+        """Tell whether all of it serves. The gateway answers for the services, but none of them for the S3 server."""
+        is_stored = self.object_store is None or self.object_store.is_ready()
+        return is_stored and ports.answers_ok(reachable(self.settings.gateway), "/health")
 
     def _tracking(self, name: str, *arguments: str) -> Child:
-        url = self.cluster.url("tracking") if self.cluster else self.settings.database_url
-        assert url is not None
-        self.data_dir.secret("page-token-key")
         return self._service(
             name,
             ("services.tracking", *arguments),
             MODELSTEAD_LISTEN=str(self.settings.tracking),
-            MODELSTEAD_DATABASE_URL_FILE=str(self.data_dir.keep_secret("tracking-database-url", url)),
-            MODELSTEAD_PAGE_TOKEN_KEY_FILE=str(self.data_dir.secret_path("page-token-key")),
-            MODELSTEAD_MIGRATE_ON_START="true",
+            **self._own_schema("tracking"),
+            **self._other_stores(),
         )
+
+    def _artifacts(self, name: str, *arguments: str) -> Child:
+        return self._service(
+            name,
+            ("services.artifacts", *arguments),
+            MODELSTEAD_LISTEN=str(self.settings.artifacts),
+            MODELSTEAD_TRACKING_ADDRESS=str(reachable(self.settings.tracking)),
+            **self._own_schema("artifacts"),
+            **self._s3(),
+            **self._other_stores(),
+        )
+
+    def _own_schema(self, role: str) -> dict[str, str]:
+        """Return what a service needs that keeps tables: its database, and the key of its page tokens."""
+        url = self.cluster.url(role) if self.cluster else self.settings.database_url
+        assert url is not None
+        self.data_dir.secret("page-token-key")
+        return {
+            "MODELSTEAD_DATABASE_URL_FILE": str(self.data_dir.keep_secret(f"{role}-database-url", url)),
+            "MODELSTEAD_PAGE_TOKEN_KEY_FILE": str(self.data_dir.secret_path("page-token-key")),
+            "MODELSTEAD_MIGRATE_ON_START": "true",
+        }
+
+    def _s3(self) -> dict[str, str]:
+        if self.object_store is None:
+            assert self.settings.s3 is not None
+            return {
+                "MODELSTEAD_S3_ENDPOINT": self.settings.s3.endpoint,
+                "MODELSTEAD_S3_BUCKET": self.settings.s3.bucket,
+                "MODELSTEAD_S3_ACCESS_KEY_FILE": str(self.settings.s3.access_key_file),
+                "MODELSTEAD_S3_SECRET_KEY_FILE": str(self.settings.s3.secret_key_file),
+                "MODELSTEAD_S3_PUBLIC_ENDPOINT": self._public_endpoint,
+            }
+        self.data_dir.secret(KEY_NAME)
+        return {
+            "MODELSTEAD_S3_ENDPOINT": f"http://{self.object_store.address}",
+            "MODELSTEAD_S3_BUCKET": _BUCKET,
+            "MODELSTEAD_S3_ACCESS_KEY": ACCESS_KEY,
+            "MODELSTEAD_S3_SECRET_KEY_FILE": str(self.data_dir.secret_path(KEY_NAME)),
+            "MODELSTEAD_S3_PUBLIC_ENDPOINT": self._public_endpoint,
+        }
+
+    @property
+    def _public_endpoint(self) -> str:
+        """Where clients find the S3 server: our own listens on loopback, and so they do if the gateway does too."""
+        if self.settings.s3 is not None:
+            return self.settings.s3.public_endpoint
+        assert self.object_store is not None
+        return f"http://{self.object_store.address}" if self.settings.gateway.is_loopback else ""
+
+    def _other_stores(self) -> dict[str, str]:
+        file = self.settings.artifact_stores
+        return {"MODELSTEAD_ARTIFACT_STORES": str(file)} if file else {}
 
     def _gateway(self) -> Child:
         return self._service(
@@ -82,6 +177,8 @@ class Plan:
             ("services.gateway",),
             MODELSTEAD_LISTEN=str(self.settings.gateway),
             MODELSTEAD_TRACKING_ADDRESS=str(reachable(self.settings.tracking)),
+            MODELSTEAD_ARTIFACTS_ADDRESS=str(reachable(self.settings.artifacts)),
+            MODELSTEAD_PRESIGNED_ARTIFACTS="true" if self._public_endpoint else "false",
         )
 
     def _service(self, name: str, module: tuple[str, ...], **variables: str) -> Child:

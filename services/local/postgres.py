@@ -44,8 +44,13 @@ class EmbeddedPostgres:
     @property
     def address(self) -> Address:
         """Where the server listens."""
+        return self.cluster.address
+
+    @property
+    def cluster(self) -> Cluster:
+        """The data folder that the server works on."""
         assert self._cluster is not None, "not started"
-        return self._cluster.address
+        return self._cluster
 
     def start(self) -> Address:
         """Start the server, recover what a crash left, and wait until it accepts connections. Raises LocalError.
@@ -82,8 +87,7 @@ class EmbeddedPostgres:
 
     def url(self, role: str = SUPERUSER) -> str:
         """Return the URL of the database for `role`: a service's name, or the superuser."""
-        assert self._cluster is not None, "not started"
-        return self._cluster.url(role)
+        return self.cluster.url(role)
 
     def _start(self) -> None:
         assert self._process is None, "already started"

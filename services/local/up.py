@@ -8,6 +8,7 @@ from services.local import orphans, ports, waiting
 from services.local.cluster import Cluster
 from services.local.data_dir import DataDir
 from services.local.errors import LocalError
+from services.local.object_store import ObjectStore
 from services.local.plan import Plan, UpSettings, reachable
 from services.local.process import Process
 from services.local.signals import Signals, StopRequested
@@ -17,10 +18,12 @@ _MIGRATE_TIMEOUT_S = 3600.0
 
 _SUMMARY = """\
 Modelstead {version} is ready ({took_s:.1f} s). Ctrl-C stops it.
-  gateway   {url}  MLflow's REST API
-  tracking  {tracking}  gRPC
-  database  {database}
-  data      {data}, logs in {data}/logs
+  gateway    {url}  MLflow's REST API
+  tracking   {tracking}  gRPC
+  artifacts  {artifacts}  gRPC
+  database   {database}
+  objects    {objects}
+  data       {data}, logs in {data}/logs
 
 Train against it:
   export MLFLOW_TRACKING_URI={url}
@@ -44,7 +47,7 @@ def run(settings: UpSettings, *, environ: Mapping[str, str], say: Callable[[str]
             return
         try:
             supervisor.start()
-            supervisor.await_ready(lambda: ports.answers_ok(reachable(settings.gateway), "/health"))
+            supervisor.await_ready(plan.is_ready)
             say(_summary(plan, took_s=time.monotonic() - began))
             supervisor.watch()
         except StopRequested:
@@ -61,7 +64,8 @@ def migrate(settings: UpSettings, *, environ: Mapping[str, str], say: Callable[[
             databases = Supervisor(plan.databases(), signals=signals, say=say)
             try:
                 databases.start()
-                _run_to_end(Process(plan.migration()), pause=signals.pause)
+                for migration in plan.migrations():
+                    _run_to_end(Process(migration), pause=signals.pause)
             finally:
                 databases.stop()
         except StopRequested:
@@ -70,18 +74,27 @@ def migrate(settings: UpSettings, *, environ: Mapping[str, str], say: Callable[[
 
 
 def _plan(settings: UpSettings, *, data_dir: DataDir, environ: Mapping[str, str], pause: waiting.Pause) -> Plan:
-    cluster = None if settings.database_url else Cluster(data_dir, pause=pause)
-    return Plan(settings=settings, data_dir=data_dir, cluster=cluster, environ=environ)
+    return Plan(
+        settings=settings,
+        data_dir=data_dir,
+        cluster=None if settings.database_url else Cluster(data_dir, pause=pause),
+        object_store=None if settings.s3 else ObjectStore(data_dir),
+        environ=environ,
+    )
 
 
 def _require_free_ports(settings: UpSettings) -> None:
     if not ports.is_free(settings.gateway):
         raise LocalError(f"Port {settings.port} on {settings.host} is in use: choose another with --port.")
-    if not ports.is_free(settings.tracking):
-        raise LocalError(
-            f"Port {settings.tracking.port} on {settings.host} is in use, and tracking needs it as the one "
-            "after the gateway's: choose another with --port."
-        )
+    for name, address, place in (
+        ("tracking", settings.tracking, "the one after the gateway's"),
+        ("artifacts", settings.artifacts, "the second after the gateway's"),
+    ):
+        if not ports.is_free(address):
+            raise LocalError(
+                f"Port {address.port} on {settings.host} is in use, and {name} needs it as {place}: choose another "
+                "with --port."
+            )
 
 
 def _run_to_end(process: Process, *, pause: waiting.Pause) -> None:
@@ -99,6 +112,8 @@ def _summary(plan: Plan, *, took_s: float) -> str:
         took_s=took_s,
         url=plan.settings.url,
         tracking=reachable(plan.settings.tracking),
+        artifacts=reachable(plan.settings.artifacts),
         database=f"{plan.cluster.address}  Postgres" if plan.cluster else "yours, from --database-url",
+        objects=f"http://{plan.object_store.address}  S3" if plan.object_store else "yours, from --s3-endpoint",
         data=plan.data_dir.path,
     )

@@ -16,6 +16,8 @@ Differences from stock that no test holds against a server:
 - slack in stock's numbers: `experiment_id=" 1_0"`; negative offsets and counts;
 - a `model_id` in the body of finalize and params of a logged model, which stock demands beside the one in the path;
 - a run created with an empty name tag, which stock refuses;
+- entity tags of files, `Last-Modified`, `Cache-Control`, `Vary`; several ranges at once; `Allow` without OPTIONS;
+- white space and `"error_class"` in errors of the artifact proxy; the media type of an empty answer to an upload;
 - a body in a GET request, which stock reads when there is no query string; bodies in UTF-16 or with a byte order mark.
 """
 
@@ -30,6 +32,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.compat import factories
+from tests.compat.files import Files, Wire
 from tests.compat.rest import Rest
 
 
@@ -66,3 +69,22 @@ def run_id(rest: Rest) -> str:
 @pytest.fixture
 def model_id(rest: Rest) -> str:
     return factories.new_model(rest)
+
+
+@pytest.fixture(scope="session")
+def wire(base_url: str) -> Wire:
+    return Wire(base_url)
+
+
+@pytest.fixture
+def files(wire: Wire, rest: Rest, run_id: str) -> Files:
+    """The artifacts of the run."""
+    root: str = rest.get("runs/get", run_id=run_id)["run"]["info"]["artifact_uri"]
+    return Files(wire=wire, root=root.removeprefix("mlflow-artifacts:/"))
+
+
+@pytest.fixture
+def model_files(wire: Wire, rest: Rest, model_id: str) -> Files:
+    """The artifacts of the logged model."""
+    root: str = rest.get(f"logged-models/{model_id}")["model"]["info"]["artifact_uri"]
+    return Files(wire=wire, root=root.removeprefix("mlflow-artifacts:/"))

@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from services.common import settings
+from services.common import artifact_stores, settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BASE = REPOSITORY / "deploy" / "k8s" / "base"
@@ -19,6 +19,8 @@ SERVICES = sorted(path.parent.name for path in (REPOSITORY / "services").glob("*
 # The oldest with probes, sleeping hooks and policies as used here, and the newest that the validator knows.
 KUBERNETES_VERSIONS = ("1.30", kubernetes_validate.latest_version())
 LISTENS_ON_ALL = "0.0.0.0:"
+DATABASE_OWNERS = sorted(set(SERVICES) - {"gateway"})
+CALLS = [*(("gateway", backend) for backend in DATABASE_OWNERS), ("artifacts", "tracking")]
 
 Manifest = dict[str, Any]
 
@@ -47,7 +49,15 @@ def _containers(workload: Manifest) -> list[Manifest]:
 
 
 def _environment(container: Manifest) -> dict[str, str]:
-    return {variable["name"]: variable["value"] for variable in container["env"]}
+    return {variable["name"]: _value(variable) for variable in container["env"]}
+
+
+def _value(variable: Manifest) -> str:
+    if "valueFrom" not in variable:
+        return str(variable["value"])
+    [(kind, source)] = variable["valueFrom"].items()
+    assert kind == "configMapKeyRef", "secrets are files"
+    return str(_one("ConfigMap", source["name"])["data"][source["key"]])
 
 
 def _service_of(container: Manifest) -> str:
@@ -84,7 +94,7 @@ def test_manifest_is_valid(manifest: Manifest, version: str) -> None:
 
 
 def test_services_are_found() -> None:
-    assert "tracking" in SERVICES
+    assert {"tracking", "artifacts", "gateway"} <= set(SERVICES)
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -153,8 +163,28 @@ def test_gateway_finds_every_backend() -> None:
     for backend in set(SERVICES) - {"gateway"}:
         service = _one("Service", backend)["spec"]
         address = _environment(gateway)[f"MODELSTEAD_{backend.upper()}_ADDRESS"]
-        assert address == f"{backend}:{service['ports'][0]['port']}"
+        assert address == f"{backend}:{_port(backend)}"
         assert service["clusterIP"] == "None", "a gRPC client balances over the replicas that it resolves"
+
+
+def test_artifacts_finds_tracking() -> None:
+    [artifacts] = _containers(_one("Deployment", "artifacts"))
+
+    assert _environment(artifacts)["MODELSTEAD_TRACKING_ADDRESS"] == f"tracking:{_port('tracking')}"
+
+
+@pytest.mark.parametrize("service", ["tracking", "artifacts"])
+def test_the_operators_stores_are_read_from_a_mounted_config_map(service: str, tmp_path: Path) -> None:
+    deployment = _one("Deployment", service)
+    [container] = _containers(deployment)
+    folder, name = _environment(container)["MODELSTEAD_ARTIFACT_STORES"].rsplit("/", 1)
+
+    [mount] = [mount for mount in container["volumeMounts"] if mount["mountPath"] == folder]
+    [volume] = [volume for volume in _pod(deployment)["volumes"] if volume["name"] == mount["name"]]
+    file = tmp_path / name
+    file.write_text(_one("ConfigMap", volume["configMap"]["name"])["data"][name], encoding="utf-8")
+
+    assert artifact_stores.load(file) == artifact_stores.NO_STORES
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=_name)
@@ -166,7 +196,7 @@ def test_pods_meet_the_restricted_standard(workload: Manifest) -> None:
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert pod["automountServiceAccountToken"] is False
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
-    assert {kind for volume in pod["volumes"] for kind in set(volume) - {"name"}} <= {"secret", "emptyDir"}
+    assert {kind for volume in pod["volumes"] for kind in set(volume) - {"name"}} <= {"secret", "configMap", "emptyDir"}
     for container in _containers(workload):
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
@@ -217,15 +247,23 @@ def test_traffic_is_denied_unless_listed() -> None:
     assert not {"ingress", "egress"} & set(deny)
 
 
-@pytest.mark.parametrize("backend", sorted(set(SERVICES) - {"gateway"}))
-def test_gateway_may_reach_backend_and_backend_lets_it_in(backend: str) -> None:
+@pytest.mark.parametrize(("caller", "backend"), CALLS)
+def test_caller_may_reach_backend_and_backend_lets_it_in(caller: str, backend: str) -> None:
     to_backend = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": backend}}}
-    from_gateway = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "gateway"}}}
-    egress = _one("NetworkPolicy", "gateway")["spec"]["egress"]
+    from_caller = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": caller}}}
+    egress = _one("NetworkPolicy", caller)["spec"]["egress"]
     ingress = _one("NetworkPolicy", backend)["spec"]["ingress"]
 
-    assert any(to_backend in rule["to"] for rule in egress)
-    assert [from_gateway] in [rule["from"] for rule in ingress]
+    assert any(to_backend in rule.get("to", []) for rule in egress)
+    assert [from_caller] in [rule["from"] for rule in ingress]
+
+
+@pytest.mark.parametrize("service", DATABASE_OWNERS)
+def test_service_and_its_migration_may_reach_the_database(service: str) -> None:
+    policy = _one("NetworkPolicy", "database")["spec"]
+    [expression] = policy["podSelector"]["matchExpressions"]
+
+    assert {service, f"{service}-migrate"} <= set(expression["values"])
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=_name)
@@ -237,7 +275,12 @@ def test_image_has_the_tag_of_the_kustomization(workload: Manifest) -> None:
         assert container["image"] == f"{image['name']}:{image['newTag']}"
 
 
-def test_job_migrates_the_schema() -> None:
-    [container] = _containers(_one("Job", "tracking-migrate"))
+@pytest.mark.parametrize("service", DATABASE_OWNERS)
+def test_job_migrates_the_schema(service: str) -> None:
+    [container] = _containers(_one("Job", f"{service}-migrate"))
 
-    assert container["command"] == ["python", "-m", "services.tracking", "migrate"]
+    assert container["command"] == ["python", "-m", f"services.{service}", "migrate"]
+
+
+def _port(service: str) -> int:
+    return int(_one("Service", service)["spec"]["ports"][0]["port"])

@@ -10,11 +10,14 @@ from typing import Any, TypeVar
 
 import grpc.aio
 import httpx
+from google.api import httpbody_pb2
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
+from modelstead import http_pb2
+from modelstead.artifacts.v1 import artifacts_pb2, artifacts_pb2_grpc
 from modelstead.tracking.v1 import metrics_pb2, metrics_pb2_grpc, runs_pb2, runs_pb2_grpc
 from services.common.auth import AuthKind, authenticator
 from services.common.settings import Address
@@ -26,6 +29,7 @@ from services.gateway.settings import Settings
 JSON = {"content-type": "application/json"}
 API = "/api/2.0/mlflow"
 
+Failure = tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]
 _Answer = TypeVar("_Answer")
 
 
@@ -33,14 +37,21 @@ _Answer = TypeVar("_Answer")
 class Script:
     """What the backend is to do, and what it has seen."""
 
-    run_error: tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]] | None = None
+    run_error: Failure | None = None
     points: list[metrics_pb2.GetMetricHistoryResponse] = field(default_factory=list)
-    points_error: tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]] | None = None
+    points_error: Failure | None = None
     hold: asyncio.Event | None = None
     requests: list[Any] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
     deadline_s: float | None = None
     sent: int = 0
+    contents: bytearray = field(default_factory=bytearray)
+    piece_sizes: list[int] = field(default_factory=list)
+    artifact_error: Failure | None = None
+    # After how many pieces of a body the error comes.
+    pieces_taken: int | None = None
+    head: http_pb2.HttpHead | None = None
+    answer: list[bytes] = field(default_factory=lambda: [b""])
     called: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
@@ -50,6 +61,12 @@ class Script:
         self.metadata = dict(context.invocation_metadata())
         self.deadline_s = context.time_remaining()
         self.called.set()
+
+    def take(self, request: artifacts_pb2.UploadArtifactRequest) -> int:
+        if request.content.data:
+            self.contents += request.content.data
+            self.piece_sizes.append(len(request.content.data))
+        return len(request.content.data)
 
     async def wait(self) -> None:
         if self.hold is not None:
@@ -105,6 +122,67 @@ class Metrics(metrics_pb2_grpc.MetricServiceServicer):
             await context.abort(*script.points_error)
 
 
+class Artifacts(artifacts_pb2_grpc.ArtifactServiceServicer):
+    def __init__(self, backend: "Backend") -> None:
+        self._backend = backend
+
+    async def UploadArtifact(
+        self, requests: AsyncIterator[artifacts_pb2.UploadArtifactRequest], context: Any
+    ) -> artifacts_pb2.UploadArtifactResponse:
+        script = self._backend.script
+        with script.noting_its_end():
+            first = await anext(requests)
+            script.note(first, context)
+            size = script.take(first)
+            await script.wait()
+            last = first
+            while script.pieces_taken is None or len(script.piece_sizes) < script.pieces_taken:
+                try:
+                    last = await anext(requests)
+                except StopAsyncIteration:
+                    # It had all the bytes that were said to come, or the mark after them; else it was broken off.
+                    if not (size == first.size if first.HasField("size") else last.ByteSize() == 0):
+                        script.cancelled.set()
+                        await context.abort(grpc.StatusCode.CANCELLED, "")
+                    break
+                size += script.take(last)
+        if script.artifact_error is not None:
+            await context.abort(*script.artifact_error)
+        script.answered.set()
+        return artifacts_pb2.UploadArtifactResponse()
+
+    async def DownloadArtifact(
+        self, request: artifacts_pb2.DownloadArtifactRequest, context: Any
+    ) -> AsyncIterator[httpbody_pb2.HttpBody]:
+        script = self._backend.script
+        script.note(request, context)
+        first = httpbody_pb2.HttpBody(content_type="text/plain")
+        if script.head is not None:
+            first.extensions.add().Pack(script.head)
+        with script.noting_its_end():
+            for piece in script.answer:
+                first.data = piece
+                yield first
+                first = httpbody_pb2.HttpBody()
+                script.sent += 1
+                script.answered.set()
+            await script.wait()
+        if script.artifact_error is not None:
+            await context.abort(*script.artifact_error)
+
+    async def ListArtifacts(
+        self, request: artifacts_pb2.ListArtifactsRequest, context: Any
+    ) -> artifacts_pb2.ListArtifactsResponse:
+        self._backend.script.note(request, context)
+        return artifacts_pb2.ListArtifactsResponse()
+
+    async def DeleteArtifact(
+        self, request: artifacts_pb2.DeleteArtifactRequest, context: Any
+    ) -> artifacts_pb2.DeleteArtifactResponse:
+        self._backend.script.note(request, context)
+        return artifacts_pb2.DeleteArtifactResponse()
+
+
 class Backend:
     """The gRPC server; `script` is to be renewed between tests that share it."""
 
@@ -118,8 +196,10 @@ class Backend:
         self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         runs: Any = Runs  # What it leaves out is unimplemented, as is meant.
         metrics: Any = Metrics
+        artifacts: Any = Artifacts
         runs_pb2_grpc.add_RunServiceServicer_to_server(runs(self), self._server)
         metrics_pb2_grpc.add_MetricServiceServicer_to_server(metrics(self), self._server)
+        artifacts_pb2_grpc.add_ArtifactServiceServicer_to_server(artifacts(self), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()
@@ -177,7 +257,9 @@ async def until(ask: Callable[[], Awaitable[_Answer]], done: Callable[[_Answer],
 
 
 @contextlib.asynccontextmanager
-async def platform(*, tokens_file: Path | None = None, allowed_hosts: tuple[str, ...] = ()) -> AsyncIterator[Platform]:
+async def platform(
+    *, tokens_file: Path | None = None, allowed_hosts: tuple[str, ...] = (), presigned_artifacts: bool = False
+) -> AsyncIterator[Platform]:
     """Run a backend and a gateway with these settings for the length of the block."""
     backend = Backend()
     await backend.start()
@@ -187,6 +269,7 @@ async def platform(*, tokens_file: Path | None = None, allowed_hosts: tuple[str,
         auth=AuthKind.TOKENS if tokens_file else AuthKind.NONE,
         tokens_file=tokens_file,
         allowed_hosts=allowed_hosts,
+        presigned_artifacts=presigned_artifacts,
     )
     known = authenticator(settings.auth, tokens_file=tokens_file, listen=settings.listen)
     connections, gateway = build(settings, catalog.backends(settings), known)

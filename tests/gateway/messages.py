@@ -111,9 +111,8 @@ def _dialect(descriptor: Descriptor, values: Json) -> Json:
 
 def _value(field: FieldDescriptor, value: Any) -> Any:
     if is_map(field):
-        return (
-            [{"key": key, "value": text} for key, text in sorted(value.items())] if dialect.is_entries(field) else value
-        )
+        entries = sorted(value.items())
+        return [{"key": key, "value": text} for key, text in entries] if dialect.is_entries(field) else dict(entries)
     if field.message_type is not None and dialect.is_table(field.message_type):
         return _rows(field.message_type, value)
     convert = _one(field)

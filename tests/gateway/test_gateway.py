@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from modelstead.tracking.v1 import metrics_pb2, runs_pb2
 from services.gateway import limits
 from tests.gateway.conftest import API_KEY
-from tests.gateway.harness import API, JSON, Platform, details, until
+from tests.gateway.harness import API, JSON, Platform, details, platform, until
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 NOT_FOUND_PAGE = """<!doctype html>
@@ -92,6 +92,20 @@ class TestRequests:
         await running.post("runs/create", {"request_id": "body"}, {**JSON, "idempotency-key": "k1"})
 
         assert running.script.requests[0].request_id == "k1"
+
+    @pytest.mark.parametrize("headers", [{}, {"idempotency-key": ""}])
+    async def test_a_body_or_nothing_is_no_idempotency_key(self, running: Platform, headers: dict[str, str]) -> None:
+        await running.post("runs/create", {"request_id": "body", "requestId": "body"}, {**JSON, **headers})
+
+        assert running.script.requests == [runs_pb2.CreateRunRequest()]
+
+    async def test_a_header_is_text(self, running: Platform) -> None:
+        response = await running.client.post(
+            f"{API}/runs/create", json={}, headers={b"idempotency-key": "caf\xe9".encode("latin-1")}
+        )
+
+        assert response.status_code == 200
+        assert running.script.requests[0].request_id == "caf\xe9"
 
     async def test_an_idempotency_key_is_ignored_where_there_is_no_request_id(self, running: Platform) -> None:
         response = await running.post("runs/log-batch", {"run_id": "a"}, {**JSON, "idempotency-key": "k1"})
@@ -490,6 +504,16 @@ class TestPages:
             "artifacts_presigned_only",
         ]
         assert (info["store_type"], info["workspaces_enabled"]) == ("SqlStore", False)
+        assert info["artifact_serving_enabled"]
+        assert not info["multipart_uploads_enabled"]
+        assert not info["multipart_downloads_enabled"]
+
+    async def test_server_info_tells_of_presigned_urls_by_setting(self) -> None:
+        async with platform(presigned_artifacts=True) as own:
+            info = (await own.client.get("/ajax-api/3.0/mlflow/server-info")).json()
+
+        assert info["multipart_uploads_enabled"]
+        assert info["multipart_downloads_enabled"]
 
     async def test_the_first_page_says_what_runs(self, running: Platform) -> None:
         response = await running.client.get("/")

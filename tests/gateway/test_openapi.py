@@ -126,6 +126,7 @@ def test_a_raw_answer_is_bytes_or_a_part_of_them(document: Json) -> None:
         ("path", "query"),
         ("Range", "header"),
         ("If-None-Match", "header"),
+        ("If-Range", "header"),
     ]
 
 

@@ -56,6 +56,8 @@ def address(process: subprocess.Popen[str]) -> str:
         ({"MODELSTEAD_LISTEN": "0.0.0.0:0"}, "MODELSTEAD_AUTH=none is refused"),
         ({"MODELSTEAD_AUTH": "tokens"}, "MODELSTEAD_TOKENS_FILE"),
         ({"MODELSTEAD_TRACKING_ADDRESS": "tracking"}, "MODELSTEAD_TRACKING_ADDRESS"),
+        ({"MODELSTEAD_ARTIFACTS_ADDRESS": "artifacts"}, "MODELSTEAD_ARTIFACTS_ADDRESS"),
+        ({"MODELSTEAD_PRESIGNED_ARTIFACTS": "maybe"}, "MODELSTEAD_PRESIGNED_ARTIFACTS"),
         ({"MODELSTEAD_DRAIN_NOTICE_S": "soon"}, "MODELSTEAD_DRAIN_NOTICE_S"),
     ],
 )

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from services.common.settings import Address
-from services.local import ports
 from services.local.postgres import EmbeddedPostgres
 from services.local.process import LAUNCHED_FOR, Child
 from services.local.signals import Signals
+from tests.stack import free_ports
 
 MakeChild = Callable[..., Child]
 
@@ -65,8 +65,5 @@ def command() -> list[str]:
 
 @pytest.fixture
 def gateway() -> Address:
-    """An address whose port, and the one after it, are free."""
-    while True:
-        address = Address("127.0.0.1", ports.choose("127.0.0.1"))
-        if ports.is_free(Address(address.host, address.port + 1)):
-            return address
+    """An address whose port, and the two after it, are free."""
+    return Address("127.0.0.1", free_ports())

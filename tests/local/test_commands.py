@@ -59,14 +59,15 @@ def test_a_gateway_port_in_use_stops_before_anything_starts(
     assert not (data_path / "postgres").exists()
 
 
-def test_a_tracking_port_in_use_stops_before_anything_starts(
-    command: list[str], gateway: Address, data_path: Path
+@pytest.mark.parametrize(("service", "offset"), [("tracking", 1), ("artifacts", 2)])
+def test_a_services_port_in_use_stops_before_anything_starts(
+    command: list[str], gateway: Address, data_path: Path, service: str, offset: int
 ) -> None:
-    with socket.create_server((gateway.host, gateway.port + 1)):
+    with socket.create_server((gateway.host, gateway.port + offset)):
         shown = _up(command, gateway, data_path)
 
     assert shown.returncode == 1
-    assert f"Port {gateway.port + 1} on 127.0.0.1 is in use, and tracking needs it" in shown.stderr
+    assert f"Port {gateway.port + offset} on 127.0.0.1 is in use, and {service} needs it" in shown.stderr
     assert not (data_path / "postgres").exists()
 
 
@@ -83,8 +84,11 @@ def test_a_second_instance_is_told_of_the_first(command: list[str], gateway: Add
     [
         (["--host", "0.0.0.0"], "--host 0.0.0.0 can be reached by others: add --auth tokens --tokens-file FILE."),
         (["--auth", "tokens"], "--auth tokens needs --tokens-file."),
-        (["--port", "65535"], "Input should be less than or equal to 65534"),
-        (["--database-url", "mysql://secret@host/db"], "--database-url must be of the form postgresql://"),
+        (["--port", "65534"], "Input should be less than or equal to 65533"),
+        (["--s3-endpoint", "s3.example:9000"], "--s3-endpoint must be of the form https://host:port."),
+        (["--s3-endpoint", "https://s3.example"], "--s3-endpoint needs --s3-bucket, --s3-access-key-file and"),
+        (["--artifact-stores", "/no/such/file"], "/no/such/file"),
+        (["--database-url", "mysql://hush@host/db"], "--database-url must be of the form postgresql://"),
     ],
 )
 def test_a_wrong_option_is_explained(command: list[str], data_path: Path, options: list[str], sentence: str) -> None:
@@ -92,7 +96,7 @@ def test_a_wrong_option_is_explained(command: list[str], data_path: Path, option
 
     assert shown.returncode == 2
     assert sentence in shown.stderr
-    assert "secret" not in shown.stderr
+    assert "hush" not in shown.stderr
     assert not data_path.exists()
 
 

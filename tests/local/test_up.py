@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 from services.common.settings import Address
 from services.local import orphans, ports, waiting
 from services.local.postgres import EmbeddedPostgres
+from tests.s3 import EmbeddedS3
 
 READY_TIMEOUT_S = 60.0
 LAUNCHER_PSS_MAX_KIB = 40 * 1024
@@ -29,14 +32,18 @@ class Up:
     data_path: Path
     launcher: "subprocess.Popen[str] | None" = None
 
-    def start(self, *options: str) -> None:
-        """Start, and wait until the gateway answers that all is ready."""
+    def start(self, *options: str) -> str:
+        """Start, wait until it says that all is ready, and return what it printed.
+
+        Before that the launcher takes whatever ends for a failed start.
+        """
         arguments = ["up", "--port", str(self.gateway.port), "--data-dir", str(self.data_path), *options]
         self.launcher = subprocess.Popen(
             [*self.command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        assert waiting.until(lambda: self.ready or self.ended, timeout_s=READY_TIMEOUT_S)
-        assert self.ready, self.launcher.communicate()[0]
+        printed = self.read_through("sklearn_autolog.py")
+        assert "is ready" in printed, printed
+        return printed
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
         """Ask it to stop as Ctrl-C does. Returns its exit code and what it printed."""
@@ -64,12 +71,13 @@ class Up:
     def ended(self) -> bool:
         return self.launcher is not None and self.launcher.poll() is not None
 
-    def pid(self, module: str) -> int:
-        """Return the process id of a running service."""
+    def pid(self, argument: str) -> int | None:
+        """Return the process id of the program that was started with an argument, None while it does not run."""
         for pid in orphans.find_children(self.data_path):
-            if module in Path(f"/proc/{pid}/cmdline").read_text():
-                return pid
-        raise AssertionError(f"{module} does not run")
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if argument in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
+                    return pid
+        return None
 
 
 @pytest.fixture
@@ -83,12 +91,12 @@ def up(command: list[str], gateway: Address, data_path: Path) -> Iterator[Up]:
 
 
 def test_it_says_what_runs_and_what_to_do_next(up: Up) -> None:
-    up.start()
+    printed = up.start()
 
-    printed = up.read_through("sklearn_autolog.py")
-
-    assert f"gateway   http://{up.gateway}" in printed
-    assert f"tracking  127.0.0.1:{up.gateway.port + 1}" in printed
+    assert f"gateway    http://{up.gateway}" in printed
+    assert f"tracking   127.0.0.1:{up.gateway.port + 1}" in printed
+    assert f"artifacts  127.0.0.1:{up.gateway.port + 2}" in printed
+    assert re.search(r"objects    http://127\.0\.0\.1:\d+  S3", printed)
     assert f"export MLFLOW_TRACKING_URI=http://{up.gateway}" in printed
     assert "python examples/sklearn_autolog.py" in printed
     assert up.stop() == (0, "Stopping. Another Ctrl-C hurries.\n")
@@ -109,16 +117,19 @@ def test_a_request_to_stop_leaves_no_process(up: Up, number: signal.Signals) -> 
 def test_a_second_start_finds_the_data(up: Up) -> None:
     up.start()
     experiment_id = _create_experiment(up.gateway, "kept")
+    _upload(up.gateway, "kept/file", b"contents")
     up.stop()
 
     up.start()
 
     assert _experiment_id(up.gateway, "kept") == experiment_id
+    assert _download(up.gateway, "kept/file") == b"contents"
 
 
 def test_what_was_acknowledged_survives_a_killed_launcher(up: Up) -> None:
     up.start()
     experiment_id = _create_experiment(up.gateway, "kept")
+    _upload(up.gateway, "kept/file", b"contents")
     assert up.launcher is not None
     up.launcher.kill()
     up.launcher.communicate()
@@ -126,6 +137,20 @@ def test_what_was_acknowledged_survives_a_killed_launcher(up: Up) -> None:
     up.start()
 
     assert _experiment_id(up.gateway, "kept") == experiment_id
+    assert _download(up.gateway, "kept/file") == b"contents"
+
+
+@pytest.mark.parametrize("argument", ["services.tracking", "services.artifacts", "services.gateway", "mini"])
+def test_a_killed_service_comes_back(up: Up, argument: str) -> None:
+    up.start()
+    killed = up.pid(argument)
+    assert killed is not None
+
+    os.kill(killed, signal.SIGKILL)
+
+    assert waiting.until(lambda: up.pid(argument) not in (None, killed) and up.ready, timeout_s=READY_TIMEOUT_S)
+    assert waiting.until(lambda: _uploads(up.gateway), timeout_s=READY_TIMEOUT_S)
+    assert "ended (SIGKILL)" in up.stop()[1]
 
 
 def test_a_killed_database_comes_back(up: Up) -> None:
@@ -145,14 +170,48 @@ def test_a_database_of_ones_own_is_used_instead(up: Up, tmp_path: Path) -> None:
             connection.execute("CREATE ROLE somebody LOGIN PASSWORD 'open sesame'")
             connection.execute("GRANT CONNECT, CREATE ON DATABASE modelstead TO somebody")
             connection.execute("DROP SCHEMA tracking")
+            connection.execute("DROP SCHEMA artifacts")
 
         up.start("--database-url", f"postgresql://somebody:open%20sesame@{own.address}/modelstead")
         _create_experiment(up.gateway, "kept")
+        _upload(up.gateway, "kept/file", b"contents")
         code, printed = up.stop()
 
     assert code == 0
     assert "sesame" not in printed
     assert not (up.data_path / "postgres").exists()
+
+
+def test_an_s3_of_ones_own_is_used_instead(up: Up, tmp_path: Path) -> None:
+    with EmbeddedS3(tmp_path / "own") as own:
+        bucket = own.s3.make_bucket()
+        (tmp_path / "access-key").write_text(own.s3.access_key)
+        (tmp_path / "secret-key").write_text(own.s3.secret_key)
+
+        printed = up.start(
+            *("--s3-endpoint", own.s3.endpoint, "--s3-bucket", bucket),
+            *("--s3-access-key-file", str(tmp_path / "access-key")),
+            *("--s3-secret-key-file", str(tmp_path / "secret-key")),
+        )
+        _upload(up.gateway, "kept/file", b"contents")
+        objects = list(own.s3.client().list_objects(bucket_name=bucket, recursive=True))
+        up.stop()
+
+    assert "yours, from --s3-endpoint" in printed
+    assert len(objects) == 1
+    assert not (up.data_path / "object-store").exists()
+
+
+def test_a_store_that_the_operator_allows_is_used(up: Up, tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    stores = tmp_path / "stores.toml"
+    stores.write_text(f'[stores.shared]\nroot = "file://{tmp_path}/shared"\n')
+
+    up.start("--artifact-stores", str(stores))
+
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        _create_experiment(up.gateway, "refused", artifact_location=f"file://{tmp_path}/elsewhere")
+    _create_experiment(up.gateway, "kept", artifact_location=f"file://{tmp_path}/shared/kept")
 
 
 def test_migrate_prepares_the_database_and_leaves_no_process(up: Up) -> None:
@@ -162,11 +221,10 @@ def test_migrate_prepares_the_database_and_leaves_no_process(up: Up) -> None:
 
     assert migrated.returncode == 0, migrated.stderr
     assert orphans.find_children(up.data_path) == []
-    with (
-        EmbeddedPostgres(up.data_path) as postgres,
-        psycopg.connect(postgres.url("tracking")) as connection,
-    ):
-        assert connection.execute("SELECT count(*) FROM tracking.runs").fetchone() == (0,)
+    with EmbeddedPostgres(up.data_path) as postgres:
+        for role, table in (("tracking", "runs"), ("artifacts", "artifacts")):
+            with psycopg.connect(postgres.url(role)) as connection:
+                assert connection.execute(f"SELECT count(*) FROM {role}.{table}").fetchone() == (0,)
 
 
 def test_the_launcher_stays_small(up: Up) -> None:
@@ -187,11 +245,12 @@ def test_tokens_are_demanded_when_asked_for(up: Up, tmp_path: Path) -> None:
 
     with pytest.raises(urllib.error.HTTPError, match="401"):
         _create_experiment(up.gateway, "refused")
-    _create_experiment(up.gateway, "kept", Authorization="Bearer foo")
+    _create_experiment(up.gateway, "kept", key="foo")
 
 
-def _create_experiment(gateway: Address, name: str, **headers: str) -> str:
-    body = json.dumps({"name": name}).encode()
+def _create_experiment(gateway: Address, name: str, *, artifact_location: str = "", key: str = "") -> str:
+    body = json.dumps({"name": name, "artifact_location": artifact_location}).encode()
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     url = f"http://{gateway}/api/2.0/mlflow/experiments/create"
     request = urllib.request.Request(url, body, {"Content-Type": "application/json", **headers})
     with urllib.request.urlopen(request, timeout=10) as answer:
@@ -204,6 +263,26 @@ def _experiment_id(gateway: Address, name: str) -> object:
     url = f"http://{gateway}/api/2.0/mlflow/experiments/get-by-name?experiment_name={name}"
     with urllib.request.urlopen(url, timeout=10) as answer:
         return json.load(answer)["experiment"]["experiment_id"]
+
+
+def _upload(gateway: Address, path: str, contents: bytes) -> None:
+    url = f"http://{gateway}/api/2.0/mlflow-artifacts/artifacts/{path}"
+    with urllib.request.urlopen(urllib.request.Request(url, contents, method="PUT"), timeout=10) as answer:
+        assert answer.status == 200
+
+
+def _download(gateway: Address, path: str) -> bytes:
+    url = f"http://{gateway}/api/2.0/mlflow-artifacts/artifacts/{path}"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return bytes(answer.read())
+
+
+def _uploads(gateway: Address) -> bool:
+    try:
+        _upload(gateway, "kept/file", b"contents")
+    except OSError:
+        return False
+    return _download(gateway, "kept/file") == b"contents"
 
 
 def _answers(gateway: Address, name: str, experiment_id: str) -> bool:

@@ -35,9 +35,9 @@ _STATUS_OF_REASON = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """One call: who makes it, with which credentials, and under which id it appears in logs.
+    """One call: who makes it and under which id it appears in logs.
 
-    `authorization` is what the caller sent, for calls that are made on their behalf.
+    `authorization` is the caller's header, to be passed on where another service is asked on the caller's behalf.
     """
 
     caller: Caller

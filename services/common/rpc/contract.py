@@ -11,6 +11,14 @@ from modelstead import options_pb2
 from services.common.rpc.checks import Check, compile_check
 
 _CONTENTS = "google.api.HttpBody"
+_PLATFORM = "platform"
+
+DEADLINE_S_MAX = 30.0
+STREAM_DEADLINE_S_MAX = 300.0
+# Moving contents takes as long as the caller's network.
+TRANSFER_DEADLINE_S_MAX = 3600.0
+# What operators have done to all that is stored takes as long as there is of it.
+PLATFORM_DEADLINE_S_MAX = 24 * 3600.0
 
 
 class ContractError(Exception):
@@ -25,8 +33,8 @@ class Contract:
     name: str
     streams_requests: bool
     streams_responses: bool
-    # Whether it moves contents, which takes as long as the caller's network.
-    transfers: bool
+    # How long a call may take at most, in seconds; a caller may want it shorter.
+    deadline_s: float
     request_class: type[Message]
     access: Any
     check: Check
@@ -57,8 +65,16 @@ def _of_method(service: ServiceDescriptor, method: MethodDescriptor) -> Contract
         name=method.name,
         streams_requests=method.client_streaming,
         streams_responses=method.server_streaming,
-        transfers=method.client_streaming or method.output_type.full_name == _CONTENTS,
+        deadline_s=_deadline_s(method, access.resource),
         request_class=message_factory.GetMessageClass(method.input_type),
         access=access,
         check=compile_check(method.input_type),
     )
+
+
+def _deadline_s(method: MethodDescriptor, resource: str) -> float:
+    if resource == _PLATFORM:
+        return PLATFORM_DEADLINE_S_MAX
+    if method.client_streaming or method.output_type.full_name == _CONTENTS:
+        return TRANSFER_DEADLINE_S_MAX
+    return STREAM_DEADLINE_S_MAX if method.server_streaming else DEADLINE_S_MAX

@@ -18,9 +18,6 @@ from services.common.errors import DeadlineExceeded, InvalidArgument, ServiceErr
 from services.common.rpc.call import Call, abort, metadata_of, request_id_of, status_code
 from services.common.rpc.contract import Contract
 
-DEADLINE_S_MAX = 30.0
-STREAM_DEADLINE_S_MAX = 300.0
-TRANSFER_DEADLINE_S_MAX = 3600.0
 MESSAGE_WAIT_S_MAX = 60.0
 METADATA_BYTES_MAX = 16 * 1024
 
@@ -59,7 +56,7 @@ class Pipeline:
         async def serve(body: bytes, context: Any) -> bytes:
             async with self._observed(contract, context) as admit:
                 request, call = admit(body)
-                async with _deadline(context, DEADLINE_S_MAX):
+                async with _deadline(context, contract.deadline_s):
                     return (await handler(request, call)).SerializeToString()
             raise AssertionError("an aborted call does not return")
 
@@ -67,13 +64,12 @@ class Pipeline:
 
     def stream(self, contract: Contract, handler: StreamHandler) -> Callable[[bytes, Any], AsyncIterator[bytes]]:
         """Return the handler of a method that answers with a stream of messages."""
-        limit_s = TRANSFER_DEADLINE_S_MAX if contract.transfers else STREAM_DEADLINE_S_MAX
 
         async def serve(body: bytes, context: Any) -> AsyncIterator[bytes]:
             async with self._observed(contract, context) as admit:
                 request, call = admit(body)
                 async with (
-                    _deadline(context, limit_s),
+                    _deadline(context, contract.deadline_s),
                     contextlib.aclosing(
                         handler(request, call)  # type: ignore[type-var]
                     ) as messages,
@@ -86,11 +82,15 @@ class Pipeline:
     def upload(
         self, contract: Contract, handler: UploadHandler
     ) -> Callable[[AsyncIterator[bytes], Any], Awaitable[bytes]]:
-        """Return the handler of a method that takes a stream of messages and answers with one."""
+        """Return the handler of a method that takes a stream of messages and answers with one.
+
+        The stream of a call that is broken off may end like that of one whose caller has said all, before the handler
+        is cancelled: what is sent has to show where it ends.
+        """
 
         async def serve(bodies: AsyncIterator[bytes], context: Any) -> bytes:
-            async with self._observed(contract, context) as admit, _deadline(context, TRANSFER_DEADLINE_S_MAX):
-                arriving = _arriving(bodies, context)
+            async with self._observed(contract, context) as admit, _deadline(context, contract.deadline_s):
+                arriving = _arriving(bodies)
                 # A call without a message lacks what is required, as an empty message does.
                 request, call = admit(await anext(arriving, b""))
                 following = (_parse(contract, body) async for body in arriving)
@@ -136,7 +136,7 @@ class Pipeline:
                 _record(contract, code, time.perf_counter() - started, request_id, caller_name)
 
 
-async def _arriving(bodies: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+async def _arriving(bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     while True:
         try:
             async with asyncio.timeout(MESSAGE_WAIT_S_MAX):
@@ -144,11 +144,8 @@ async def _arriving(bodies: AsyncIterator[bytes], context: Any) -> AsyncIterator
         except TimeoutError:
             raise DeadlineExceeded(f"No message came for {MESSAGE_WAIT_S_MAX:.0f} s.") from None
         if body is None:
-            break
+            return
         yield body
-    # A call that was broken off looks like one whose caller has said all, until the news of it arrives.
-    if context.cancelled():
-        raise asyncio.CancelledError
 
 
 def _parse(contract: Contract, body: bytes) -> Message:

@@ -100,7 +100,7 @@ class ListArtifactsRequest(_message.Message):
     path: _builtins.str
     """The folder; absent or empty is the root."""
     max_results: _builtins.int
-    """At most this many entries, 1 to 10,000. Absent: all of them."""
+    """At most this many entries, 1 to 10,000. Absent: all of them. In pages the name of a folder counts with its slash."""
     page_token: _builtins.str
     """`next_page_token` of the page before."""
     def __init__(
@@ -205,7 +205,9 @@ class UploadArtifactRequest(_message.Message):
     path: _builtins.str
     """Where the file shall be."""
     size: _builtins.int
-    """Bytes that will come, if that is known: other than so many is INVALID_PARAMETER_VALUE."""
+    """Bytes that will come, if that is known: other than so many is INVALID_PARAMETER_VALUE. If it is absent, a last
+    message without contents shows that nothing was broken off.
+    """
     sha256: _builtins.str
     """SHA-256 that the contents must have, in hexadecimal: another one is INVALID_PARAMETER_VALUE."""
     @_builtins.property
@@ -306,6 +308,7 @@ class DownloadArtifactRequest(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     RANGE_FIELD_NUMBER: _builtins.int
     IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
+    IF_RANGE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The file."""
     range: _builtins.str
@@ -314,16 +317,19 @@ class DownloadArtifactRequest(_message.Message):
     """
     if_none_match: _builtins.str
     """ETags as in RFC 9110: if one of them is the file's, the answer is 304 over HTTP and has no contents."""
+    if_range: _builtins.str
+    """An ETag: `range` counts only if it is the file's."""
     def __init__(
         self,
         *,
         path: _builtins.str | None = ...,
         range: _builtins.str | None = ...,
         if_none_match: _builtins.str | None = ...,
+        if_range: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["if_none_match", b"if_none_match", "path", b"path", "range", b"range"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["if_none_match", b"if_none_match", "if_range", b"if_range", "path", b"path", "range", b"range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_none_match", b"if_none_match", "path", b"path", "range", b"range"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_none_match", b"if_none_match", "if_range", b"if_range", "path", b"path", "range", b"range"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

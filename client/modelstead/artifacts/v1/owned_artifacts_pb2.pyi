@@ -146,6 +146,7 @@ class DownloadRunArtifactRequest(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     RANGE_FIELD_NUMBER: _builtins.int
     IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
+    IF_RANGE_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     path: _builtins.str
@@ -154,6 +155,8 @@ class DownloadRunArtifactRequest(_message.Message):
     """As in DownloadArtifactRequest."""
     if_none_match: _builtins.str
     """As in DownloadArtifactRequest."""
+    if_range: _builtins.str
+    """As in DownloadArtifactRequest."""
     def __init__(
         self,
         *,
@@ -161,10 +164,11 @@ class DownloadRunArtifactRequest(_message.Message):
         path: _builtins.str | None = ...,
         range: _builtins.str | None = ...,
         if_none_match: _builtins.str | None = ...,
+        if_range: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["if_none_match", b"if_none_match", "path", b"path", "range", b"range", "run_id", b"run_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["if_none_match", b"if_none_match", "if_range", b"if_range", "path", b"path", "range", b"range", "run_id", b"run_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_none_match", b"if_none_match", "path", b"path", "range", b"range", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_none_match", b"if_none_match", "if_range", b"if_range", "path", b"path", "range", b"range", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -180,6 +184,7 @@ class DownloadLoggedModelArtifactRequest(_message.Message):
     ARTIFACT_FILE_PATH_FIELD_NUMBER: _builtins.int
     RANGE_FIELD_NUMBER: _builtins.int
     IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
+    IF_RANGE_FIELD_NUMBER: _builtins.int
     model_id: _builtins.str
     """The model."""
     artifact_file_path: _builtins.str
@@ -188,6 +193,8 @@ class DownloadLoggedModelArtifactRequest(_message.Message):
     """As in DownloadArtifactRequest."""
     if_none_match: _builtins.str
     """As in DownloadArtifactRequest."""
+    if_range: _builtins.str
+    """As in DownloadArtifactRequest."""
     def __init__(
         self,
         *,
@@ -195,10 +202,11 @@ class DownloadLoggedModelArtifactRequest(_message.Message):
         artifact_file_path: _builtins.str | None = ...,
         range: _builtins.str | None = ...,
         if_none_match: _builtins.str | None = ...,
+        if_range: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_file_path", b"artifact_file_path", "if_none_match", b"if_none_match", "model_id", b"model_id", "range", b"range"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_file_path", b"artifact_file_path", "if_none_match", b"if_none_match", "if_range", b"if_range", "model_id", b"model_id", "range", b"range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_file_path", b"artifact_file_path", "if_none_match", b"if_none_match", "model_id", b"model_id", "range", b"range"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_file_path", b"artifact_file_path", "if_none_match", b"if_none_match", "if_range", b"if_range", "model_id", b"model_id", "range", b"range"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -219,7 +227,7 @@ class UploadRunArtifactRequest(_message.Message):
     path: _builtins.str
     """Where the file shall be, below the run's root."""
     size: _builtins.int
-    """Bytes that will come, if that is known."""
+    """As in UploadArtifactRequest."""
     @_builtins.property
     def content(self) -> _httpbody_pb2.HttpBody:
         """The next bytes."""

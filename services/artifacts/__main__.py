@@ -1,0 +1,164 @@
+"""The artifact service: settings → database and object store → services → servicers → gRPC server.
+
+`python -m services.artifacts` serves; `python -m services.artifacts migrate` brings the schema up to date and ends.
+"""
+
+import asyncio
+import contextlib
+import os
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+
+import uvloop
+from google.protobuf.descriptor import ServiceDescriptor
+
+from modelstead.artifacts.v1 import artifacts_pb2, maintenance_pb2, owned_artifacts_pb2, uploads_pb2
+from services.artifacts.external.stores import ExternalStores
+from services.artifacts.files.model import DEFAULT_WORKSPACE
+from services.artifacts.files.service import Files
+from services.artifacts.files.servicer import ArtifactServicer
+from services.artifacts.files.tree import ManagedTree
+from services.artifacts.maintenance.service import Maintenance
+from services.artifacts.maintenance.servicer import MaintenanceServicer
+from services.artifacts.maintenance.sweeping import Sweeper
+from services.artifacts.objects import Location, Objects
+from services.artifacts.owned.service import OwnedArtifacts
+from services.artifacts.owned.servicer import OwnedArtifactServicer
+from services.artifacts.owned.tracking import TrackingOwners
+from services.artifacts.settings import Settings
+from services.artifacts.uploads.service import Uploads
+from services.artifacts.uploads.servicer import UploadServicer
+from services.common import artifact_stores, auth, logs, settings, telemetry
+from services.common.database import Database
+from services.common.errors import ServiceError, Unavailable
+from services.common.pages import PageTokens
+from services.common.rpc.contract import PLATFORM_DEADLINE_S_MAX
+from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
+from services.common.rpc.server import Service, serve
+
+SCHEMA = "artifacts"
+MIGRATIONS = Path(__file__).parent / "migrations"
+_BUCKET_POLL_S = 0.2
+
+
+def main(arguments: list[str]) -> None:
+    """Run the service or, given `migrate`, its migrations. Exits 2 with one sentence for a wrong setting."""
+    try:
+        config = settings.load(Settings, os.environ)
+        logs.configure(log_format=config.log_format, log_level=config.log_level)
+        if config.migrate_on_start or arguments == ["migrate"]:
+            _migrate(config)
+        if arguments != ["migrate"]:
+            telemetry.start("artifacts", otlp_endpoint=config.otlp_endpoint, metrics_listen=config.metrics_listen)
+            uvloop.run(_serve(config))
+    except settings.SettingsError as error:
+        sys.exit(_complain(str(error), code=2))
+    except ServiceError as error:
+        sys.exit(_complain(error.message, code=1))
+
+
+def _complain(sentence: str, *, code: int) -> int:
+    print(f"artifacts: {sentence}", file=sys.stderr)
+    return code
+
+
+def _migrate(config: Settings) -> None:
+    # Alembic costs 15 MB, which only a process that migrates pays.
+    from services.common import migrations
+
+    migrations.upgrade(config.database_url, schema=SCHEMA, scripts=MIGRATIONS)
+
+
+async def _serve(config: Settings) -> None:
+    db = Database(config.database_url, schema=SCHEMA)
+    objects = Objects(_location(config))
+    files = Files(db=db, objects=objects, pages=PageTokens(config.page_token_key.encode()), now=_now, new_id=_new_id)
+    sweeper = Sweeper(
+        db=db,
+        objects=objects,
+        now=_now,
+        upload_ttl=timedelta(seconds=config.upload_ttl_s),
+        garbage_grace=timedelta(seconds=config.garbage_grace_s),
+    )
+    external = ExternalStores(artifact_stores.load(config.artifact_stores))
+    owners = TrackingOwners(config.tracking_address)
+    owned = OwnedArtifacts(
+        owners=owners, managed=ManagedTree(files=files, workspace=DEFAULT_WORKSPACE), external=external
+    )
+    uploads = Uploads(db=db, objects=objects, now=_now, new_id=_new_id)
+    maintenance = Maintenance(files=files, sweeper=sweeper, external=external)
+    async with _in_background(objects, sweeper, interval_s=config.sweep_interval_s):
+        await serve(
+            [
+                Service(_service(artifacts_pb2, "ArtifactService"), ArtifactServicer(files)),
+                Service(_service(owned_artifacts_pb2, "OwnedArtifactService"), OwnedArtifactServicer(owned)),
+                Service(_service(uploads_pb2, "UploadService"), UploadServicer(uploads)),
+                Service(_service(maintenance_pb2, "MaintenanceService"), MaintenanceServicer(maintenance)),
+            ],
+            listen=config.listen,
+            pipeline=Pipeline(
+                auth.authenticator(config.auth, tokens_file=config.tokens_file, listen=config.listen),
+                EveryoneMayEverything(),
+            ),
+            # Names are served also while the object store is away.
+            ready=db.is_ready,
+            with_reflection=config.reflection,
+            drain_notice_s=config.drain_notice_s,
+            connection_grace_s=PLATFORM_DEADLINE_S_MAX,
+        )
+    objects.close()
+    await asyncio.shield(asyncio.gather(owners.close(), external.close(), db.close()))
+
+
+@contextlib.asynccontextmanager
+async def _in_background(objects: Objects, sweeper: Sweeper, *, interval_s: float) -> AsyncIterator[None]:
+    """Make the bucket and sweep for as long as the block lasts."""
+    task = asyncio.create_task(_look_after(objects, sweeper, interval_s=interval_s))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _look_after(objects: Objects, sweeper: Sweeper, *, interval_s: float) -> None:
+    while True:
+        try:
+            await objects.ensure_bucket()
+            break
+        except Unavailable:
+            await asyncio.sleep(_BUCKET_POLL_S)
+    await sweeper.run(interval_s=interval_s)
+
+
+def _location(config: Settings) -> Location:
+    return Location(
+        endpoint=config.s3_endpoint,
+        bucket=config.s3_bucket,
+        region=config.s3_region,
+        access_key=config.s3_access_key,
+        secret_key=config.s3_secret_key,
+        public_endpoint=config.s3_public_endpoint,
+    )
+
+
+def _service(module: ModuleType, name: str) -> ServiceDescriptor:
+    service: ServiceDescriptor = module.DESCRIPTOR.services_by_name[name]
+    return service
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,342 @@
+"""The object store: objects by key, streamed in both directions. The only module that knows `minio`.
+
+Keys are made by this service, never by a client. Everything raises Unavailable while the store is away.
+"""
+
+import asyncio
+import hashlib
+import http.client
+import itertools
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar, TypeVarTuple
+from urllib.parse import urlsplit
+
+import urllib3
+from minio import Minio
+from minio.datatypes import Part
+from minio.deleteobjects import DeleteObject
+from minio.error import MinioException, S3Error
+
+from services.artifacts.availability import PROBE_TIMEOUT_S, Watch
+from services.artifacts.connections import SILENCE_S_MAX, Connections, Exchange
+from services.artifacts.hashing import Piece
+from services.artifacts.trees import CHUNK_BYTES_MAX
+from services.common.errors import DataLoss, NotImplemented_, Unavailable
+
+URL_LIFETIME = timedelta(hours=1)
+KEYS_PER_STEP = 1000
+_THREADS = 16
+_NOT_FOUND = frozenset({"NoSuchKey", "NoSuchUpload"})
+_FAILURES = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, MinioException)
+
+_T = TypeVar("_T")
+_A = TypeVarTuple("_A")
+
+_log = logging.getLogger("modelstead.object_store")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Location:
+    """A bucket and the way to it. Without `public_endpoint` clients get no URLs, as they could not use them."""
+
+    endpoint: str
+    bucket: str
+    region: str
+    access_key: str
+    secret_key: str
+    public_endpoint: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stat:
+    """What the store says of an object: bytes, and the ETag without quotes."""
+
+    key: str
+    size: int
+    etag: str
+
+
+class Objects:
+    """The objects of one bucket."""
+
+    def __init__(self, location: Location) -> None:
+        """Nothing is sent yet."""
+        self._bucket = location.bucket
+        self._client = _client(location, location.endpoint, timeout_s=SILENCE_S_MAX)
+        self._prober = _client(location, location.endpoint, timeout_s=PROBE_TIMEOUT_S)
+        self._public = _client(location, location.public_endpoint) if location.public_endpoint else None
+        self._connections = Connections(location.endpoint)
+        self._watch = Watch(self._is_there, threads=_THREADS)
+
+    async def ensure_bucket(self) -> None:
+        """Make the bucket unless it exists."""
+        await self._run(self._ensure_bucket)
+
+    async def put(self, key: str, pieces: AsyncIterator[Piece], *, size: int) -> str:
+        """Store an object of `size` bytes, which `pieces` yields; return the ETag that the store answers."""
+        return await self._send(self._url("PUT", key), pieces, size)
+
+    async def put_part(
+        self, key: str, store_upload_id: str, number: int, pieces: AsyncIterator[Piece], *, size: int
+    ) -> str:
+        """Store a part, from 1, as `put` does."""
+        return await self._send(self._part_url(self._client, key, store_upload_id, number), pieces, size)
+
+    async def stat(self, key: str) -> Stat | None:
+        """Return what is known of an object, None if there is none."""
+        return await self._run(self._stat, key)
+
+    async def read(self, key: str, start: int, length: int, *, size: int) -> AsyncIterator[bytes]:
+        """Yield `length` bytes, at least one, from `start` on, in chunks of 1 MiB.
+
+        Raises DataLoss if the object does not exist or has other than `size` bytes.
+        """
+        reader = _Reader(self._exchange_get(key, start, length), length=length, size=size)
+        is_whole = False
+        try:
+            chunk = await self._run(reader.begin)
+            while reader.left:
+                ahead = asyncio.create_task(self._run(reader.next))
+                try:
+                    yield chunk
+                    chunk = await ahead
+                finally:
+                    ahead.cancel()
+            is_whole = True
+            yield chunk
+        finally:
+            self._end(reader.exchange, in_order=is_whole)
+
+    async def remove(self, keys: Sequence[str]) -> list[str]:
+        """Remove objects, at most 1,000; return the keys of those that are gone now."""
+        return await self._run(self._remove, keys)
+
+    async def stats(self) -> AsyncIterator[Stat]:
+        """Yield every object of the bucket, by key."""
+        found = iter(self._client.list_objects(bucket_name=self._bucket, recursive=True))
+        while step := await self._run(lambda: list(itertools.islice(found, KEYS_PER_STEP))):
+            for each in step:
+                yield Stat(key=each.object_name or "", size=each.size or 0, etag=(each.etag or "").strip('"'))
+
+    async def create_multipart(self, key: str) -> str:
+        """Begin an object in parts; return the id that the store gives to that."""
+        # What is public in minio of multipart uploads sends whole files and nothing else.
+        return await self._run(self._client._create_multipart_upload, self._bucket, key, {})
+
+    async def complete_multipart(self, key: str, store_upload_id: str, parts: Sequence[tuple[int, str]]) -> bool:
+        """Make the object of its parts, (number, ETag); return False if there is no such upload (any more).
+
+        Raises S3Refusal if the store has other parts.
+        """
+        return await self._run(self._complete_multipart, key, store_upload_id, parts)
+
+    async def abort_multiparts(self, key: str) -> None:
+        """Remove all parts of whatever was begun for a key."""
+        await self._run(self._abort_multiparts, key)
+
+    def presign_get(self, key: str, *, headers: dict[str, str]) -> str:
+        """Return a URL from which clients can read an object; the store answers with `headers`, as S3 allows them."""
+        overrides: Any = {f"response-{name}": value for name, value in headers.items()}
+        return self._signer().get_presigned_url(
+            "GET", self._bucket, key, expires=URL_LIFETIME, response_headers=overrides
+        )
+
+    def presign_put(self, key: str) -> str:
+        """Return a URL to which clients can send an object."""
+        return self._signer().get_presigned_url("PUT", self._bucket, key, expires=URL_LIFETIME)
+
+    def presign_part(self, key: str, store_upload_id: str, number: int) -> str:
+        """Return a URL to which clients can send a part."""
+        return self._part_url(self._signer(), key, store_upload_id, number)
+
+    def check_public(self) -> None:
+        """Raises NotImplemented_ if clients cannot reach the store."""
+        self._signer()
+
+    def close(self) -> None:
+        """Close what is idle and take no more calls."""
+        self._watch.close()
+        self._connections.close()
+
+    async def _run(self, call: Callable[[*_A], _T], *arguments: *_A) -> _T:
+        return await self._watch.run(_translated, call, *arguments)
+
+    async def _send(self, url: str, pieces: AsyncIterator[Piece], size: int) -> str:
+        exchange = Exchange(self._connections, "PUT", url, {"Content-Length": str(size)})
+        is_whole = False
+        try:
+            if size <= CHUNK_BYTES_MAX:
+                etag = await self._run(_send_whole, exchange, [piece async for piece in pieces])
+            else:
+                await self._run(exchange.begin)
+                async for piece in pieces:
+                    await self._run(exchange.send, piece)
+                etag = await self._run(_finish, exchange)
+            is_whole = True
+        finally:
+            self._end(exchange, in_order=is_whole)
+        return etag
+
+    def _end(self, exchange: Exchange, *, in_order: bool) -> None:
+        if in_order:
+            exchange.close()
+        else:
+            exchange.interrupt()
+            self._watch.later(exchange.close)
+
+    def _exchange_get(self, key: str, start: int, length: int) -> Exchange:
+        headers = {"Range": f"bytes={start}-{start + length - 1}"}
+        return Exchange(self._connections, "GET", self._url("GET", key), headers)
+
+    def _url(self, method: str, key: str) -> str:
+        return self._client.get_presigned_url(method, self._bucket, key, expires=URL_LIFETIME)
+
+    def _part_url(self, client: Minio, key: str, store_upload_id: str, number: int) -> str:
+        query: Any = {"uploadId": store_upload_id, "partNumber": str(number)}
+        return client.get_presigned_url("PUT", self._bucket, key, expires=URL_LIFETIME, extra_query_params=query)
+
+    def _signer(self) -> Minio:
+        if self._public is None:
+            raise NotImplemented_("Clients cannot reach the object store here: send and read through the server.")
+        return self._public
+
+    def _is_there(self) -> bool:
+        try:
+            self._prober.bucket_exists(bucket_name=self._bucket)
+        except _FAILURES:
+            return False
+        return True
+
+    def _ensure_bucket(self) -> None:
+        if not self._client.bucket_exists(bucket_name=self._bucket):
+            try:
+                self._client.make_bucket(bucket_name=self._bucket)
+            except S3Error as error:
+                # Another replica was faster.
+                if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                    raise
+
+    def _stat(self, key: str) -> Stat | None:
+        exchange = Exchange(self._connections, "HEAD", self._url("HEAD", key), {})
+        try:
+            exchange.begin()
+            response = exchange.answer()
+            if response.status == http.client.NOT_FOUND:
+                return None
+            _require(response, http.client.OK)
+            return Stat(key=key, size=int(response.headers["Content-Length"]), etag=_etag(response))
+        finally:
+            exchange.close()
+
+    def _remove(self, keys: Sequence[str]) -> list[str]:
+        doomed = [DeleteObject(key) for key in keys]
+        errors = self._client.remove_objects(bucket_name=self._bucket, delete_object_list=doomed)
+        kept = {error.name for error in errors if error.code not in _NOT_FOUND}
+        return [key for key in keys if key not in kept]
+
+    def _complete_multipart(self, key: str, store_upload_id: str, parts: Sequence[tuple[int, str]]) -> bool:
+        try:
+            self._client._complete_multipart_upload(
+                self._bucket, key, store_upload_id, [Part(number, etag) for number, etag in parts]
+            )
+        except S3Error as error:
+            if error.code in _NOT_FOUND:
+                return False
+            if error.code in ("InvalidPart", "InvalidPartOrder", "EntityTooSmall", "MalformedXML"):
+                raise S3Refusal(error.code) from error
+            raise
+        return True
+
+    def _abort_multiparts(self, key: str) -> None:
+        found = self._client._list_multipart_uploads(self._bucket, prefix=key)
+        for each in found.uploads:
+            if each.object_name == key and each.upload_id:
+                self._client._abort_multipart_upload(self._bucket, key, each.upload_id)
+
+
+class S3Refusal(Exception):
+    """The store refuses what the client asked for; the text is S3's error code."""
+
+
+class _Reader:
+    """The blocking steps of reading from an object."""
+
+    def __init__(self, exchange: Exchange, *, length: int, size: int) -> None:
+        self.exchange = exchange
+        self.left = length
+        self._size = size
+
+    def begin(self) -> bytes:
+        self.exchange.begin()
+        response = self.exchange.answer()
+        if response.status in (http.client.NOT_FOUND, http.client.REQUESTED_RANGE_NOT_SATISFIABLE):
+            raise DataLoss("The contents of the file are not in the object store, or not all of them.")
+        _require(response, http.client.PARTIAL_CONTENT)
+        total = response.headers.get("Content-Range", "").rpartition("/")[2]
+        if total != str(self._size):
+            raise DataLoss(f"The contents of the file have {total or 'no'} bytes where {self._size} were stored.")
+        return self.next()
+
+    def next(self) -> bytes:
+        chunk = self.exchange.read(min(self.left, CHUNK_BYTES_MAX))
+        if not chunk:
+            raise http.client.IncompleteRead(chunk, self.left)
+        self.left -= len(chunk)
+        return chunk
+
+
+def composite_etag(etags: Sequence[str]) -> str:
+    """Return the ETag that S3 gives to an object made of parts with these ETags, each the MD5 of the part."""
+    digest = hashlib.md5(b"".join(bytes.fromhex(etag) for etag in etags), usedforsecurity=False)
+    return f"{digest.hexdigest()}-{len(etags)}"
+
+
+def _client(location: Location, endpoint: str, *, timeout_s: float = SILENCE_S_MAX) -> Minio:
+    parts = urlsplit(endpoint)
+    return Minio(
+        parts.netloc,
+        access_key=location.access_key,
+        secret_key=location.secret_key,
+        secure=parts.scheme == "https",
+        # Known, so that signing asks nobody.
+        region=location.region,
+        http_client=urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=PROBE_TIMEOUT_S, read=timeout_s), retries=False, maxsize=_THREADS
+        ),
+    )
+
+
+def _send_whole(exchange: Exchange, pieces: Sequence[Piece]) -> str:
+    exchange.begin()
+    for piece in pieces:
+        exchange.send(piece)
+    return _finish(exchange)
+
+
+def _finish(exchange: Exchange) -> str:
+    response = exchange.answer()
+    response.read()
+    _require(response, http.client.OK)
+    return _etag(response)
+
+
+def _require(response: http.client.HTTPResponse, status: int) -> None:
+    if response.status != status:
+        raise http.client.HTTPException(f"status {response.status}")
+
+
+def _etag(response: http.client.HTTPResponse) -> str:
+    return response.headers.get("ETag", "").strip('"')
+
+
+def _translated(call: Callable[[*_A], _T], *arguments: *_A) -> _T:
+    """Call in a thread of ours, and make of what the store does wrong the one thing that it means to a caller."""
+    try:
+        return call(*arguments)
+    except _FAILURES as error:
+        cause = error.code if isinstance(error, S3Error) else type(error).__name__
+        _log.warning("object store failed", extra={"cause": cause})
+        raise Unavailable("The object store is unavailable; try again.", retry_after_s=1) from error

@@ -1,0 +1,92 @@
+"""OwnedArtifactService over gRPC: decode, one call, encode."""
+
+from collections.abc import AsyncIterator, Iterable
+
+from google.api import httpbody_pb2
+
+from modelstead.artifacts.v1 import artifacts_pb2
+from modelstead.artifacts.v1 import owned_artifacts_pb2 as pb
+from services.artifacts import answers, arrivals
+from services.artifacts.owned import model
+from services.artifacts.owned.model import Asker
+from services.artifacts.owned.service import OwnedArtifacts
+from services.artifacts.trees import Entry
+from services.common.rpc.call import Call
+
+_Download = pb.DownloadRunArtifactRequest | pb.DownloadLoggedModelArtifactRequest
+
+
+class OwnedArtifactServicer:
+    """Serves the methods of modelstead.artifacts.v1.OwnedArtifactService."""
+
+    def __init__(self, artifacts: OwnedArtifacts) -> None:
+        self._artifacts = artifacts
+
+    async def ListRunArtifacts(self, request: pb.ListRunArtifactsRequest, call: Call) -> pb.ListRunArtifactsResponse:
+        listing = await self._artifacts.list(model.run(request.run_id), request.path, _asker(call))
+        return pb.ListRunArtifactsResponse(root_uri=listing.root_uri, files=_file_infos(listing.entries))
+
+    async def ListLoggedModelArtifacts(
+        self, request: pb.ListLoggedModelArtifactsRequest, call: Call
+    ) -> pb.ListLoggedModelArtifactsResponse:
+        owner = model.logged_model(request.model_id)
+        listing = await self._artifacts.list(owner, request.artifact_directory_path, _asker(call))
+        return pb.ListLoggedModelArtifactsResponse(root_uri=listing.root_uri, files=_file_infos(listing.entries))
+
+    async def DownloadRunArtifact(
+        self, request: pb.DownloadRunArtifactRequest, call: Call
+    ) -> AsyncIterator[httpbody_pb2.HttpBody]:
+        file, name = await self._artifacts.open(model.run(request.run_id), request.path, _asker(call))
+        async for message in answers.stream(file, name=name, conditions=_conditions(request)):
+            yield message
+
+    async def DownloadLoggedModelArtifact(
+        self, request: pb.DownloadLoggedModelArtifactRequest, call: Call
+    ) -> AsyncIterator[httpbody_pb2.HttpBody]:
+        file, name = await self._artifacts.open_of_model(request.model_id, request.artifact_file_path, _asker(call))
+        async for message in answers.stream(file, name=name, conditions=_conditions(request)):
+            yield message
+
+    async def UploadRunArtifact(
+        self, request: pb.UploadRunArtifactRequest, following: AsyncIterator[pb.UploadRunArtifactRequest], call: Call
+    ) -> pb.UploadRunArtifactResponse:
+        await self._artifacts.upload(
+            request.run_id,
+            request.path,
+            arrivals.contents(request, following),
+            size=arrivals.announced_size(request),
+            asker=_asker(call),
+        )
+        return pb.UploadRunArtifactResponse()
+
+    async def CreatePresignedDownloadUrl(
+        self, request: pb.CreatePresignedDownloadUrlRequest, call: Call
+    ) -> pb.CreatePresignedDownloadUrlResponse:
+        signed, size = await self._artifacts.presign_download(
+            request.run_id, request.path, expires_s=_expires_s(request), asker=_asker(call)
+        )
+        return pb.CreatePresignedDownloadUrlResponse(presigned_url=signed.url, headers=signed.headers, file_size=size)
+
+    async def CreatePresignedUploadUrl(
+        self, request: pb.CreatePresignedUploadUrlRequest, call: Call
+    ) -> pb.CreatePresignedUploadUrlResponse:
+        signed = await self._artifacts.presign_upload(
+            request.run_id, request.model_id, request.path, expires_s=_expires_s(request), asker=_asker(call)
+        )
+        return pb.CreatePresignedUploadUrlResponse(presigned_url=signed.url, headers=signed.headers)
+
+
+def _asker(call: Call) -> Asker:
+    return Asker(authorization=call.authorization, request_id=call.request_id)
+
+
+def _conditions(request: _Download) -> answers.Conditions:
+    return answers.Conditions(range=request.range, if_none_match=request.if_none_match, if_range=request.if_range)
+
+
+def _expires_s(request: pb.CreatePresignedDownloadUrlRequest | pb.CreatePresignedUploadUrlRequest) -> int:
+    return request.expiration if request.HasField("expiration") else model.EXPIRES_S_DEFAULT
+
+
+def _file_infos(entries: Iterable[Entry]) -> list[artifacts_pb2.FileInfo]:
+    return [artifacts_pb2.FileInfo(path=entry.name, is_dir=entry.is_dir, file_size=entry.size) for entry in entries]

@@ -1,0 +1,66 @@
+"""The artifact service's settings; services/common/settings.py tells how variables set them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from services.common.auth import AuthKind
+from services.common.logs import LogFormat, LogLevel
+from services.common.settings import Address, SettingsError, secret, variable
+
+_KEY_LENGTH_MIN = 32
+_LISTEN = Address("127.0.0.1", 8082)
+_TRACKING = Address("127.0.0.1", 8081)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Each field is the variable `MODELSTEAD_<FIELD>`."""
+
+    database_url: str = secret()
+    # Signs page tokens; the same for all replicas.
+    page_token_key: str = secret()
+    # The object store: `http://host:port` or `https://host`, and a bucket that is made if it does not exist.
+    s3_endpoint: str
+    s3_bucket: str = "modelstead"
+    s3_region: str = "us-east-1"
+    s3_access_key: str = secret()
+    s3_secret_key: str = secret()
+    # Where clients find the object store; without it all contents pass through the platform.
+    s3_public_endpoint: str = ""
+    # The file that allows stores elsewhere.
+    artifact_stores: Path | None = None
+    # Who knows to which artifacts a run or a model leads.
+    tracking_address: Address = _TRACKING
+    # When an upload that was not completed counts as abandoned.
+    upload_ttl_s: int = 24 * 3600
+    # How long contents stay that were deleted, so that whoever reads them can go on.
+    garbage_grace_s: int = 3600
+    sweep_interval_s: float = 60.0
+    listen: Address = _LISTEN
+    auth: AuthKind = AuthKind.NONE
+    tokens_file: Path | None = None
+    migrate_on_start: bool = False
+    reflection: bool = False
+    # How long a server that was told to stop goes on, so that peers look elsewhere.
+    drain_notice_s: float = 0.0
+    log_format: LogFormat = LogFormat.AUTO
+    log_level: LogLevel = LogLevel.INFO
+    otlp_endpoint: str = ""
+    metrics_listen: Address | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.page_token_key) < _KEY_LENGTH_MIN:
+            raise SettingsError(f"{variable('page_token_key')} must have at least {_KEY_LENGTH_MIN} characters.")
+        for name in ("s3_endpoint", "s3_public_endpoint"):
+            _check_endpoint(name, getattr(self, name))
+        for name in ("upload_ttl_s", "garbage_grace_s", "sweep_interval_s"):
+            if getattr(self, name) <= 0:
+                raise SettingsError(f"{variable(name)}={getattr(self, name)} is not valid: it must be positive.")
+
+
+def _check_endpoint(name: str, endpoint: str) -> None:
+    parts = urlsplit(endpoint)
+    is_plain = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+    if endpoint and (not is_plain or parts.path.strip("/") or parts.query or parts.fragment):
+        raise SettingsError(f"{variable(name)}={endpoint} is not valid: expected http://host:port or https://host.")

@@ -1,0 +1,169 @@
+"""Stores a stream of bytes as one object, in one piece or in parts, and believes the store only what it can check."""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from services.artifacts import bounds
+from services.artifacts.bounds import PART_BYTES_MIN, PARTS_MAX, PIECE_BYTES_MAX
+from services.artifacts.hashing import Hash, Piece
+from services.artifacts.objects import Objects, composite_etag
+from services.common.errors import DataLoss, InvalidArgument
+
+# Parts of a size known beforehand cost no memory, so they may be large.
+_LARGE_PART_BYTES = 64 * 1024**2
+# Other ETags tell nothing of the contents, such as those of a store that encrypts with keys of its own.
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_MD5_OF_PARTS = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
+_UNKNOWN = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """What was stored: bytes, and their SHA-256 in hexadecimal."""
+
+    size: int
+    sha256: str
+
+
+async def store(objects: Objects, key: str, chunks: AsyncIterator[bytes], *, size: int | None) -> Stored:
+    """Store what `chunks` yields, and return it once the object store has shown that it has it.
+
+    `size` is how many bytes will come, if that is known; else parts of 5 MiB are gathered in memory, one at a time.
+    Raises InvalidArgument if other than `size` bytes come or more than can be stored, DataLoss if the store has other
+    bytes than were sent, Unavailable, and whatever `chunks` raises.
+    """
+    bounds.check_size(size)
+    feed = _Feed(chunks)
+    if size is None:
+        etag = await _store_unknown(objects, key, feed)
+    elif size > PIECE_BYTES_MAX:
+        etag = await _store_parts(objects, key, feed, size)
+    else:
+        etag = await _put(objects, key, feed, size)
+    await feed.expect_end()
+    stat = await objects.stat(key)
+    if stat is None or stat.size != feed.size or not _agree(stat.etag, etag):
+        raise DataLoss(f"The object store has not kept the {feed.size} bytes that it was sent; send them again.")
+    return Stored(size=feed.size, sha256=await feed.sha256.hexdigest())
+
+
+def is_made_of(etag: str, parts: Sequence[str]) -> bool:
+    """Whether an object with this ETag can have been made of parts with these."""
+    return not all(map(_MD5.fullmatch, parts)) or _agree(etag, composite_etag(parts))
+
+
+class _Feed:
+    """The bytes of a file as they come, hashed, and cut where parts end."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = memoryview(b"")
+        self.size = 0
+        self.sha256 = Hash("sha256")
+        self.md5 = Hash("md5")
+
+    async def next(self, limit: int) -> memoryview:
+        """Return the next bytes, at most `limit` of them; none at the end."""
+        while not self._rest:
+            chunk = await anext(self._chunks, None)
+            if chunk is None:
+                return self._rest
+            self._rest = memoryview(chunk)
+        piece, self._rest = self._rest[:limit], self._rest[limit:]
+        self.size += len(piece)
+        return piece
+
+    async def gather(self, limit: int) -> list[Piece]:
+        """Return the next `limit` bytes, or as many as there are, in pieces."""
+        pieces: list[Piece] = []
+        missing = limit
+        while missing and (piece := await self.next(missing)):
+            await self.hash(piece)
+            pieces.append(piece)
+            missing -= len(piece)
+        return pieces
+
+    async def take(self, length: int) -> AsyncIterator[Piece]:
+        """Yield exactly the next `length` bytes. Raises InvalidArgument if there are not so many."""
+        missing = length
+        while missing:
+            piece = await self.next(missing)
+            if not piece:
+                raise InvalidArgument(f"The contents ended after {self.size} bytes, where more were announced.")
+            await self.hash(piece)
+            yield piece
+            missing -= len(piece)
+
+    async def hash(self, piece: Piece) -> None:
+        """Take bytes into both hashes."""
+        await self.sha256.update(piece)
+        await self.md5.update(piece)
+
+    async def end_part(self) -> str:
+        """Return the MD5 of the bytes since the last part."""
+        md5, self.md5 = self.md5, Hash("md5")
+        return await md5.hexdigest()
+
+    async def expect_end(self) -> None:
+        """Raises InvalidArgument if more bytes come."""
+        announced = self.size
+        if await self.next(1):
+            raise InvalidArgument(f"More bytes came than the {announced} that were announced.")
+
+
+async def _put(objects: Objects, key: str, feed: _Feed, size: int) -> str:
+    """Store the whole feed in one piece and return the ETag that it must have."""
+    answered = await objects.put(key, feed.take(size), size=size)
+    return _believe(answered, await feed.end_part())
+
+
+async def _store_parts(objects: Objects, key: str, feed: _Feed, size: int) -> str:
+    part_bytes = max(_LARGE_PART_BYTES, -(-size // PARTS_MAX))
+    upload_id = await objects.create_multipart(key)
+    etags: list[str] = []
+    for start in range(0, size, part_bytes):
+        length = min(part_bytes, size - start)
+        answered = await objects.put_part(key, upload_id, len(etags) + 1, feed.take(length), size=length)
+        etags.append(_believe(answered, await feed.end_part()))
+    # Before the object exists, so that one that is too long never does.
+    await feed.expect_end()
+    return await _complete(objects, key, upload_id, etags)
+
+
+async def _store_unknown(objects: Objects, key: str, feed: _Feed) -> str:
+    pieces = await feed.gather(PART_BYTES_MIN)
+    if feed.size < PART_BYTES_MIN:
+        answered = await objects.put(key, _each(pieces), size=feed.size)
+        return _believe(answered, await feed.end_part())
+    upload_id = await objects.create_multipart(key)
+    etags: list[str] = []
+    while pieces:
+        if len(etags) == PARTS_MAX:
+            raise InvalidArgument(f"More than {feed.size} bytes can only be stored if their number is announced.")
+        length = sum(map(len, pieces))
+        answered = await objects.put_part(key, upload_id, len(etags) + 1, _each(pieces), size=length)
+        etags.append(_believe(answered, await feed.end_part()))
+        pieces = await feed.gather(PART_BYTES_MIN)
+    return await _complete(objects, key, upload_id, etags)
+
+
+async def _complete(objects: Objects, key: str, upload_id: str, etags: list[str]) -> str:
+    await objects.complete_multipart(key, upload_id, list(enumerate(etags, 1)))
+    return composite_etag(etags) if all(map(_MD5.fullmatch, etags)) else _UNKNOWN
+
+
+async def _each(pieces: list[Piece]) -> AsyncIterator[Piece]:
+    while pieces:
+        yield pieces.pop(0)
+
+
+def _believe(answered: str, md5: str) -> str:
+    """Return the ETag of a piece or part. Raises DataLoss if the store answers that it has other bytes."""
+    if not _agree(answered, md5):
+        raise DataLoss("The object store has received other bytes than it was sent; send them again.")
+    return answered
+
+
+def _agree(etag: str, expected: str) -> bool:
+    return etag == expected or not (_MD5_OF_PARTS.fullmatch(etag) and _MD5_OF_PARTS.fullmatch(expected))

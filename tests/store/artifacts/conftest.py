@@ -1,0 +1,36 @@
+"""A database and an object store for the use-cases of artifacts; each test finds both empty."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests import artifacts
+from tests.artifacts import UseCases
+from tests.s3 import S3
+
+
+@pytest.fixture(scope="session")
+def artifacts_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with artifacts.database(tmp_path_factory.mktemp("artifacts-database")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    with artifacts.object_store(tmp_path_factory.mktemp("object-store")) as s3:
+        yield s3
+
+
+@pytest.fixture
+def bucket(s3: S3) -> Iterator[str]:
+    name = s3.make_bucket()
+    yield name
+    s3.remove_bucket(name)
+
+
+@pytest.fixture
+async def use_cases(artifacts_url: str, s3: S3, bucket: str) -> AsyncIterator[UseCases]:
+    use_cases = UseCases(artifacts_url, s3, bucket)
+    await use_cases.empty()
+    yield use_cases
+    await use_cases.close()
