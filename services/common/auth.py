@@ -6,7 +6,7 @@ Users, roles and grants will hang on `Caller` and on the access stage of the pip
 import base64
 import binascii
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
@@ -32,6 +32,14 @@ class Caller:
 
 
 ANONYMOUS = Caller(name="anonymous")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asker:
+    """On whose behalf another service is asked: the caller's `Authorization` header, if any, and the id of the call."""
+
+    authorization: str | None = field(default=None, repr=False)
+    request_id: str = ""
 
 
 class Authenticator(Protocol):

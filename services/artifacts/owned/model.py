@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from services.common.auth import Asker
 from services.common.errors import InvalidArgument
 
 UPLOAD_BYTES_MAX = 10 * 1024 * 1024
@@ -27,14 +28,6 @@ class Owner:
 
     kind: OwnerKind
     id: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Asker:
-    """On whose behalf tracking is asked: the caller's `Authorization` header, if any, and the id of the call."""
-
-    authorization: str | None
-    request_id: str
 
 
 class Owners(Protocol):

@@ -7,9 +7,10 @@ from services.artifacts import paths
 from services.artifacts.external.files import SignedUrl
 from services.artifacts.external.stores import ExternalStores
 from services.artifacts.owned import model
-from services.artifacts.owned.model import Asker, Owner, Owners
+from services.artifacts.owned.model import Owner, Owners
 from services.artifacts.trees import Entry, OpenFile, Segments, Tree
 from services.common import artifact_stores
+from services.common.auth import Asker
 from services.common.errors import InvalidArgument, NotFound
 
 

@@ -8,7 +8,6 @@ from modelstead.artifacts.v1 import artifacts_pb2
 from modelstead.artifacts.v1 import owned_artifacts_pb2 as pb
 from services.artifacts import answers, arrivals
 from services.artifacts.owned import model
-from services.artifacts.owned.model import Asker
 from services.artifacts.owned.service import OwnedArtifacts
 from services.artifacts.trees import Entry
 from services.common.rpc.call import Call
@@ -23,27 +22,27 @@ class OwnedArtifactServicer:
         self._artifacts = artifacts
 
     async def ListRunArtifacts(self, request: pb.ListRunArtifactsRequest, call: Call) -> pb.ListRunArtifactsResponse:
-        listing = await self._artifacts.list(model.run(request.run_id), request.path, _asker(call))
+        listing = await self._artifacts.list(model.run(request.run_id), request.path, call.asker)
         return pb.ListRunArtifactsResponse(root_uri=listing.root_uri, files=_file_infos(listing.entries))
 
     async def ListLoggedModelArtifacts(
         self, request: pb.ListLoggedModelArtifactsRequest, call: Call
     ) -> pb.ListLoggedModelArtifactsResponse:
         owner = model.logged_model(request.model_id)
-        listing = await self._artifacts.list(owner, request.artifact_directory_path, _asker(call))
+        listing = await self._artifacts.list(owner, request.artifact_directory_path, call.asker)
         return pb.ListLoggedModelArtifactsResponse(root_uri=listing.root_uri, files=_file_infos(listing.entries))
 
     async def DownloadRunArtifact(
         self, request: pb.DownloadRunArtifactRequest, call: Call
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
-        file, name = await self._artifacts.open(model.run(request.run_id), request.path, _asker(call))
+        file, name = await self._artifacts.open(model.run(request.run_id), request.path, call.asker)
         async for message in answers.stream(file, name=name, conditions=_conditions(request)):
             yield message
 
     async def DownloadLoggedModelArtifact(
         self, request: pb.DownloadLoggedModelArtifactRequest, call: Call
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
-        file, name = await self._artifacts.open_of_model(request.model_id, request.artifact_file_path, _asker(call))
+        file, name = await self._artifacts.open_of_model(request.model_id, request.artifact_file_path, call.asker)
         async for message in answers.stream(file, name=name, conditions=_conditions(request)):
             yield message
 
@@ -55,7 +54,7 @@ class OwnedArtifactServicer:
             request.path,
             arrivals.contents(request, following),
             size=arrivals.announced_size(request),
-            asker=_asker(call),
+            asker=call.asker,
         )
         return pb.UploadRunArtifactResponse()
 
@@ -63,7 +62,7 @@ class OwnedArtifactServicer:
         self, request: pb.CreatePresignedDownloadUrlRequest, call: Call
     ) -> pb.CreatePresignedDownloadUrlResponse:
         signed, size = await self._artifacts.presign_download(
-            request.run_id, request.path, expires_s=_expires_s(request), asker=_asker(call)
+            request.run_id, request.path, expires_s=_expires_s(request), asker=call.asker
         )
         return pb.CreatePresignedDownloadUrlResponse(presigned_url=signed.url, headers=signed.headers, file_size=size)
 
@@ -71,13 +70,9 @@ class OwnedArtifactServicer:
         self, request: pb.CreatePresignedUploadUrlRequest, call: Call
     ) -> pb.CreatePresignedUploadUrlResponse:
         signed = await self._artifacts.presign_upload(
-            request.run_id, request.model_id, request.path, expires_s=_expires_s(request), asker=_asker(call)
+            request.run_id, request.model_id, request.path, expires_s=_expires_s(request), asker=call.asker
         )
         return pb.CreatePresignedUploadUrlResponse(presigned_url=signed.url, headers=signed.headers)
-
-
-def _asker(call: Call) -> Asker:
-    return Asker(authorization=call.authorization, request_id=call.request_id)
 
 
 def _conditions(request: _Download) -> answers.Conditions:

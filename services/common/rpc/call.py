@@ -9,7 +9,7 @@ import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from services.common.auth import Caller
+from services.common.auth import Asker, Caller
 from services.common.errors import ServiceError
 
 ERROR_DOMAIN = "modelstead"
@@ -43,6 +43,11 @@ class Call:
     caller: Caller
     request_id: str
     authorization: str | None = field(default=None, repr=False)
+
+    @property
+    def asker(self) -> Asker:
+        """On whose behalf the servicer asks other services."""
+        return Asker(authorization=self.authorization, request_id=self.request_id)
 
 
 def metadata_of(context: Any) -> Mapping[str, str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from services.common.auth import Asker
 from services.common.errors import InvalidArgument, NotFound
 from services.common.keys import check_length
 from services.registry import prompts, rules
@@ -89,15 +90,15 @@ class LoggedModel:
 
 
 class Tracking(Protocol):
-    """What the registry asks tracking. `authorization` is what its own caller sent. All raise Unavailable."""
+    """What the registry asks tracking, on behalf of its own caller. All raise what tracking says, and Unavailable."""
 
-    async def run_artifact_uri(self, run_id: str, *, authorization: str | None) -> str | None:
+    async def run_artifact_uri(self, run_id: str, asker: Asker) -> str | None:
         """Return where the artifacts of a run are, deleted or not; None if there is no such run."""
 
-    async def logged_model(self, model_id: str, *, authorization: str | None) -> LoggedModel | None:
+    async def logged_model(self, model_id: str, asker: Asker) -> LoggedModel | None:
         """Return a logged model; None if there is none, or it is deleted."""
 
-    async def tag_logged_model(self, model_id: str, tags: Mapping[str, str], *, authorization: str | None) -> None:
+    async def tag_logged_model(self, model_id: str, tags: Mapping[str, str], asker: Asker) -> None:
         """Set tags of a logged model."""
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from services.common.artifact_hosts import check_host
 from services.common.artifact_stores import Stores
+from services.common.auth import Asker
 from services.common.database import Database, Driver
 from services.common.errors import NotFound
 from services.registry import prompts, rules
@@ -23,7 +24,7 @@ class Origins:
     tracking: Tracking
     stores: Stores
 
-    async def of(self, draft: Draft, *, authorization: str | None) -> Origin:
+    async def of(self, draft: Draft, asker: Asker) -> Origin:
         """Return what a draft is made from. Raises InvalidArgument, NotFound, Unavailable."""
         if draft.is_prompt:
             prompts.check_source(draft.source)
@@ -33,18 +34,18 @@ class Origins:
         if uri is not None and uri.model_id is None:
             return await self._of_copy(draft, uri)
         if draft.model_id:
-            return await self._of_logged_model(draft, draft.model_id, authorization=authorization)
-        return await self._of_run(draft, authorization=authorization)
+            return await self._of_logged_model(draft, draft.model_id, asker)
+        return await self._of_run(draft, asker)
 
-    async def _of_run(self, draft: Draft, *, authorization: str | None) -> Origin:
+    async def _of_run(self, draft: Draft, asker: Asker) -> Origin:
         run_id, root = draft.run_id or "", None
         if run_id and sources.is_contained(draft.source):
-            root = await self.tracking.run_artifact_uri(run_id, authorization=authorization)
+            root = await self.tracking.run_artifact_uri(run_id, asker)
         sources.check_of_run(draft.source, run_id=run_id, root=root)
         return _origin(draft, storage_location=draft.source)
 
-    async def _of_logged_model(self, draft: Draft, model_id: str, *, authorization: str | None) -> Origin:
-        logged = await self.tracking.logged_model(model_id, authorization=authorization)
+    async def _of_logged_model(self, draft: Draft, model_id: str, asker: Asker) -> Origin:
+        logged = await self.tracking.logged_model(model_id, asker)
         sources.check_of_model(draft.source, model_id=model_id, root=logged.artifact_uri if logged else None)
         if logged is None:
             raise NotFound(f"Logged model with ID '{model_id}' not found.")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from services.common import idempotency
-from services.common.auth import ANONYMOUS
+from services.common.auth import ANONYMOUS, Asker
 from services.common.database import Database, Driver, driver_of
 from services.common.errors import ServiceError
 from services.common.filters import parse_filter, parse_order_by
@@ -39,10 +39,10 @@ class ModelVersions:
     origins: Origins
     tracking: Tracking
 
-    async def create(self, draft: Draft, *, caller: str, authorization: str | None, request_id: str) -> ModelVersion:
+    async def create(self, draft: Draft, *, caller: str, asker: Asker, request_id: str) -> ModelVersion:
         """Create the next version of a model. Raises NotFound, InvalidArgument, Unavailable."""
         draft.check()
-        origin = await self.origins.of(draft, authorization=authorization)
+        origin = await self.origins.of(draft, asker)
         by = By(actor=caller, now_ms=self.now_ms())
 
         async with self.db.pipeline() as tx:
@@ -63,7 +63,7 @@ class ModelVersions:
             subject = Subject(registered_model_id=registered_model_id, name=draft.name)
             version = await _existing(tx, subject, number)
         if draft.model_id and not draft.is_prompt:
-            await self._tell_logged_model(draft.model_id, authorization=authorization)
+            await self._tell_logged_model(draft.model_id, asker)
         return version
 
     async def get(self, name: str, version: str) -> ModelVersion:
@@ -185,13 +185,13 @@ class ModelVersions:
         token = self.pages.encode(positions[max_results - 1], query) if len(found) > max_results else None
         return versions, token
 
-    async def _tell_logged_model(self, model_id: str, *, authorization: str | None) -> None:
+    async def _tell_logged_model(self, model_id: str, asker: Asker) -> None:
         """Note at a logged model which versions it is. The version is there already, so a failure is only logged."""
         async with self.db.pipeline() as tx:
             versions = await store.of_logged_model(tx, model_id)
         tag = json.dumps([{"name": name, "version": version} for name, version in versions])
         try:
-            await self.tracking.tag_logged_model(model_id, {_VERSIONS_TAG: tag}, authorization=authorization)
+            await self.tracking.tag_logged_model(model_id, {_VERSIONS_TAG: tag}, asker)
         except ServiceError as error:
             _log.warning("logged model not told of its versions", extra={"model_id": model_id, "code": error.reason})
 

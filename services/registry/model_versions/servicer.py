@@ -26,7 +26,7 @@ class ModelVersionServicer:
             tags={tag.key: tag.value for tag in request.tags},
         )
         version = await self._versions.create(
-            draft, caller=call.caller.name, authorization=call.authorization, request_id=request.request_id
+            draft, caller=call.caller.name, asker=call.asker, request_id=request.request_id
         )
         return pb.CreateModelVersionResponse(model_version=encode(pb.ModelVersion, version))
 
