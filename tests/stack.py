@@ -25,7 +25,8 @@ BUCKET = "modelstead"
 
 
 class Stack:
-    """Postgres, S3, tracking, artifacts and gateway. `url` is where REST is spoken, `grpc_address` where tracking is.
+    """Postgres, S3, tracking, artifacts, registry and gateway. `url` is where REST is spoken, `grpc_address` where
+    tracking is.
 
     `s3` takes another S3 than an embedded one. What `artifact_stores` says, in TOML, is what the operator allows.
     """
@@ -66,6 +67,10 @@ class Stack:
     @property
     def artifacts_address(self) -> str:
         return str(self.plan.settings.artifacts)
+
+    @property
+    def registry_address(self) -> str:
+        return str(self.plan.settings.registry)
 
     @property
     def s3(self) -> S3:
@@ -114,7 +119,7 @@ class Stack:
         self.postgres.stop()
 
     def start(self, name: str) -> None:
-        """Start `object-store`, `tracking`, `artifacts` or `gateway`."""
+        """Start `object-store`, `tracking`, `artifacts`, `registry` or `gateway`."""
         child = self._children[name]
         if child.prepare:
             child.prepare()
@@ -170,10 +175,10 @@ class Stack:
 
 
 def free_ports() -> int:
-    """Return the first of three free ports in a row, which the platform takes."""
+    """Return the first of four free ports in a row, which the platform takes."""
     while True:
         port = ports.choose(LOOPBACK)
-        if all(ports.is_free(Address(LOOPBACK, port + offset)) for offset in (1, 2)):
+        if all(ports.is_free(Address(LOOPBACK, port + offset)) for offset in (1, 2, 3)):
             return port
 
 

@@ -15,6 +15,7 @@ class Settings:
     listen: Address = Address("127.0.0.1", 8080)
     tracking_address: Address = Address("127.0.0.1", 8081)
     artifacts_address: Address = Address("127.0.0.1", 8082)
+    registry_address: Address = Address("127.0.0.1", 8083)
     # Whether clients can reach the object store, and so send to it and read from it by presigned URLs.
     presigned_artifacts: bool = False
     auth: AuthKind = AuthKind.NONE

@@ -20,7 +20,7 @@ class Unsupported:
         return area == self.area and fnmatchcase(path, self.path)
 
 
-_REGISTRY = "comes with the model registry"
+_REGISTRY = "comes with the rest of the model registry"
 _UI = "comes with the web UI"
 _TRACES = "comes with tracing"
 _USERS = "comes with users, roles and grants; until then API keys are a file"
@@ -29,8 +29,6 @@ _GENAI = "part of MLflow's GenAI tools, which are not planned yet"
 UNSUPPORTED: tuple[Unsupported, ...] = (
     Unsupported(area="artifacts", path="/model-versions/get-artifact", reason=_REGISTRY),
     Unsupported(area="runs", path="*/create-promptlab-run", reason=_GENAI),
-    Unsupported(area="registered-models", reason=_REGISTRY),
-    Unsupported(area="model-versions", reason=_REGISTRY),
     Unsupported(area="webhooks", reason=_REGISTRY),
     Unsupported(area="graphql", reason=_UI),
     Unsupported(area="ui-static", path="/static-files/*", reason=_UI),

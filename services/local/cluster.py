@@ -23,7 +23,7 @@ from services.local.process import LAUNCHED_FOR, Child, Process, exit_reason
 
 DATABASE = "modelstead"
 SUPERUSER = "postgres"
-SERVICE_ROLES = ("tracking", "artifacts")
+SERVICE_ROLES = ("tracking", "artifacts", "registry")
 """Each owns the schema of its name in DATABASE and may do nothing else."""
 
 _HOST = "127.0.0.1"

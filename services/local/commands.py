@@ -23,7 +23,7 @@ DatabaseUrlOption = Annotated[
         envvar="MODELSTEAD_DATABASE_URL",
         show_envvar=True,
         help="postgresql:// URL of a Postgres of yours, used instead of the embedded one. "
-        "Its role must be allowed to create the schemas `tracking` and `artifacts`.",
+        "Its role must be allowed to create the schemas `tracking`, `artifacts` and `registry`.",
     ),
 ]
 
@@ -66,8 +66,8 @@ def up(
         typer.Option(
             envvar="MODELSTEAD_PORT",
             min=1,
-            max=65533,
-            help="Port of the gateway. Tracking and artifacts take the two after it.",
+            max=65532,
+            help="Port of the gateway. Tracking, artifacts and registry take the three after it.",
         ),
     ] = 8080,
     data_dir: DataDirOption = Path(".modelstead"),

@@ -71,6 +71,10 @@ class UpSettings:
         return Address(self.host, self.port + 2)
 
     @property
+    def registry(self) -> Address:
+        return Address(self.host, self.port + 3)
+
+    @property
     def url(self) -> str:
         """Where a client on this machine finds the gateway."""
         return f"http://{reachable(self.gateway)}"
@@ -91,18 +95,19 @@ class Plan:
     def children(self) -> list[Child]:
         """Return what runs for good, each after what it needs."""
         stores = [self.object_store.child()] if self.object_store else []
-        import importlib.util  # TEMPORARY
-
-        if importlib.util.find_spec("services.artifacts.__main__") is None:  # TEMPORARY
-            return [*self.databases(), *stores, self._tracking("tracking"), self._gateway()]  # TEMPORARY
-        return [*self.databases(), *stores, self._tracking("tracking"), self._artifacts("artifacts"), self._gateway()]
+        services = [self._tracking("tracking"), self._artifacts("artifacts"), self._registry("registry")]
+        return [*self.databases(), *stores, *services, self._gateway()]
 
     def databases(self) -> list[Child]:
         return [self.cluster.child()] if self.cluster else []
 
     def migrations(self) -> list[Child]:
         """Return the programs that bring each service's schema up to date and end."""
-        return [self._tracking("migrate-tracking", "migrate"), self._artifacts("migrate-artifacts", "migrate")]
+        return [
+            self._tracking("migrate-tracking", "migrate"),
+            self._artifacts("migrate-artifacts", "migrate"),
+            self._registry("migrate-registry", "migrate"),
+        ]
 
     def is_ready(self) -> bool:
         """Tell whether all of it serves. The gateway answers for the services, but none of them for the S3 server."""
@@ -126,6 +131,16 @@ class Plan:
             MODELSTEAD_TRACKING_ADDRESS=str(reachable(self.settings.tracking)),
             **self._own_schema("artifacts"),
             **self._s3(),
+            **self._other_stores(),
+        )
+
+    def _registry(self, name: str, *arguments: str) -> Child:
+        return self._service(
+            name,
+            ("services.registry", *arguments),
+            MODELSTEAD_LISTEN=str(self.settings.registry),
+            MODELSTEAD_TRACKING_ADDRESS=str(reachable(self.settings.tracking)),
+            **self._own_schema("registry"),
             **self._other_stores(),
         )
 
@@ -178,6 +193,7 @@ class Plan:
             MODELSTEAD_LISTEN=str(self.settings.gateway),
             MODELSTEAD_TRACKING_ADDRESS=str(reachable(self.settings.tracking)),
             MODELSTEAD_ARTIFACTS_ADDRESS=str(reachable(self.settings.artifacts)),
+            MODELSTEAD_REGISTRY_ADDRESS=str(reachable(self.settings.registry)),
             MODELSTEAD_PRESIGNED_ARTIFACTS="true" if self._public_endpoint else "false",
         )
 

@@ -21,6 +21,7 @@ Modelstead {version} is ready ({took_s:.1f} s). Ctrl-C stops it.
   gateway    {url}  MLflow's REST API
   tracking   {tracking}  gRPC
   artifacts  {artifacts}  gRPC
+  registry   {registry}  gRPC
   database   {database}
   objects    {objects}
   data       {data}, logs in {data}/logs
@@ -89,6 +90,7 @@ def _require_free_ports(settings: UpSettings) -> None:
     for name, address, place in (
         ("tracking", settings.tracking, "the one after the gateway's"),
         ("artifacts", settings.artifacts, "the second after the gateway's"),
+        ("registry", settings.registry, "the third after the gateway's"),
     ):
         if not ports.is_free(address):
             raise LocalError(
@@ -113,6 +115,7 @@ def _summary(plan: Plan, *, took_s: float) -> str:
         url=plan.settings.url,
         tracking=reachable(plan.settings.tracking),
         artifacts=reachable(plan.settings.artifacts),
+        registry=reachable(plan.settings.registry),
         database=f"{plan.cluster.address}  Postgres" if plan.cluster else "yours, from --database-url",
         objects=f"http://{plan.object_store.address}  S3" if plan.object_store else "yours, from --s3-endpoint",
         data=plan.data_dir.path,

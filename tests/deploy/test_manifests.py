@@ -20,7 +20,7 @@ SERVICES = sorted(path.parent.name for path in (REPOSITORY / "services").glob("*
 KUBERNETES_VERSIONS = ("1.30", kubernetes_validate.latest_version())
 LISTENS_ON_ALL = "0.0.0.0:"
 DATABASE_OWNERS = sorted(set(SERVICES) - {"gateway"})
-CALLS = [*(("gateway", backend) for backend in DATABASE_OWNERS), ("artifacts", "tracking")]
+CALLS = [*(("gateway", backend) for backend in DATABASE_OWNERS), ("artifacts", "tracking"), ("registry", "tracking")]
 
 Manifest = dict[str, Any]
 
@@ -94,7 +94,7 @@ def test_manifest_is_valid(manifest: Manifest, version: str) -> None:
 
 
 def test_services_are_found() -> None:
-    assert {"tracking", "artifacts", "gateway"} <= set(SERVICES)
+    assert {"tracking", "artifacts", "registry", "gateway"} <= set(SERVICES)
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -167,13 +167,14 @@ def test_gateway_finds_every_backend() -> None:
         assert service["clusterIP"] == "None", "a gRPC client balances over the replicas that it resolves"
 
 
-def test_artifacts_finds_tracking() -> None:
-    [artifacts] = _containers(_one("Deployment", "artifacts"))
+@pytest.mark.parametrize("service", ["artifacts", "registry"])
+def test_a_service_finds_tracking(service: str) -> None:
+    [container] = _containers(_one("Deployment", service))
 
-    assert _environment(artifacts)["MODELSTEAD_TRACKING_ADDRESS"] == f"tracking:{_port('tracking')}"
+    assert _environment(container)["MODELSTEAD_TRACKING_ADDRESS"] == f"tracking:{_port('tracking')}"
 
 
-@pytest.mark.parametrize("service", ["tracking", "artifacts"])
+@pytest.mark.parametrize("service", ["tracking", "artifacts", "registry"])
 def test_the_operators_stores_are_read_from_a_mounted_config_map(service: str, tmp_path: Path) -> None:
     deployment = _one("Deployment", service)
     [container] = _containers(deployment)

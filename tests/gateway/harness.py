@@ -266,6 +266,7 @@ async def platform(
     settings = Settings(
         tracking_address=Address("127.0.0.1", backend.port),
         artifacts_address=Address("127.0.0.1", backend.port),
+        registry_address=Address("127.0.0.1", backend.port),
         auth=AuthKind.TOKENS if tokens_file else AuthKind.NONE,
         tokens_file=tokens_file,
         allowed_hosts=allowed_hosts,

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from hypothesis import strategies as st
 
 from modelstead.artifacts.v1 import artifacts_pb2, owned_artifacts_pb2, uploads_pb2
+from modelstead.registry.v1 import model_versions_pb2, registered_models_pb2
 from modelstead.tracking.v1 import datasets_pb2, experiments_pb2, logged_models_pb2, metrics_pb2, runs_pb2
 from services.common.rpc.checks import is_map, is_required
 from services.gateway import dialect
@@ -24,6 +25,8 @@ FILES = (
     artifacts_pb2.DESCRIPTOR,
     uploads_pb2.DESCRIPTOR,
     owned_artifacts_pb2.DESCRIPTOR,
+    registered_models_pb2.DESCRIPTOR,
+    model_versions_pb2.DESCRIPTOR,
 )
 METHODS = tuple(
     method

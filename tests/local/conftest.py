@@ -65,5 +65,5 @@ def command() -> list[str]:
 
 @pytest.fixture
 def gateway() -> Address:
-    """An address whose port, and the two after it, are free."""
+    """An address whose port, and the three after it, are free."""
     return Address("127.0.0.1", free_ports())

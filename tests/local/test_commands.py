@@ -59,7 +59,7 @@ def test_a_gateway_port_in_use_stops_before_anything_starts(
     assert not (data_path / "postgres").exists()
 
 
-@pytest.mark.parametrize(("service", "offset"), [("tracking", 1), ("artifacts", 2)])
+@pytest.mark.parametrize(("service", "offset"), [("tracking", 1), ("artifacts", 2), ("registry", 3)])
 def test_a_services_port_in_use_stops_before_anything_starts(
     command: list[str], gateway: Address, data_path: Path, service: str, offset: int
 ) -> None:
@@ -84,7 +84,7 @@ def test_a_second_instance_is_told_of_the_first(command: list[str], gateway: Add
     [
         (["--host", "0.0.0.0"], "--host 0.0.0.0 can be reached by others: add --auth tokens --tokens-file FILE."),
         (["--auth", "tokens"], "--auth tokens needs --tokens-file."),
-        (["--port", "65534"], "Input should be less than or equal to 65533"),
+        (["--port", "65533"], "Input should be less than or equal to 65532"),
         (["--s3-endpoint", "s3.example:9000"], "--s3-endpoint must be of the form https://host:port."),
         (["--s3-endpoint", "https://s3.example"], "--s3-endpoint needs --s3-bucket, --s3-access-key-file and"),
         (["--artifact-stores", "/no/such/file"], "/no/such/file"),

@@ -96,6 +96,7 @@ def test_it_says_what_runs_and_what_to_do_next(up: Up) -> None:
     assert f"gateway    http://{up.gateway}" in printed
     assert f"tracking   127.0.0.1:{up.gateway.port + 1}" in printed
     assert f"artifacts  127.0.0.1:{up.gateway.port + 2}" in printed
+    assert f"registry   127.0.0.1:{up.gateway.port + 3}" in printed
     assert re.search(r"objects    http://127\.0\.0\.1:\d+  S3", printed)
     assert f"export MLFLOW_TRACKING_URI=http://{up.gateway}" in printed
     assert "python examples/sklearn_autolog.py" in printed
@@ -140,7 +141,9 @@ def test_what_was_acknowledged_survives_a_killed_launcher(up: Up) -> None:
     assert _download(up.gateway, "kept/file") == b"contents"
 
 
-@pytest.mark.parametrize("argument", ["services.tracking", "services.artifacts", "services.gateway", "mini"])
+@pytest.mark.parametrize(
+    "argument", ["services.tracking", "services.artifacts", "services.registry", "services.gateway", "mini"]
+)
 def test_a_killed_service_comes_back(up: Up, argument: str) -> None:
     up.start()
     killed = up.pid(argument)
@@ -171,6 +174,7 @@ def test_a_database_of_ones_own_is_used_instead(up: Up, tmp_path: Path) -> None:
             connection.execute("GRANT CONNECT, CREATE ON DATABASE modelstead TO somebody")
             connection.execute("DROP SCHEMA tracking")
             connection.execute("DROP SCHEMA artifacts")
+            connection.execute("DROP SCHEMA registry")
 
         up.start("--database-url", f"postgresql://somebody:open%20sesame@{own.address}/modelstead")
         _create_experiment(up.gateway, "kept")
@@ -222,7 +226,7 @@ def test_migrate_prepares_the_database_and_leaves_no_process(up: Up) -> None:
     assert migrated.returncode == 0, migrated.stderr
     assert orphans.find_children(up.data_path) == []
     with EmbeddedPostgres(up.data_path) as postgres:
-        for role, table in (("tracking", "runs"), ("artifacts", "artifacts")):
+        for role, table in (("tracking", "runs"), ("artifacts", "artifacts"), ("registry", "model_versions")):
             with psycopg.connect(postgres.url(role)) as connection:
                 assert connection.execute(f"SELECT count(*) FROM {role}.{table}").fetchone() == (0,)
 
