@@ -19,7 +19,7 @@ _COLUMNS = [name for name in Experiment.__slots__ if name != "tags"]
 _FIELDS = [experiments.c[name] for name in _COLUMNS]
 
 _SELECT_TARGET = """
-    SELECT experiment_id, workspace, name, artifact_location, lifecycle_stage, creation_time, last_update_time
+    SELECT experiment_id, name, artifact_location, lifecycle_stage, creation_time, last_update_time, workspace
     FROM experiments
     WHERE experiment_id = %(experiment_id)s
     FOR SHARE
