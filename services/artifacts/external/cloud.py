@@ -37,6 +37,8 @@ class Dialect:
     sign: Sign
     # Whether an empty object named as the folder, with a slash, may stand for it; some S3 servers and tools make those.
     has_folder_marks: bool = False
+    # Whether parts of a file that is not to be stay, and cost, until they are discarded; elsewhere they go in a week.
+    keeps_parts: bool = False
 
 
 class CloudFiles:
@@ -45,7 +47,7 @@ class CloudFiles:
     def __init__(self, fs: Any, root: str, dialect: Dialect) -> None:
         self._fs = fs
         self._root = root
-        self._dialect = dialect
+        self.dialect = dialect
         self.failures = (OSError, *dialect.failures)
 
     def list(self, path: Segments) -> list[Entry]:
@@ -76,7 +78,7 @@ class CloudFiles:
 
     def sign(self, path: Segments, *, expires_s: int, for_upload: bool) -> SignedUrl:
         """Return a URL that its holder may use for a while. Raises CannotSign."""
-        return self._dialect.sign(self._key(path), expires_s, for_upload)
+        return self.dialect.sign(self._key(path), expires_s, for_upload)
 
     def close(self) -> None:
         return
@@ -96,7 +98,7 @@ class CloudFiles:
             info = self._fs.info(key, timeout=ANSWER_TIMEOUT_S)
         except FileNotFoundError:
             return None
-        return (info["size"], self._dialect.etag(info)) if info["type"] == "file" else None
+        return (info["size"], self.dialect.etag(info)) if info["type"] == "file" else None
 
     def _stat(self, key: str) -> Stat | None:
         version = self.version(key)
@@ -104,7 +106,7 @@ class CloudFiles:
 
     def _infos(self, folder: str) -> Sequence[Info]:
         try:
-            found: Sequence[Info] = self._fs.ls(folder, detail=True, timeout=ANSWER_TIMEOUT_S, **self._dialect.fresh)
+            found: Sequence[Info] = self._fs.ls(folder, detail=True, timeout=ANSWER_TIMEOUT_S, **self.dialect.fresh)
         except FileNotFoundError:
             return []
         return found
@@ -120,7 +122,7 @@ class CloudFiles:
         steps = range(0, len(files), _DELETED_AT_ONCE)
         count = sum(self._delete(files[start : start + _DELETED_AT_ONCE]) for start in steps)
         count += sum(self._empty(f"{folder}/{entry.name}") for entry in entries if entry.is_dir)
-        if entries and self._dialect.has_folder_marks:
+        if entries and self.dialect.has_folder_marks:
             self._delete([f"{folder}/"])
         return count
 
@@ -187,7 +189,8 @@ class _Sink:
             return
         # Closed by hand first: fsspec's own `close`, which also a collected file calls, commits what is there.
         self._file.closed = True
-        self._file.discard()
+        if self._files.dialect.keeps_parts:
+            self._file.discard()
 
 
 def _entries(infos: Iterable[Info], folder: str) -> Iterator[Entry]:

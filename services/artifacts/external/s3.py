@@ -43,6 +43,7 @@ def open_files(store: Store) -> CloudFiles:
         etag=_etag,
         sign=lambda key, expires_s, for_upload: _sign(fs, key, expires_s, for_upload=for_upload),
         has_folder_marks=True,
+        keeps_parts=True,
     )
     return CloudFiles(fs, "/".join((store.root.authority, *store.root.segments)), dialect)
 

@@ -139,9 +139,15 @@ KINDS = ["local", "sftp", "s3", "azure", "gcs"]
 
 
 @pytest.fixture(params=KINDS)
-def written(request: pytest.FixtureRequest) -> Written:
+def kind(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+def written(request: pytest.FixtureRequest, kind: str) -> Written:
     """A store of every kind, each empty."""
-    found: Written = request.getfixturevalue(f"{request.param}_store")
+    found: Written = request.getfixturevalue(f"{kind}_store")
     return found
 
 

@@ -3,9 +3,11 @@
 `make test` installs them with scripts/install-test-servers.sh; a test whose server is missing fails and says so.
 """
 
+import contextlib
 import getpass
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -58,9 +60,18 @@ class Server:
             self._process = None
 
     def kill(self) -> None:
+        """End it at once, and what it has started for its connections."""
         assert self._process is not None
+        for pid in _descendants(self._process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._process.kill()
         self._process = None
+
+
+def _descendants(pid: int) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split()
+    return [each for child in map(int, found) for each in (child, *_descendants(child))]
 
 
 class SshServer(Server):
@@ -122,7 +133,14 @@ class Azurite(Server):
 
     def argv(self) -> list[str]:
         where = ["--blobHost", self.address.host, "--blobPort", str(self.address.port), "--location", str(self.folder)]
-        return [shutil.which("node") or "node", str(AZURITE), *where, "--silent", "--skipApiVersionCheck", "--disableTelemetry"]
+        return [
+            shutil.which("node") or "node",
+            str(AZURITE),
+            *where,
+            "--silent",
+            "--skipApiVersionCheck",
+            "--disableTelemetry",
+        ]
 
 
 class GcsEmulator(Server):

