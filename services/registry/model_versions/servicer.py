@@ -20,7 +20,7 @@ class ModelVersionServicer:
             name=request.name,
             source=request.source,
             run_id=request.run_id if request.HasField("run_id") else None,
-            model_id=request.model_id if request.HasField("model_id") else None,
+            model_id=request.model_id or None,
             run_link=request.run_link,
             description=request.description,
             tags={tag.key: tag.value for tag in request.tags},
