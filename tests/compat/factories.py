@@ -127,3 +127,36 @@ def dataset(name: str = "iris", digest: str = "d1", **fields: Any) -> Json:
 def dataset_input(name: str = "iris", digest: str = "d1", *, context: str | None = None, **fields: Any) -> Json:
     tags = [] if context is None else [{"key": "mlflow.data.context", "value": context}]
     return {"dataset": dataset(name, digest, **fields), "tags": tags}
+
+
+SOURCE = "s3://bucket/model"
+"""A source that a version may have without a run or a logged model."""
+PROMPT_TAG = {"key": "mlflow.prompt.is_prompt", "value": "true"}
+
+
+def new_registered_model(rest: Rest, **fields: Any) -> str:
+    body = {"name": unique(), **fields}
+    return str(rest.post("registered-models/create", **body)["registered_model"]["name"])
+
+
+def new_version(rest: Rest, name: str | None = None, **fields: Any) -> Json:
+    body = {"name": name or new_registered_model(rest), "source": SOURCE, **fields}
+    version = rest.post("model-versions/create", **body)["model_version"]
+    assert isinstance(version, dict)
+    return version
+
+
+def get_registered_model(rest: Rest, name: str) -> Json:
+    model = rest.get("registered-models/get", name=name)["registered_model"]
+    assert isinstance(model, dict)
+    return model
+
+
+def get_version(rest: Rest, name: str, version: str) -> Json:
+    found = rest.get("model-versions/get", name=name, version=version)["model_version"]
+    assert isinstance(found, dict)
+    return found
+
+
+def set_alias(rest: Rest, name: str, alias: str, version: str) -> None:
+    rest.post("registered-models/alias", name=name, alias=alias, version=version)

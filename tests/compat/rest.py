@@ -54,8 +54,8 @@ class Rest:
     def patch(self, path: str, /, **body: Any) -> Json:
         return _body(self.call("PATCH", path, json=body))
 
-    def delete(self, path: str, /) -> Json:
-        return _body(self.call("DELETE", path))
+    def delete(self, path: str, /, **body: Any) -> Json:
+        return _body(self.call("DELETE", path, json=body or None))
 
     def refused_get(self, path: str, /, **params: Any) -> Refusal:
         return refusal(self.call("GET", path, params=params))
@@ -66,8 +66,8 @@ class Rest:
     def refused_patch(self, path: str, /, **body: Any) -> Refusal:
         return refusal(self.call("PATCH", path, json=body))
 
-    def refused_delete(self, path: str, /) -> Refusal:
-        return refusal(self.call("DELETE", path))
+    def refused_delete(self, path: str, /, **body: Any) -> Refusal:
+        return refusal(self.call("DELETE", path, json=body or None))
 
     def refused_bytes(self, path: str, content: bytes, /, *, method: str = "POST") -> Refusal:
         return refusal(self.send(path, content, method=method))

@@ -1,4 +1,4 @@
-"""Every tracking route of MLflow's first tier: what it requires, of what kind its fields are, a call it grants."""
+"""Every route of MLflow's first tier: what it requires, of what kind its fields are, a call that it grants."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +22,8 @@ class World:
     deleted_experiment_id: str
     run_id: str
     model_id: str
+    registered_model: str
+    """With a version 1, which the alias `champion` points at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,15 @@ def new_world(rest: Rest) -> World:
         deleted_experiment_id=factories.deleted_experiment(rest),
         run_id=factories.new_run(rest, experiment_id, tags=[{"key": "tag", "value": "1"}]),
         model_id=factories.new_model(rest, experiment_id, tags=[{"key": "tag", "value": "1"}]),
+        registered_model=_new_registered_model(rest),
     )
+
+
+def _new_registered_model(rest: Rest) -> str:
+    name = factories.new_registered_model(rest)
+    factories.new_version(rest, name)
+    factories.set_alias(rest, name, "champion", "1")
+    return name
 
 
 def _experiment(world: World) -> Json:
@@ -66,6 +76,14 @@ def _experiment(world: World) -> Json:
 
 def _run(world: World) -> Json:
     return {"run_id": world.run_id}
+
+
+def _registered_model(world: World) -> Json:
+    return {"name": world.registered_model}
+
+
+def _version(world: World) -> Json:
+    return {"name": world.registered_model, "version": "1"}
 
 
 EXPERIMENTS = (
@@ -341,6 +359,207 @@ LOGGED_MODELS = (
     Route(method="DELETE", path="/api/2.0/mlflow/logged-models/{model_id}/tags/{tag_key}"),
 )
 
+REGISTERED_MODELS = (
+    Route(
+        method="POST",
+        path="/api/2.0/mlflow/registered-models/create",
+        required=("name",),
+        kinds={"name": "text", "tags": "objects", "description": "text"},
+        example=lambda world: {"name": factories.unique()},
+    ),
+    Route(
+        method="GET",
+        path="/api/2.0/mlflow/registered-models/get",
+        required=("name",),
+        example=_registered_model,
+    ),
+    Route(
+        method="PATCH",
+        path="/api/2.0/mlflow/registered-models/update",
+        required=("name",),
+        kinds={"name": "text", "description": "text"},
+        example=_registered_model,
+    ),
+    Route(
+        method="POST",
+        path="/api/2.0/mlflow/registered-models/rename",
+        required=(
+            "name",
+            "new_name",
+        ),
+        kinds={"name": "text", "new_name": "text"},
+        example=lambda world: {"name": world.registered_model, "new_name": factories.unique()},
+    ),
+    Route(
+        method="DELETE",
+        path="/api/2.0/mlflow/registered-models/delete",
+        required=("name",),
+        kinds={"name": "text"},
+        example=_registered_model,
+    ),
+    Route(
+        method="GET",
+        path="/api/2.0/mlflow/registered-models/search",
+        example=lambda world: {"max_results": 1},
+    ),
+    Route(
+        method="GET",
+        path="/api/2.0/mlflow/registered-models/get-latest-versions",
+        required=("name",),
+        example=_registered_model,
+    ),
+    Route(
+        method="POST",
+        path="/api/2.0/mlflow/registered-models/get-latest-versions",
+        required=("name",),
+        kinds={"name": "text", "stages": "texts"},
+        example=_registered_model,
+    ),
+    Route(
+        method="POST",
+        path="/api/2.0/mlflow/registered-models/set-tag",
+        required=(
+            "name",
+            "key",
+        ),
+        kinds={"name": "text", "key": "text", "value": "text"},
+        example=lambda world: {"name": world.registered_model, "key": "t", "value": "1"},
+    ),
+    Route(
+        method="DELETE",
+        path="/api/2.0/mlflow/registered-models/delete-tag",
+        required=(
+            "name",
+            "key",
+        ),
+        kinds={"name": "text", "key": "text"},
+        example=lambda world: {"name": world.registered_model, "key": "t"},
+    ),
+    Route(
+        method="POST",
+        path="/api/2.0/mlflow/registered-models/alias",
+        required=(
+            "name",
+            "alias",
+            "version",
+        ),
+        kinds={"name": "text", "alias": "text", "version": "text"},
+        example=lambda world: {"name": world.registered_model, "alias": "a", "version": "1"},
+    ),
+    Route(
+        method="GET",
+        path="/api/2.0/mlflow/registered-models/alias",
+        required=(
+            "name",
+            "alias",
+        ),
+        example=lambda world: {"name": world.registered_model, "alias": "champion"},
+    ),
+    Route(
+        method="DELETE",
+        path="/api/2.0/mlflow/registered-models/alias",
+        required=(
+            "name",
+            "alias",
+        ),
+        kinds={"name": "text", "alias": "text"},
+        example=lambda world: {"name": world.registered_model, "alias": "champion"},
+    ),
+)
+
+MODEL_VERSIONS = (
+    Route(
+        method="POST",
+        path="/api/2.0/mlflow/model-versions/create",
+        required=(
+            "name",
+            "source",
+        ),
+        kinds={
+            "name": "text",
+            "source": "text",
+            "run_id": "text",
+            "tags": "objects",
+            "run_link": "text",
+            "description": "text",
+            "model_id": "text",
+        },
+        example=lambda world: {"name": world.registered_model, "source": factories.SOURCE},
+    ),
+    Route(
+        method="GET",
+        path="/api/2.0/mlflow/model-versions/get",
+        required=(
+            "name",
+            "version",
+        ),
+        example=_version,
+    ),
+    Route(
+        method="PATCH",
+        path="/api/2.0/mlflow/model-versions/update",
+        required=(
+            "name",
+            "version",
+        ),
+        kinds={"name": "text", "version": "text", "description": "text"},
+        example=_version,
+    ),
+    Route(
+        method="POST",
+        path="/api/2.0/mlflow/model-versions/transition-stage",
+        required=(
+            "name",
+            "version",
+            "stage",
+        ),
+        kinds={"name": "text", "version": "text", "stage": "text"},
+        example=lambda world: {**_version(world), "stage": "Staging"},
+    ),
+    Route(
+        method="DELETE",
+        path="/api/2.0/mlflow/model-versions/delete",
+        required=(
+            "name",
+            "version",
+        ),
+        kinds={"name": "text", "version": "text"},
+        example=_version,
+    ),
+    Route(
+        method="GET",
+        path="/api/2.0/mlflow/model-versions/search",
+        example=lambda world: {"max_results": 1},
+    ),
+    Route(
+        method="GET",
+        path="/api/2.0/mlflow/model-versions/get-download-uri",
+        example=_version,
+    ),
+    Route(
+        method="POST",
+        path="/api/2.0/mlflow/model-versions/set-tag",
+        required=(
+            "name",
+            "version",
+            "key",
+        ),
+        kinds={"name": "text", "version": "text", "key": "text", "value": "text"},
+        example=lambda world: {**_version(world), "key": "t", "value": "1"},
+    ),
+    Route(
+        method="DELETE",
+        path="/api/2.0/mlflow/model-versions/delete-tag",
+        required=(
+            "name",
+            "version",
+            "key",
+        ),
+        kinds={"name": "text", "version": "text", "key": "text"},
+        example=lambda world: {**_version(world), "key": "t"},
+    ),
+)
+
 SERVER = (
     Route(method="GET", path="/api/3.0/mlflow/server-info"),
     Route(method="GET", path="/health"),
@@ -348,4 +567,6 @@ SERVER = (
 )
 
 TRACKING = EXPERIMENTS + RUNS + METRICS + LOGGED_MODELS
-ALL = TRACKING + SERVER
+REGISTRY = REGISTERED_MODELS + MODEL_VERSIONS
+API = TRACKING + REGISTRY
+ALL = API + SERVER

@@ -10,7 +10,7 @@ from tests.compat import factories, routes, texts
 from tests.compat.rest import JSON_TYPE, Json, Rest, invalid, refusal
 from tests.compat.routes import Kind, Route
 
-WITH_BODY = tuple(route for route in routes.TRACKING if route.kinds)
+WITH_BODY = tuple(route for route in routes.API if route.kinds)
 REFUSED = (400, "INVALID_PARAMETER_VALUE")
 NOT_OBJECTS = {
     "number": b"5",

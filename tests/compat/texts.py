@@ -71,5 +71,38 @@ def not_positive(max_results: int) -> str:
     return f"Invalid value {max_results} for parameter 'max_results' supplied. It must be a positive integer"
 
 
+def missing_plainly(field: str) -> str:
+    """As the registry says it where the handlers did not look."""
+    return f"Missing value for required parameter '{field}'."
+
+
+def bad_model_name(name: str) -> str:
+    return f"Invalid model name '{name}'. Names cannot contain '/' or ':'."
+
+
+def no_registered_model(name: str) -> str:
+    return f"Registered Model with name={name} not found"
+
+
+def no_version(name: str, version: int | str) -> str:
+    return f"Model Version (name={name}, version={version}) not found"
+
+
+def bad_version(version: str) -> str:
+    return f"Parameter 'version' must be an integer, got '{version}'."
+
+
+def bad_alias(alias: str) -> str:
+    return f"Invalid alias name: '{alias}'. Names may only contain alphanumerics, underscores (_), and dashes (-)."
+
+
+def bad_stage(stage: str) -> str:
+    return f"Invalid Model Version stage: {stage}. Value must be one of None, Staging, Production, Archived."
+
+
+def bad_source(source: str, reason: str) -> str:
+    return f"Invalid model version source: '{source}'. {reason}"
+
+
 def _invalid_value(field: str, value: Any) -> str:
     return f"Invalid value {json.dumps(value, sort_keys=True, separators=(',', ':'))} for parameter '{field}' supplied:"
