@@ -42,7 +42,7 @@ async def store(objects: Objects, key: str, chunks: AsyncIterator[bytes], *, siz
     else:
         etag = await _put(objects, key, feed, size)
     await feed.expect_end()
-    stat = await objects.stat(key)
+    stat = await objects.stat(key, is_under_way=True)
     if stat is None or stat.size != feed.size or not _agree(stat.etag, etag):
         raise DataLoss(f"The object store has not kept the {feed.size} bytes that it was sent; send them again.")
     return Stored(size=feed.size, sha256=await feed.sha256.hexdigest())
