@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
@@ -11,7 +12,9 @@ from services.common.errors import Unavailable
 # Together they bound how long a call goes unanswered while the store is away.
 PATIENCE_S = 0.25
 PROBE_TIMEOUT_S = 1.6
-# A transfer under way is given more time: a store under load may stop for seconds, and all would have to be sent again.
+# A transfer that has gone on for a while is given more time: a store under load may stop for seconds, and all would
+# have to be sent again.
+UNDER_WAY_AFTER_S = 2.0
 UNDER_WAY_PATIENCE_S = 5.0
 
 _T = TypeVar("_T")
@@ -24,7 +27,7 @@ class Watch:
     """Tells a slow store from one that is away: a call that takes long has the store asked for a sign of life.
 
     Calls may then take as long as they need while the store answers, or gets on with any of them, and else are given
-    up within 1.85 s, or within 6.6 s where a transfer is under way.
+    up within 1.85 s, or within 6.6 s where they belong to a transfer that has gone on for 2 s.
     """
 
     def __init__(self, probe: Callable[[], bool], *, threads: int) -> None:
@@ -37,13 +40,16 @@ class Watch:
         self._is_away = False
         self._calls_done = 0
 
-    async def run(self, call: Callable[[*_A], _T], *arguments: *_A, patience_s: float = PATIENCE_S) -> _T:
+    async def run(self, call: Callable[[*_A], _T], *arguments: *_A, since: float | None = None) -> _T:
         """Return what a blocking call returns, or raise what it raises. Raises Unavailable once the store is away.
 
+        `since` is when, as `time.monotonic` has it, the transfer began that the call belongs to.
         A call that was given up, or whose caller was cancelled, still runs to its end in its thread.
         """
         if self._is_away:
             await self.check()
+        is_under_way = since is not None and time.monotonic() - since > UNDER_WAY_AFTER_S
+        patience_s = UNDER_WAY_PATIENCE_S if is_under_way else PATIENCE_S
         running = asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
         try:
             while not (await asyncio.wait((running,), timeout=patience_s))[0]:

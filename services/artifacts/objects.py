@@ -8,6 +8,7 @@ import hashlib
 import http.client
 import itertools
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,7 +21,7 @@ from minio.datatypes import Part
 from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 
-from services.artifacts.availability import PATIENCE_S, PROBE_TIMEOUT_S, UNDER_WAY_PATIENCE_S, Watch
+from services.artifacts.availability import PROBE_TIMEOUT_S, Watch
 from services.artifacts.connections import SILENCE_S_MAX, Connections, Exchange
 from services.artifacts.hashing import Piece
 from services.artifacts.trees import CHUNK_BYTES_MAX
@@ -85,9 +86,9 @@ class Objects:
         """Store a part, from 1, as `put` does."""
         return await self._send(self._part_url(self._client, key, store_upload_id, number), pieces, size)
 
-    async def stat(self, key: str, *, is_under_way: bool = False) -> Stat | None:
-        """Return what is known of an object, None if there is none; `is_under_way` if it has just been sent."""
-        return await self._run(self._stat, key, patience_s=UNDER_WAY_PATIENCE_S if is_under_way else PATIENCE_S)
+    async def stat(self, key: str, *, since: float | None = None) -> Stat | None:
+        """Return what is known of an object, None if there is none; `since` is when its sending began, if it did."""
+        return await self._run(self._stat, key, since=since)
 
     async def read(self, key: str, start: int, length: int, *, size: int) -> AsyncIterator[bytes]:
         """Yield `length` bytes, at least one, from `start` on, in chunks of 1 MiB.
@@ -95,11 +96,11 @@ class Objects:
         Raises DataLoss if the object does not exist or has other than `size` bytes.
         """
         reader = _Reader(self._exchange_get(key, start, length), length=length, size=size)
-        is_whole = False
+        began, is_whole = time.monotonic(), False
         try:
             chunk = await self._run(reader.begin)
             while reader.left:
-                ahead = asyncio.create_task(self._go_on(reader.next))
+                ahead = asyncio.create_task(self._run(reader.next, since=began))
                 try:
                     yield chunk
                     chunk = await ahead
@@ -131,7 +132,7 @@ class Objects:
 
         Raises S3Refusal if the store has other parts.
         """
-        return await self._go_on(self._complete_multipart, key, store_upload_id, parts)
+        return await self._run(self._complete_multipart, key, store_upload_id, parts)
 
     async def abort_multiparts(self, key: str) -> None:
         """Remove all parts of whatever was begun for a key."""
@@ -161,23 +162,20 @@ class Objects:
         self._watch.close()
         self._connections.close()
 
-    async def _run(self, call: Callable[[*_A], _T], *arguments: *_A, patience_s: float = PATIENCE_S) -> _T:
-        return await self._watch.run(_translated, call, *arguments, patience_s=patience_s)
-
-    async def _go_on(self, call: Callable[[*_A], _T], *arguments: *_A) -> _T:
-        return await self._run(call, *arguments, patience_s=UNDER_WAY_PATIENCE_S)
+    async def _run(self, call: Callable[[*_A], _T], *arguments: *_A, since: float | None = None) -> _T:
+        return await self._watch.run(_translated, call, *arguments, since=since)
 
     async def _send(self, url: str, pieces: AsyncIterator[Piece], size: int) -> str:
         exchange = Exchange(self._connections, "PUT", url, {"Content-Length": str(size)})
-        is_whole = False
+        began, is_whole = time.monotonic(), False
         try:
             if size <= CHUNK_BYTES_MAX:
                 etag = await self._run(_send_whole, exchange, [piece async for piece in pieces])
             else:
                 await self._run(exchange.begin)
                 async for piece in pieces:
-                    await self._go_on(exchange.send, piece)
-                etag = await self._go_on(_finish, exchange)
+                    await self._run(exchange.send, piece, since=began)
+                etag = await self._run(_finish, exchange, since=began)
             is_whole = True
         finally:
             self._end(exchange, in_order=is_whole)
