@@ -28,6 +28,7 @@ up: .venv/.run ## Run the whole platform here, on embedded Postgres (MODELSTEAD_
 	@exec $(BIN)/modelstead up
 
 test: .venv/.dev ## Run the tests (TESTS=tests/unit narrows, WORKERS=2 spreads)
+	$(if $(filter tests tests/store tests/store/%,$(TESTS)),@scripts/install-test-servers.sh)
 	@exec $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(TESTS)
 
 check: check-format check-lint check-types check-protos check-stubs check-architecture ## Run every check that needs no running service

@@ -30,9 +30,10 @@ from services.artifacts.owned.service import OwnedArtifacts
 from services.artifacts.owned.servicer import OwnedArtifactServicer
 from services.artifacts.owned.tracking import TrackingOwners
 from services.artifacts.settings import Settings
+from services.artifacts.trees import CHUNK_BYTES_MAX
 from services.artifacts.uploads.service import Uploads
 from services.artifacts.uploads.servicer import UploadServicer
-from services.common import artifact_stores, auth, logs, settings, telemetry
+from services.common import artifact_stores, auth, logs, memory, settings, telemetry
 from services.common.database import Database
 from services.common.errors import ServiceError, Unavailable
 from services.common.pages import PageTokens
@@ -54,6 +55,7 @@ def main(arguments: list[str]) -> None:
             _migrate(config)
         if arguments != ["migrate"]:
             telemetry.start("artifacts", otlp_endpoint=config.otlp_endpoint, metrics_listen=config.metrics_listen)
+            memory.give_back_large_blocks()
             uvloop.run(_serve(config))
     except settings.SettingsError as error:
         sys.exit(_complain(str(error), code=2))
@@ -109,6 +111,7 @@ async def _serve(config: Settings) -> None:
             with_reflection=config.reflection,
             drain_notice_s=config.drain_notice_s,
             connection_grace_s=PLATFORM_DEADLINE_S_MAX,
+            lookahead_bytes=CHUNK_BYTES_MAX,
         )
     objects.close()
     await asyncio.shield(asyncio.gather(owners.close(), external.close(), db.close()))

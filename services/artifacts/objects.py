@@ -8,6 +8,7 @@ import hashlib
 import http.client
 import itertools
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -85,9 +86,9 @@ class Objects:
         """Store a part, from 1, as `put` does."""
         return await self._send(self._part_url(self._client, key, store_upload_id, number), pieces, size)
 
-    async def stat(self, key: str) -> Stat | None:
-        """Return what is known of an object, None if there is none."""
-        return await self._run(self._stat, key)
+    async def stat(self, key: str, *, since: float | None = None) -> Stat | None:
+        """Return what is known of an object, None if there is none; `since` is when its sending began, if it did."""
+        return await self._run(self._stat, key, since=since)
 
     async def read(self, key: str, start: int, length: int, *, size: int) -> AsyncIterator[bytes]:
         """Yield `length` bytes, at least one, from `start` on, in chunks of 1 MiB.
@@ -95,11 +96,11 @@ class Objects:
         Raises DataLoss if the object does not exist or has other than `size` bytes.
         """
         reader = _Reader(self._exchange_get(key, start, length), length=length, size=size)
-        is_whole = False
+        began, is_whole = time.monotonic(), False
         try:
             chunk = await self._run(reader.begin)
             while reader.left:
-                ahead = asyncio.create_task(self._run(reader.next))
+                ahead = asyncio.create_task(self._run(reader.next, since=began))
                 try:
                     yield chunk
                     chunk = await ahead
@@ -161,20 +162,20 @@ class Objects:
         self._watch.close()
         self._connections.close()
 
-    async def _run(self, call: Callable[[*_A], _T], *arguments: *_A) -> _T:
-        return await self._watch.run(_translated, call, *arguments)
+    async def _run(self, call: Callable[[*_A], _T], *arguments: *_A, since: float | None = None) -> _T:
+        return await self._watch.run(_translated, call, *arguments, since=since)
 
     async def _send(self, url: str, pieces: AsyncIterator[Piece], size: int) -> str:
         exchange = Exchange(self._connections, "PUT", url, {"Content-Length": str(size)})
-        is_whole = False
+        began, is_whole = time.monotonic(), False
         try:
             if size <= CHUNK_BYTES_MAX:
                 etag = await self._run(_send_whole, exchange, [piece async for piece in pieces])
             else:
                 await self._run(exchange.begin)
                 async for piece in pieces:
-                    await self._run(exchange.send, piece)
-                etag = await self._run(_finish, exchange)
+                    await self._run(exchange.send, piece, since=began)
+                etag = await self._run(_finish, exchange, since=began)
             is_whole = True
         finally:
             self._end(exchange, in_order=is_whole)

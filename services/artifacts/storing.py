@@ -1,6 +1,7 @@
 """Stores a stream of bytes as one object, in one piece or in parts, and believes the store only what it can check."""
 
 import re
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ async def store(objects: Objects, key: str, chunks: AsyncIterator[bytes], *, siz
     bytes than were sent, Unavailable, and whatever `chunks` raises.
     """
     bounds.check_size(size)
-    feed = _Feed(chunks)
+    feed, began = _Feed(chunks), time.monotonic()
     if size is None:
         etag = await _store_unknown(objects, key, feed)
     elif size > PIECE_BYTES_MAX:
@@ -42,7 +43,7 @@ async def store(objects: Objects, key: str, chunks: AsyncIterator[bytes], *, siz
     else:
         etag = await _put(objects, key, feed, size)
     await feed.expect_end()
-    stat = await objects.stat(key)
+    stat = await objects.stat(key, since=began)
     if stat is None or stat.size != feed.size or not _agree(stat.etag, etag):
         raise DataLoss(f"The object store has not kept the {feed.size} bytes that it was sent; send them again.")
     return Stored(size=feed.size, sha256=await feed.sha256.hexdigest())

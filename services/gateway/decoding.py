@@ -85,8 +85,8 @@ class RequestDecoder:
 
 
 def _arguments_of(descriptor: Descriptor) -> list[tuple[str, FieldDescriptor]]:
-    fields = filter(dialect.is_in_json, descriptor.fields)
-    return [(name, field) for field in fields for name in (field.name, dialect.json_alias(field)) if name]
+    names = [((field.name, dialect.json_alias(field)), field) for field in descriptor.fields]
+    return [(name, field) for both, field in names for name in both if name]
 
 
 def _headers_of(descriptor: Descriptor) -> list[tuple[str, bytes]]:

@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import grpc.aio
-from google.protobuf import any_pb2
-from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
 
 from services.common.errors import DeadlineExceeded, InvalidArgument, PermissionDenied, ServiceError, Unauthenticated
+from services.common.rpc import failures
 from services.gateway import limits
 from services.gateway.replies import HTML, TEXT, Header, Reply
 
@@ -72,7 +70,6 @@ _REASON_OF_CODE: Mapping[grpc.StatusCode, tuple[str, str, float | None]] = Mappi
     }
 )
 
-_DETAILS_KEY = "grpc-status-details-bin"
 _TOO_LARGE_MARK = "larger than max"
 
 _UNAUTHENTICATED_TEXT = (
@@ -112,11 +109,9 @@ def reply_of(error: ServiceError) -> Reply:
 
 def from_rpc(error: grpc.aio.AioRpcError) -> ServiceError:
     """Return the error that a failed call stands for: the service's own, or what is known of the connection."""
-    for key, value in error.trailing_metadata() or ():
-        if key == _DETAILS_KEY and isinstance(value, bytes):
-            told = _told_by_service(value)
-            if told is not None:
-                return told
+    told = failures.told(error)
+    if told is not None:
+        return told
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE_MARK in (error.details() or ""):
         return InvalidArgument(
             f"The answer is larger than {limits.ANSWER_BYTES_MAX} bytes; ask for less, as by a smaller max_results."
@@ -142,22 +137,6 @@ def not_found() -> Reply:
 def method_not_allowed(allowed: str) -> Reply:
     """Return the answer for a path that is served with other methods only."""
     return _page(405, "Method Not Allowed", _METHOD_NOT_ALLOWED_TEXT, (b"allow", allowed.encode()))
-
-
-def _told_by_service(details: bytes) -> ServiceError | None:
-    try:
-        status = status_pb2.Status.FromString(details)
-    except DecodeError:
-        return None
-    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-    if not _unpack(status.details, info) or not info.reason:
-        return None
-    retry_after_s = retry.retry_delay.ToMilliseconds() / 1000 if _unpack(status.details, retry) else None
-    return _failure(info.reason, status.message, retry_after_s)
-
-
-def _unpack(details: "list[any_pb2.Any]", into: "error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo") -> bool:
-    return any(detail.Is(into.DESCRIPTOR) and detail.Unpack(into) for detail in details)
 
 
 def _failure(reason: str, message: str, retry_after_s: float | None) -> ServiceError:

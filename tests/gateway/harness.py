@@ -246,9 +246,11 @@ class Platform:
             writer.close()
 
 
-async def until(ask: Callable[[], Awaitable[_Answer]], done: Callable[[_Answer], bool]) -> _Answer:
-    """Ask again and again until the answer will do, for at most 20 seconds, and return it."""
-    async with asyncio.timeout(20):
+async def until(
+    ask: Callable[[], Awaitable[_Answer]], done: Callable[[_Answer], bool], *, within_s: float = 20
+) -> _Answer:
+    """Ask again and again until the answer will do, and return it."""
+    async with asyncio.timeout(within_s):
         while True:
             answer = await ask()
             if done(answer):

@@ -1,6 +1,7 @@
 """Azure Blob Storage, over adlfs."""
 
 import datetime
+import functools
 from typing import Any
 from urllib.parse import quote
 
@@ -23,7 +24,8 @@ def open_files(store: Store) -> CloudFiles:
     # The host of a `dfs` URI speaks another protocol; that of blobs is its neighbour.
     endpoint = store.options.get("endpoint_url") or f"https://{host.replace('.dfs.', '.blob.', 1)}"
     key, token = store.secret("account_key_file"), store.secret("sas_token_file")
-    fs = adlfs.AzureBlobFileSystem(
+    connect = functools.partial(
+        adlfs.AzureBlobFileSystem,
         account_name=account,
         connection_string=_connection_string(account, endpoint, key, token),
         account_host=endpoint.partition("://")[2],
@@ -37,11 +39,11 @@ def open_files(store: Store) -> CloudFiles:
         fresh={"invalidate_cache": True},
         failures=(AzureError, aiohttp.ClientError),
         etag=_etag,
-        sign=lambda path, expires_s, for_upload: _sign(
+        sign=lambda _, path, expires_s, for_upload: _sign(
             path, expires_s, for_upload=for_upload, account=account, endpoint=endpoint, key=key
         ),
     )
-    return CloudFiles(fs, "/".join((container, *store.root.segments)), dialect)
+    return CloudFiles(connect, "/".join((container, *store.root.segments)), dialect)
 
 
 def _connection_string(account: str, endpoint: str, key: str | None, token: str | None) -> str | None:

@@ -6,6 +6,7 @@ version, only the calls that take paths are used, and names that would still be 
 
 import asyncio
 import errno
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,8 @@ WINDOW_BYTES = 4 * 1024 * 1024
 _DELETED_AT_ONCE = 32
 
 Info = Mapping[str, Any]
-Sign = Callable[[str, int, bool], SignedUrl]
+# Takes fsspec's file system, a key, seconds, and whether the URL is to write to. Raises CannotSign.
+Sign = Callable[[Any, str, int, bool], SignedUrl]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,10 +44,15 @@ class Dialect:
 
 
 class CloudFiles:
-    """The files below `root`, which is `<bucket>` or `<bucket>/<prefix>`."""
+    """The files below `root`, which is `<bucket>` or `<bucket>/<prefix>`.
 
-    def __init__(self, fs: Any, root: str, dialect: Dialect) -> None:
-        self._fs = fs
+    `connect` makes fsspec's file system. It is called when that is first needed, as it may look for credentials.
+    """
+
+    def __init__(self, connect: Callable[[], Any], root: str, dialect: Dialect) -> None:
+        self._connect = connect
+        self._connected: Any = None
+        self._connecting = threading.Lock()
         self._root = root
         self.dialect = dialect
         self.failures = (OSError, *dialect.failures)
@@ -78,7 +85,7 @@ class CloudFiles:
 
     def sign(self, path: Segments, *, expires_s: int, for_upload: bool) -> SignedUrl:
         """Return a URL that its holder may use for a while. Raises CannotSign."""
-        return self.dialect.sign(self._key(path), expires_s, for_upload)
+        return self.dialect.sign(self._fs, self._key(path), expires_s, for_upload)
 
     def close(self) -> None:
         return
@@ -99,6 +106,13 @@ class CloudFiles:
         except FileNotFoundError:
             return None
         return (info["size"], self.dialect.etag(info)) if info["type"] == "file" else None
+
+    @property
+    def _fs(self) -> Any:
+        with self._connecting:
+            if self._connected is None:
+                self._connected = self._connect()
+            return self._connected
 
     def _stat(self, key: str) -> Stat | None:
         version = self.version(key)

@@ -1,5 +1,6 @@
 """Google Cloud Storage, over gcsfs."""
 
+import functools
 import json
 from typing import Any
 
@@ -21,7 +22,8 @@ def open_files(store: Store) -> CloudFiles:
     endpoint = store.options.get("endpoint_url")
     key = store.secret("service_account_file")
     # Not gcsfs.GCSFileSystem, which asks Google's gRPC API first what kind of bucket it is.
-    fs = gcsfs.core.GCSFileSystem(
+    connect = functools.partial(
+        gcsfs.core.GCSFileSystem,
         # Needed to make and to list buckets only, which never happens here.
         project="none",
         token=_token(store, key) or ("anon" if endpoint else "google_default"),
@@ -34,9 +36,9 @@ def open_files(store: Store) -> CloudFiles:
         fresh={"refresh": True},
         failures=(gcsfs.retry.HttpError, google.auth.exceptions.GoogleAuthError, aiohttp.ClientError),
         etag=_etag,
-        sign=lambda path, expires_s, for_upload: _sign(fs, path, expires_s, for_upload=for_upload),
+        sign=_sign,
     )
-    return CloudFiles(fs, "/".join((store.root.authority, *store.root.segments)), dialect)
+    return CloudFiles(connect, "/".join((store.root.authority, *store.root.segments)), dialect)
 
 
 def _token(store: Store, key: str | None) -> Any:
@@ -50,7 +52,7 @@ def _etag(info: Info) -> str:
     return str(info["generation"])
 
 
-def _sign(fs: Any, path: str, expires_s: int, *, for_upload: bool) -> SignedUrl:
+def _sign(fs: Any, path: str, expires_s: int, for_upload: bool) -> SignedUrl:
     try:
         return SignedUrl(url=fs.sign(path, expires_s, version="v4", method="PUT" if for_upload else "GET"))
     except (AttributeError, google.auth.exceptions.GoogleAuthError) as error:

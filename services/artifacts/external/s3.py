@@ -1,5 +1,6 @@
 """S3 elsewhere, over s3fs."""
 
+import functools
 from typing import Any
 
 import aiohttp
@@ -11,7 +12,6 @@ from services.artifacts.external.files import CannotSign, SignedUrl
 from services.common.artifact_stores import Store
 
 _CONNECT_TIMEOUT_S = 5
-_TRIES = 2
 
 
 def open_files(store: Store) -> CloudFiles:
@@ -21,13 +21,14 @@ def open_files(store: Store) -> CloudFiles:
     config: dict[str, Any] = {
         "connect_timeout": _CONNECT_TIMEOUT_S,
         "read_timeout": ANSWER_TIMEOUT_S,
-        # s3fs tries again itself.
+        # s3fs tries again itself, a few times within two seconds.
         "retries": {"max_attempts": 0},
     }
     if endpoint:
         # Other servers than Amazon's may know neither buckets as host names nor the newer checksums.
         config |= {"s3": {"addressing_style": "path"}, "request_checksum_calculation": "when_required"}
-    fs = s3fs.S3FileSystem(
+    connect = functools.partial(
+        s3fs.S3FileSystem,
         key=store.secret("access_key_file"),
         secret=store.secret("secret_key_file"),
         endpoint_url=endpoint,
@@ -36,23 +37,22 @@ def open_files(store: Store) -> CloudFiles:
         use_listings_cache=False,
         skip_instance_cache=True,
     )
-    fs.retries = _TRIES
     dialect = Dialect(
         fresh={"refresh": True},
         failures=(botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, aiohttp.ClientError),
         etag=_etag,
-        sign=lambda key, expires_s, for_upload: _sign(fs, key, expires_s, for_upload=for_upload),
+        sign=_sign,
         has_folder_marks=True,
         keeps_parts=True,
     )
-    return CloudFiles(fs, "/".join((store.root.authority, *store.root.segments)), dialect)
+    return CloudFiles(connect, "/".join((store.root.authority, *store.root.segments)), dialect)
 
 
 def _etag(info: Info) -> str:
     return str(info["ETag"]).strip('"')
 
 
-def _sign(fs: Any, key: str, expires_s: int, *, for_upload: bool) -> SignedUrl:
+def _sign(fs: Any, key: str, expires_s: int, for_upload: bool) -> SignedUrl:
     method = "put_object" if for_upload else "get_object"
     try:
         return SignedUrl(url=fs.sign(key, expiration=expires_s, client_method=method))

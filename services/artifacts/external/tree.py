@@ -118,7 +118,8 @@ class ExternalTree:
     @contextlib.asynccontextmanager
     async def _transfer(self) -> AsyncIterator[None]:
         try:
-            await asyncio.wait_for(self._transfers.acquire(), CALL_TIMEOUT_S)
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await self._transfers.acquire()
         except TimeoutError:
             raise Unavailable(f"The artifact store '{self._name}' is busy; try again.", retry_after_s=1.0) from None
         try:

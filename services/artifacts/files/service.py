@@ -12,10 +12,10 @@ from services.artifacts.files import model, store
 from services.artifacts.files.model import Artifact
 from services.artifacts.files.reading import OpenArtifact
 from services.artifacts.objects import Objects
-from services.artifacts.trees import Entry, Segments
+from services.artifacts.trees import CHUNK_BYTES_MAX, Entry, Segments
 from services.artifacts.uploads import store as uploads
 from services.artifacts.uploads.model import Upload, object_key
-from services.common.database import Database, Driver
+from services.common.database import Database
 from services.common.errors import InvalidArgument, NotFound, ServiceError, Unavailable
 from services.common.pages import PageTokens
 
@@ -97,8 +97,9 @@ class Files:
         expected = model.parse_sha256(sha256) if sha256 else ""
         upload = self._new_upload(workspace, path, size)
         async with self.db.pipeline() as tx:
-            # So that nobody sends a gigabyte to learn it; the check that counts is at the end.
-            model.refuse(await store.find_conflict(tx, workspace, [upload.path]))
+            if size is None or size > CHUNK_BYTES_MAX:
+                # So that nobody sends a gigabyte to learn it; the check that counts is at the end.
+                model.refuse(await store.find_conflict(tx, workspace, [upload.path]))
             await uploads.add(tx, upload)
         try:
             stored = await storing.store(self.objects, upload.key, chunks, size=size)
@@ -120,7 +121,7 @@ class Files:
             model.refuse(await store.find_conflict(tx, workspace, [name]))
             blob_id = await blobs.find(tx, workspace=workspace, sha256=digest, size=size)
             if blob_id is not None:
-                await self._put(tx, workspace, {name: blob_id})
+                await store.put(tx, workspace, {name: blob_id}, now=self.now())
         return blob_id is not None
 
     async def copy(self, workspace: str, source: Segments, destination: Segments) -> int:
@@ -205,7 +206,7 @@ class Files:
             blob_id = await store.lock_contents(tx, workspace, old)
             if blob_id is None:
                 raise NotFound(f"No such artifact: '{old}'")
-            await self._put(tx, workspace, {new: blob_id})
+            await store.put(tx, workspace, {new: blob_id}, now=self.now())
         return 1
 
     async def _copy_step(self, workspace: str, old: str, new: str, *, after: str | None) -> tuple[int, str | None]:
@@ -216,8 +217,5 @@ class Files:
             for name in names:
                 paths.check_length(name)
             model.refuse(await store.find_conflict(tx, workspace, list(names)))
-            await self._put(tx, workspace, names)
+            await store.put(tx, workspace, names, now=self.now())
         return len(found), found[-1][0] if found else None
-
-    async def _put(self, tx: Driver, workspace: str, names: dict[str, int]) -> None:
-        await blobs.release(tx, await store.put(tx, workspace, names, now=self.now()))

@@ -14,32 +14,34 @@ _AFTER_SLASH = "0"
 _BEFORE_ALL = "\x01"
 _AFTER_ALL = "\U0010ffff" * paths.PATH_BYTES_MAX
 
-_LOCK_SHARED = """
-    SELECT pg_advisory_xact_lock_shared(hashtextextended(%(workspace)s || '/' || path, 0))
-    FROM unnest(%(paths)s::text[]) AS path
+_RESERVE = """
+    SELECT pg_advisory_xact_lock_shared(hashtextextended(%(workspace)s || '/' || folder, 0))
+    FROM unnest(%(folders)s::text[]) AS folder
+    UNION ALL
+    SELECT pg_advisory_xact_lock(hashtextextended(%(workspace)s || '/' || %(path)s, 0))
 """
 
-_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(workspace)s || '/' || %(path)s, 0))"
-
-_FIND_FILE_AMONG = """
-    SELECT path
-    FROM artifacts
-    WHERE workspace = %(workspace)s
-        AND path = ANY(%(paths)s::text[])
-    LIMIT 1
-"""
-
-_FIND_FOLDER_AMONG = """
-    SELECT name
-    FROM unnest(%(paths)s::text[]) AS name
-    WHERE EXISTS (
-        SELECT
+_FIND_CONFLICT = """
+    (
+        SELECT path, false
         FROM artifacts
         WHERE workspace = %(workspace)s
-            AND path > name || '/' COLLATE "C"
-            AND path < name || '0' COLLATE "C"
+            AND path = ANY(%(folders)s::text[])
+        LIMIT 1
     )
-    LIMIT 1
+    UNION ALL
+    (
+        SELECT name, true
+        FROM unnest(%(names)s::text[]) AS name
+        WHERE EXISTS (
+            SELECT
+            FROM artifacts
+            WHERE workspace = %(workspace)s
+                AND path > name || '/' COLLATE "C"
+                AND path < name || '0' COLLATE "C"
+        )
+        LIMIT 1
+    )
 """
 
 _SELECT = """
@@ -60,21 +62,25 @@ _LOCK_CONTENTS = """
 
 _HAS_OBJECT = "SELECT FROM blobs WHERE object_key = %(object_key)s"
 
-_SELECT_BLOBS = """
+_PUT = """
+    WITH before AS (
+        SELECT blob_id
+        FROM artifacts
+        WHERE workspace = %(workspace)s
+            AND path = ANY(%(names)s::text[])
+        FOR UPDATE
+    ),
+    put AS (
+        INSERT INTO artifacts (workspace, path, blob_id, create_time)
+        SELECT %(workspace)s, name, blob_id, %(now)s
+        FROM unnest(%(names)s::text[], %(blob_ids)s::bigint[]) AS new (name, blob_id)
+        ON CONFLICT (workspace, path) DO UPDATE
+        SET blob_id = excluded.blob_id,
+            create_time = excluded.create_time
+    )
+    INSERT INTO releases (blob_id)
     SELECT blob_id
-    FROM artifacts
-    WHERE workspace = %(workspace)s
-        AND path = ANY(%(paths)s::text[])
-    FOR UPDATE
-"""
-
-_UPSERT = """
-    INSERT INTO artifacts (workspace, path, blob_id, create_time)
-    SELECT %(workspace)s, path, blob_id, %(now)s
-    FROM unnest(%(paths)s::text[], %(blob_ids)s::bigint[]) AS new (path, blob_id)
-    ON CONFLICT (workspace, path) DO UPDATE
-    SET blob_id = excluded.blob_id,
-        create_time = excluded.create_time
+    FROM before
 """
 
 # One step of the index a entry, however many files are below it: from each path to the first one that is neither it nor
@@ -156,28 +162,21 @@ async def reserve(tx: Driver, workspace: str, path: str) -> None:
     Whoever names a file holds the folders above it together with others and the path alone. All take these locks from
     the top down, so that nobody waits for each other.
     """
-    await tx.execute(_LOCK_SHARED, {"workspace": workspace, "paths": paths.ancestors(path)})
-    await tx.execute(_LOCK, {"workspace": workspace, "path": path})
+    await tx.execute(_RESERVE, {"workspace": workspace, "folders": paths.ancestors(path), "path": path})
 
 
 async def find_conflict(tx: Driver, workspace: str, names: Sequence[str]) -> Conflict | None:
     """Return what keeps these paths from being files: a file where one needs a folder, or the other way round."""
-    above = {folder for name in names for folder in paths.ancestors(name)}
-    files = await tx.execute(_FIND_FILE_AMONG, {"workspace": workspace, "paths": list(above)})
-    folders = await tx.execute(_FIND_FOLDER_AMONG, {"workspace": workspace, "paths": list(names)})
-    if file := await files.fetchone():
-        return Conflict(path=file[0], is_folder=False)
-    if folder := await folders.fetchone():
-        return Conflict(path=folder[0], is_folder=True)
-    return None
+    folders = {folder for name in names for folder in paths.ancestors(name)}
+    question = {"workspace": workspace, "folders": list(folders), "names": list(names)}
+    row = await (await tx.execute(_FIND_CONFLICT, question)).fetchone()
+    return Conflict(path=row[0], is_folder=row[1]) if row else None
 
 
-async def put(tx: Driver, workspace: str, names: dict[str, int], *, now: datetime) -> list[int]:
-    """Let paths, which are reserved, lead to blobs by id; return the ids of the blobs that they led to before."""
-    before = await tx.execute(_SELECT_BLOBS, {"workspace": workspace, "paths": list(names)})
-    new = {"workspace": workspace, "paths": list(names), "blob_ids": list(names.values()), "now": now}
-    await tx.execute(_UPSERT, new)
-    return [blob_id for (blob_id,) in await before.fetchall()]
+async def put(tx: Driver, workspace: str, names: dict[str, int], *, now: datetime) -> None:
+    """Let paths, which are reserved, lead to blobs by id, and release the blobs that they led to before."""
+    blob_ids = list(names.values())
+    await tx.execute(_PUT, {"workspace": workspace, "names": list(names), "blob_ids": blob_ids, "now": now})
 
 
 async def get(tx: Driver, workspace: str, path: str) -> Artifact | None:

@@ -89,5 +89,5 @@ async def name(tx: Driver, upload: Upload, *, size: int, sha256: str | None, now
         blob_id = await blobs.add(
             tx, workspace=upload.workspace, object_key=upload.key, size=size, sha256=sha256, now=now
         )
-        await blobs.release(tx, await files.put(tx, upload.workspace, {upload.path: blob_id}, now=now))
+        await files.put(tx, upload.workspace, {upload.path: blob_id}, now=now)
     return conflict

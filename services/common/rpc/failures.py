@@ -28,7 +28,7 @@ def _parse(details: bytes) -> ServiceError | None:
             retry_after_s = retry.retry_delay.ToMilliseconds() / 1000
         else:
             detail.Unpack(info)
-    if info.domain != ERROR_DOMAIN:
+    if info.domain != ERROR_DOMAIN or not info.reason:
         return None
     failure = ServiceError(status.message, retry_after_s=retry_after_s)
     failure.reason = info.reason

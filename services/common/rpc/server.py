@@ -58,15 +58,18 @@ async def serve(
     with_reflection: bool,
     drain_notice_s: float,
     connection_grace_s: float = CONNECTION_GRACE_S,
+    lookahead_bytes: int | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain: tell NOT_SERVING, go on for `drain_notice_s` so that peers look
     elsewhere, let calls under way end within 30 s, return.
 
     `ready` is asked once a second. Connections are closed after 300 s, so that callers spread, and then calls under way
-    have `connection_grace_s` to end. Raises SettingsError if the address is taken, ContractError for a wrong proto.
+    have `connection_grace_s` to end. Of a stream of requests `lookahead_bytes` are taken in before they are asked for,
+    else as many as the network seems to want.
+
+    Raises SettingsError if the address is taken, ContractError for a wrong proto.
     """
-    grace = ("grpc.max_connection_age_grace_ms", int(connection_grace_s * 1000))
-    server = grpc.aio.server(options=(*_OPTIONS, grace))
+    server = grpc.aio.server(options=_options(connection_grace_s, lookahead_bytes))
     for service in services:
         server.add_generic_rpc_handlers((_handlers(service, pipeline),))
     health = HealthServicer()
@@ -87,6 +90,13 @@ async def serve(
         await asyncio.wait_for(server.wait_for_termination(), drain_notice_s)
     await server.stop(DRAIN_S)
     _log.info("stopped")
+
+
+def _options(connection_grace_s: float, lookahead_bytes: int | None) -> list[tuple[str, int]]:
+    options = [*_OPTIONS, ("grpc.max_connection_age_grace_ms", int(connection_grace_s * 1000))]
+    if lookahead_bytes is not None:
+        options += [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", lookahead_bytes)]
+    return options
 
 
 def _handlers(service: Service, pipeline: Pipeline) -> grpc.GenericRpcHandler:

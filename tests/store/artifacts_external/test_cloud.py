@@ -113,3 +113,14 @@ async def test_a_store_that_refuses_our_keys_is_told(
 
 def test_a_store_opens_without_its_server(nowhere: Written) -> None:
     assert open_written(nowhere) is not None
+
+
+async def test_a_store_opens_without_credentials_and_says_so_when_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: Callable[[Written], ExternalTree]
+) -> None:
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    tree = opened(Written(tmp_path, 'root = "gs://bucket"'))
+
+    with pytest.raises(Unavailable, match="The artifact store 'elsewhere'"):
+        await tree.list(())

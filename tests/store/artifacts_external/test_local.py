@@ -11,7 +11,7 @@ from services.artifacts.external import local
 from services.artifacts.external.tree import ExternalTree
 from services.common.errors import InvalidArgument, Unavailable
 from tests.store.artifacts_external.conftest import Written
-from tests.store.artifacts_external.test_trees import names, read, write
+from tests.store.artifacts_external.test_trees import broken_off, names, read, write
 
 SECRET = b"a secret of this machine"
 
@@ -179,6 +179,13 @@ async def test_a_file_that_others_change_while_it_is_read_is_not_read_to_its_end
 
     with pytest.raises(Unavailable, match="replaced"):
         [chunk async for chunk in reading]
+
+
+async def test_a_file_whose_sender_breaks_off_leaves_nothing_behind(tree: ExternalTree, root: Path) -> None:
+    with pytest.raises(ConnectionAbortedError):
+        await tree.write(("file",), broken_off(b"x"), size=None)
+
+    assert inside(root) == []
 
 
 async def test_leftovers_of_a_crash_are_hidden_and_go_with_their_folder(tree: ExternalTree, root: Path) -> None:
