@@ -16,6 +16,9 @@ Differences from stock that no test holds against a server:
 - slack in stock's numbers: `experiment_id=" 1_0"`; negative offsets and counts;
 - a `model_id` in the body of finalize and params of a logged model, which stock demands beside the one in the path;
 - a run created with an empty name tag, which stock refuses;
+- the order of a registered model's latest versions in a search; backticks around `name` and `tags` in registry filters,
+  which stock refuses; words that sqlparse takes for keywords there (`version`, `source`);
+- entries of `mlflow.modelVersions` that MLflow's own client adds again;
 - entity tags of files, `Last-Modified`, `Cache-Control`, `Vary`; several ranges at once; `Allow` without OPTIONS;
 - white space and `"error_class"` in errors of the artifact proxy; the media type of an empty answer to an upload;
 - a body in a GET request, which stock reads when there is no query string; bodies in UTF-16 or with a byte order mark.

@@ -48,7 +48,7 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draft:
-    """A version that is to be; `run_id` and `model_id` are None where the caller did not say; a `run_id` may be empty."""
+    """A version that is to be; `run_id` and `model_id` are None where the caller did not say."""
 
     name: str
     source: str
