@@ -78,7 +78,7 @@ def _operation(route: Route, schemas: "_Schemas", count: int) -> Json:
     }
     if route.takes_bytes:
         operation["requestBody"] = {"required": True, "content": _BYTES}
-    elif route.verb not in ("GET", "DELETE"):
+    elif route.body == "*":
         body = schemas.of_message(route.method.input_type)
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     return operation
