@@ -123,6 +123,12 @@ def test_a_field_of_the_wrong_type_is_named(rest: Rest, route: Route, name: str)
         ("runs/outputs", {"run_id": "{run}", "models": [{"model_id": "a\0b"}]}),
         ("logged-models", {"experiment_id": "{experiment}", "name": "a\0b"}),
         ("logged-models", {"experiment_id": "{experiment}", "params": [{"key": "p", "value": "a\0b"}]}),
+        ("registered-models/create", {"name": "a\0b"}),
+        ("registered-models/create", {"name": "{unique}", "description": "a\0b"}),
+        ("registered-models/create", {"name": "{unique}", "tags": [{"key": "t", "value": "a\0b"}]}),
+        ("registered-models/rename", {"name": "{unique}", "new_name": "a\0b"}),
+        ("model-versions/create", {"name": "{unique}", "source": "s3://bucket/a\0b"}),
+        ("model-versions/create", {"name": "{unique}", "source": "s3://bucket/a", "run_link": "a\0b"}),
     ],
     ids=lambda value: str(value)[:60],
 )
@@ -154,6 +160,10 @@ def test_a_key_with_a_nul_is_refused(rest: Rest, path: str) -> None:
         ("metrics/get-history", {"run_id": "a", "metric_key": "m\0"}),
         ("metrics/get-history-bulk-interval", {"run_ids": "q\0q", "metric_key": "m"}),
         ("logged-models/a%00b", {}),
+        ("registered-models/get", {"name": "q\0q"}),
+        ("registered-models/alias", {"name": "q", "alias": "q\0q"}),
+        ("registered-models/search", {"filter": "name = 'q\0q'"}),
+        ("model-versions/search", {"filter": "tags.t = 'q\0q'"}),
     ],
     ids=str,
 )
