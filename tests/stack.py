@@ -91,6 +91,19 @@ class Stack:
         return self._plan
 
     def __enter__(self) -> Self:
+        try:
+            self._enter()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _enter(self) -> None:
         self.postgres.start()
         data_dir = self._data_dir = DataDir(self._path / "platform")
         self._plan = Plan(
@@ -105,14 +118,12 @@ class Stack:
         for name in self._children:
             self.start(name)
         self.wait_until_ready()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def stop(self) -> None:
+        """Stop everything that runs."""
         for process in reversed(self._processes.values()):
             process.stop()
-        if self._s3:
+        if self._s3 and self._bucket != BUCKET:
             self._s3.remove_bucket(self._bucket)
         if self._data_dir:
             self._data_dir.close()
@@ -138,7 +149,8 @@ class Stack:
 
     def wait_until_ready(self) -> None:
         """Wait for everything to be ready. Fails with the services' last log lines."""
-        if not waiting.until(self.is_ready, timeout_s=READY_TIMEOUT_S):
+        waiting.until(lambda: self._has_ended() or self.is_ready(), timeout_s=READY_TIMEOUT_S)
+        if self._has_ended() or not self.is_ready():
             lines = [f"{name}:\n{process.last_lines()}" for name, process in self._processes.items()]
             raise AssertionError("not ready: " + "\n".join(lines))
 
@@ -149,6 +161,9 @@ class Stack:
     def artifacts_are_ready(self) -> bool:
         """Whether the artifact service itself says that it is ready."""
         return _is_ready(self.artifacts_address)
+
+    def _has_ended(self) -> bool:
+        return any(process.ended for process in self._processes.values())
 
     def _settings(self, data_dir: DataDir) -> UpSettings:
         stores = data_dir.path / "stores.toml"

@@ -2,8 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -13,12 +11,6 @@ from tests.stack import Stack
 
 _RECOVERY_S = 5.0
 _LOG_METRIC = "/api/2.0/mlflow/runs/log-metric"
-
-
-@pytest.fixture
-def own_stack(tmp_path: Path) -> Iterator[Stack]:
-    with Stack(tmp_path) as running:
-        yield running
 
 
 class _Writer(threading.Thread):
