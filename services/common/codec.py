@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from functools import cache
+from operator import attrgetter
 from typing import Any, TypeVar
 
-from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
@@ -13,33 +13,53 @@ _Convert = Callable[[Any], Any]
 
 
 def encode(message_class: type[_M], source: Any) -> _M:
-    """Build a message from an object with attributes named as the message's fields.
+    """Build a message from an object whose class has attributes named as the message's fields.
 
-    None leaves a field unset; an attribute that the object lacks does too. Lists become repeated fields,
+    None leaves a field unset; an attribute that the class lacks does too. Lists become repeated fields,
     dicts become maps, objects become sub-messages, enum values are given by name or number.
     """
-    return _encoder(message_class.DESCRIPTOR)(source)  # type: ignore[no-any-return]
+    return message_class(**_values_of(message_class.DESCRIPTOR)(source))
 
 
 @cache
-def _encoder(descriptor: Descriptor) -> _Convert:
-    message_class = message_factory.GetMessageClass(descriptor)
-    fields: list[tuple[str, _Convert | None]] = []
+def _values_of(descriptor: Descriptor) -> _Convert:
+    """Return a function from an object to a message's values: a dict with dicts for its sub-messages, of which protobuf
+    makes the whole message at once. A message made by itself would be copied into the one around it.
+    """
+    reader_of: dict[type, _Convert] = {}
 
-    def build(source: Any) -> Any:
-        values = {}
-        for name, convert in fields:
-            value = getattr(source, name, None)
-            if value is not None:
-                values[name] = convert(value) if convert else value
-        return message_class(**values)
+    def values(source: Any) -> dict[str, Any]:
+        reader = reader_of.get(type(source))
+        if reader is None:
+            reader = reader_of[type(source)] = _reader(descriptor, type(source))
+        return reader(source)  # type: ignore[no-any-return]
 
-    fields += [(field.name, _converter(field)) for field in descriptor.fields]
-    return build
+    return values
+
+
+def _reader(descriptor: Descriptor, source_type: type) -> _Convert:
+    """Return what reads a message's values from objects of one type, which all have the same attributes."""
+    fields = [field for field in descriptor.fields if hasattr(source_type, field.name)]
+    converters = [(field.name, _converter(field)) for field in fields]
+    read = attrgetter(*(field.name for field in fields)) if len(fields) > 1 else _one_by_one(fields)
+
+    def values(source: Any) -> dict[str, Any]:
+        return {
+            name: value if convert is None else convert(value)
+            for (name, convert), value in zip(converters, read(source), strict=True)
+            if value is not None
+        }
+
+    return values
+
+
+def _one_by_one(fields: list[FieldDescriptor]) -> _Convert:
+    # Of one name, attrgetter returns the value itself, and it takes no fewer.
+    return lambda source: [getattr(source, field.name) for field in fields]
 
 
 def _converter(field: FieldDescriptor) -> _Convert | None:
     if field.message_type is None or field.message_type.GetOptions().map_entry:
         return None
-    encode_one = _encoder(field.message_type)
-    return (lambda items: [encode_one(item) for item in items]) if field.is_repeated else encode_one
+    values = _values_of(field.message_type)
+    return (lambda items: [values(item) for item in items]) if field.is_repeated else values

@@ -10,6 +10,7 @@ import sqlalchemy
 from sqlalchemy import exc
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.util.concurrency import greenlet_spawn
 
 from services.common import arrays
 from services.common.errors import DeadlineExceeded, ResourceExhausted, ServiceError, Unavailable
@@ -95,8 +96,9 @@ class Database:
 
         Statements are sent without waiting for each other's answers until one is fetched.
         """
-        async with self._translating(), self._engine.connect() as connection:
-            driver: Driver = (await connection.get_raw_connection()).driver_connection  # type: ignore[assignment]
+        async with self._translating():
+            connection = await self._engine.raw_connection()
+            driver: Driver = connection.driver_connection  # type: ignore[assignment]
             try:
                 async with driver.pipeline():
                     if snapshot:
@@ -107,6 +109,8 @@ class Database:
                 with contextlib.suppress(psycopg.Error):
                     await driver.rollback()
                 raise
+            finally:
+                await greenlet_spawn(connection.close)
 
     async def is_ready(self) -> bool:
         """Whether the database answers."""
@@ -148,6 +152,12 @@ class Database:
             return error
         _log.warning("database unavailable", extra={"sqlstate": state or None, "cause": type(cause).__name__})
         return Unavailable("The database is unavailable; try again.", retry_after_s=1)
+
+
+async def driver_of(tx: Tx) -> Driver:
+    """Return the driver's own connection of an open transaction, for its statements that are fixed."""
+    driver: Driver = (await tx.get_raw_connection()).driver_connection  # type: ignore[assignment]
+    return driver
 
 
 def violated_constraint(error: exc.IntegrityError) -> str | None:

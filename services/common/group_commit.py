@@ -11,11 +11,17 @@ from services.common.errors import ResourceExhausted, ServiceError
 ItemT = TypeVar("ItemT")
 Outcome = ServiceError | None
 
+# After a group of several, the next one is awaited: until it is as large, until nobody came for so long, or until
+# somebody has waited for so long.
+GAP_S = 0.005
+LINGER_S = 0.010
+
 _log = logging.getLogger("modelstead.group_commit")
 
 
 class GroupCommit(Generic[ItemT]):
-    """Hands waiting items to `commit`, as many at once as have gathered while the group before was committed.
+    """Hands waiting items to `commit`, as many at once as have gathered while the group before was committed, and as
+    come shortly after: those who were answered together mostly come again together.
 
     `commit` stores a group in one transaction and returns, for each item, None or the error that only this item
     met; an item that met an error left no trace. An exception of `commit` means that nothing of the group was
@@ -38,6 +44,7 @@ class GroupCommit(Generic[ItemT]):
         self._waiting_weight_max = waiting_weight_max
         self._waiting: deque[tuple[ItemT, asyncio.Future[None]]] = deque()
         self._waiting_weight = 0
+        self._gathering: _Gathering | None = None
         self._idle_committers = committers
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -49,6 +56,8 @@ class GroupCommit(Generic[ItemT]):
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, done))
         self._waiting_weight += weight
+        if self._gathering is not None:
+            self._gathering.note_arrival(len(self._waiting))
         if self._idle_committers:
             self._idle_committers -= 1
             task = asyncio.create_task(self._drain())
@@ -60,8 +69,18 @@ class GroupCommit(Generic[ItemT]):
         try:
             while group := self._take():
                 await self._settle(group)
+                await self._gather(len(group))
         finally:
             self._idle_committers += 1
+
+    async def _gather(self, count: int) -> None:
+        """Wait until `count` items wait, if that is more than one, within the bounds above."""
+        if count > 1 and len(self._waiting) < count:
+            self._gathering = _Gathering(count)
+            try:
+                await self._gathering.done
+            finally:
+                self._gathering = None
 
     def _take(self) -> list[tuple[ItemT, asyncio.Future[None]]]:
         group: list[tuple[ItemT, asyncio.Future[None]]] = []
@@ -89,6 +108,29 @@ class GroupCommit(Generic[ItemT]):
             return
         for (_, done), outcome in zip(group, outcomes, strict=True):
             _resolve(done, outcome)
+
+
+class _Gathering:
+    """Is done when `count` items wait, when none arrived for GAP_S, or after LINGER_S."""
+
+    def __init__(self, count: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._count = count
+        self._gap = self._loop.call_later(GAP_S, self._end)
+        self._linger = self._loop.call_later(LINGER_S, self._end)
+        self.done: asyncio.Future[None] = self._loop.create_future()
+
+    def note_arrival(self, waiting_count: int) -> None:
+        self._gap.cancel()
+        if waiting_count >= self._count:
+            self._end()
+        else:
+            self._gap = self._loop.call_later(GAP_S, self._end)
+
+    def _end(self) -> None:
+        self._gap.cancel()
+        self._linger.cancel()
+        _resolve(self.done, None)
 
 
 def _resolve(done: "asyncio.Future[None]", outcome: Exception | None) -> None:

@@ -3,13 +3,35 @@
 import hashlib
 from collections.abc import Awaitable, Callable
 
-from sqlalchemy import Column, DateTime, LargeBinary, MetaData, Table, Text, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Column, DateTime, LargeBinary, MetaData, Table, Text, func
 
-from services.common.database import Tx
+from services.common.database import Driver
 from services.common.errors import InvalidArgument
 
 KEY_LENGTH_MAX = 255
+
+_CLAIM = """
+    INSERT INTO idempotency_keys (caller, operation, request_id, fingerprint)
+    VALUES (%(caller)s, %(operation)s, %(request_id)s, %(fingerprint)s)
+    ON CONFLICT DO NOTHING
+    RETURNING request_id
+"""
+
+_SELECT = """
+    SELECT fingerprint, resource_id
+    FROM idempotency_keys
+    WHERE caller = %(caller)s
+        AND operation = %(operation)s
+        AND request_id = %(request_id)s
+"""
+
+_COMPLETE = """
+    UPDATE idempotency_keys
+    SET resource_id = %(resource_id)s
+    WHERE caller = %(caller)s
+        AND operation = %(operation)s
+        AND request_id = %(request_id)s
+"""
 
 
 def declare_table(metadata: MetaData) -> Table:
@@ -32,8 +54,7 @@ def fingerprint(*values: object) -> bytes:
 
 
 async def once(
-    tx: Tx,
-    table: Table,
+    tx: Driver,
     *,
     caller: str,
     operation: str,
@@ -51,14 +72,13 @@ async def once(
     if len(request_id) > KEY_LENGTH_MAX:
         raise InvalidArgument(f"'request_id' exceeds the maximum length of {KEY_LENGTH_MAX} characters")
     key = {"caller": caller, "operation": operation, "request_id": request_id}
-    claim = insert(table).values(**key, fingerprint=fingerprint).on_conflict_do_nothing()
-    claimed = (await tx.execute(claim.returning(table.c.request_id))).first()
-    same_key = [table.c[name] == value for name, value in key.items()]
+    claimed = await (await tx.execute(_CLAIM, {**key, "fingerprint": fingerprint})).fetchone()
     if claimed is None:
-        known = (await tx.execute(select(table.c.fingerprint, table.c.resource_id).where(*same_key))).one()
-        if bytes(known.fingerprint) != fingerprint:
+        known = await (await tx.execute(_SELECT, key)).fetchone()
+        assert known is not None, "a key that conflicts is there"
+        if bytes(known[0]) != fingerprint:
             raise InvalidArgument(f"The idempotency key '{request_id}' was used for another request.")
-        return str(known.resource_id)
+        return str(known[1])
     resource_id = await create()
-    await tx.execute(table.update().where(*same_key).values(resource_id=resource_id))
+    await tx.execute(_COMPLETE, {**key, "resource_id": resource_id})
     return resource_id

@@ -1,9 +1,9 @@
 """Starts traces and metrics for a process; off until an address says where they go."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 from opentelemetry import propagate, trace
-from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import Counter, Histogram, start_http_server
@@ -24,24 +24,33 @@ def start(service: str, *, otlp_endpoint: str, metrics_listen: Address | None) -
     Without an endpoint no spans are recorded, and trace context is still passed on.
     """
     if otlp_endpoint:
-        # The exporter costs 10 MB and 0.2 s, which a process that exports nothing does not pay.
+        # These cost 10 MB and 0.2 s, which a process that exports nothing does not pay.
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+        from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
         provider = TracerProvider(resource=Resource.create({"service.name": f"modelstead-{service}"}))
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=otlp_endpoint, insecure=True)))
         trace.set_tracer_provider(provider)
+        # Statements with their placeholders, never with values; SQLAlchemy's go the same way.
+        PsycopgInstrumentor().instrument()
     if metrics_listen is not None:
         start_http_server(metrics_listen.port, addr=metrics_listen.host)
 
 
-def extract(carrier: Mapping[str, str]) -> Context:
-    """Return the trace context that a caller's headers or metadata carry."""
-    return propagate.extract(carrier)
+def serving(name: str, carrier: Mapping[str, str]) -> AbstractContextManager[trace.Span]:
+    """Open the span of a call that is served, in the trace that the caller's headers or metadata name.
+
+    Where no span is recorded and no trace is named there is nothing to open, and nothing to pass on.
+    """
+    if "traceparent" not in carrier and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        return nullcontext(trace.INVALID_SPAN)
+    return tracer.start_as_current_span(name, context=propagate.extract(carrier), kind=trace.SpanKind.SERVER)
 
 
 def inject() -> dict[str, str]:
     """Return the headers that carry the current trace context to the next service."""
     carrier: dict[str, str] = {}
-    propagate.inject(carrier)
+    if trace.get_current_span().get_span_context().is_valid:
+        propagate.inject(carrier)
     return carrier

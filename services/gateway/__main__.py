@@ -1,6 +1,5 @@
 """The gateway: settings → routes and channels → ASGI application → uvicorn, one process."""
 
-import gc
 import logging
 import os
 import socket
@@ -9,7 +8,7 @@ from collections.abc import Sequence
 
 import uvloop
 
-from services.common import auth, logs, settings, telemetry
+from services.common import auth, garbage, logs, settings, telemetry
 from services.common.auth import Authenticator
 from services.common.settings import Address, SettingsError
 from services.gateway import catalog, limits
@@ -22,9 +21,6 @@ from services.gateway.routes import RouteTable
 from services.gateway.server import Server, listen
 from services.gateway.settings import Settings
 from services.gateway.transcoding import Transcoder
-
-# Messages and JSON come and go by the ten thousand and hold no cycles: look for cycles seldom.
-_COLLECT_AFTER = (50_000, 20, 100)
 
 _log = logging.getLogger("modelstead.gateway")
 
@@ -46,8 +42,7 @@ def main() -> None:
 
 async def _serve(config: Settings, authenticator: Authenticator, listener: socket.socket) -> None:
     connections, gateway = build(config, catalog.backends(config), authenticator)
-    gc.freeze()
-    gc.set_threshold(*_COLLECT_AFTER)
+    garbage.collect_seldom()
     _log.info("listening", extra={"address": str(Address(*listener.getsockname()[:2]))})
     await Server(gateway, drain_notice_s=config.drain_notice_s).serve(sockets=[listener])
     await connections.close()

@@ -4,7 +4,6 @@ import logging
 import time
 from dataclasses import dataclass
 
-from opentelemetry.trace import SpanKind
 from starlette.types import Receive, Scope, Send
 
 from services.common import telemetry
@@ -83,9 +82,7 @@ class Gateway:
         assert scope["type"] == "http"
         started = time.perf_counter()
         exchange = self._begin(Request.of(scope), Incoming(receive), send)
-        trace_headers = exchange.request.trace_headers()
-        context = telemetry.extract(trace_headers) if trace_headers else None
-        with telemetry.tracer.start_as_current_span(exchange.label, context=context, kind=SpanKind.SERVER) as span:
+        with telemetry.serving(exchange.label, exchange.request.trace_headers()) as span:
             try:
                 await self._answer(exchange)
             finally:

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError, Message
-from opentelemetry.trace import SpanKind
 
 from services.common import telemetry
 from services.common.auth import Authenticator, Caller
@@ -121,9 +120,7 @@ class Pipeline:
             contract.check(request)
             return request, Call(caller=caller, request_id=request_id, authorization=authorization)
 
-        with telemetry.tracer.start_as_current_span(
-            contract.full_name, context=telemetry.extract(metadata), kind=SpanKind.SERVER
-        ):
+        with telemetry.serving(contract.full_name, metadata):
             try:
                 yield admit
             except ServiceError as error:

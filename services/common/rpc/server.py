@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
+from services.common import garbage
 from services.common.rpc import contract
 from services.common.rpc.pipeline import Pipeline
 from services.common.settings import Address, SettingsError
@@ -77,6 +78,7 @@ async def serve(
         names = [service.descriptor.full_name for service in services]
         reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
     _bind(server, listen)
+    garbage.collect_seldom()
     await server.start()
     await health.set(LIVENESS, _SERVING)
     _log.info("listening", extra={"address": str(listen)})

@@ -23,7 +23,7 @@ class Datasets:
         check_run_id(run_id)
         model.check_links("datasets", len(datasets))
         model.check_links("models", len(model_ids))
-        async with self.db.begin() as tx:
+        async with self.db.pipeline() as tx:
             run = await active_run(tx, run_id)
             if datasets:
                 await store.link_datasets(tx, run_id, experiment_id=int(run.experiment_id), inputs=datasets)
@@ -33,7 +33,7 @@ class Datasets:
     async def log_outputs(self, run_id: str, *, models: Sequence[ModelOutput]) -> None:
         """Link a run with what it made. Raises NotFound, InvalidArgument."""
         model.check_links("models", len(models))
-        async with self.db.begin() as tx:
+        async with self.db.pipeline() as tx:
             await active_run(tx, run_id)
             step_of = {output.model_id: output.step for output in models}
             await store.link_models(tx, run_id, direction="output", step_of=step_of)
@@ -47,5 +47,5 @@ class Datasets:
                 f"SearchDatasets request cannot specify more than {model.SEARCH_EXPERIMENTS_MAX} experiment_ids. "
                 f"Received {len(experiment_ids)} experiment_ids."
             )
-        async with self.db.begin() as tx:
+        async with self.db.pipeline() as tx:
             return await store.summaries(tx, [parse_id(experiment_id) for experiment_id in experiment_ids])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from services.common import idempotency
 from services.common.artifact_stores import NO_STORES, Stores
-from services.common.database import Database, Tx
+from services.common.database import Database, Tx, driver_of
 from services.common.errors import AlreadyExists, InvalidArgument, NotFound
 from services.common.filters import parse_filter, parse_order_by
 from services.common.pages import PageTokens
@@ -13,7 +13,6 @@ from services.tracking import rules
 from services.tracking.experiments import model, store
 from services.tracking.experiments.model import Experiment
 from services.tracking.experiments.search_grammar import EXPERIMENTS
-from services.tracking.tables import idempotency_keys
 
 _DEFAULT_ORDER = ("creation_time DESC", "experiment_id ASC")
 
@@ -55,8 +54,7 @@ class Experiments:
                 return experiment.experiment_id
 
             return await idempotency.once(
-                tx,
-                idempotency_keys,
+                await driver_of(tx),
                 caller=caller,
                 operation="CreateExperiment",
                 request_id=request_id,

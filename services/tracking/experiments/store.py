@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from services.common import keyset
 from services.common.comparisons import compare, has_row
-from services.common.database import Tx, violated_constraint
+from services.common.database import Driver, Tx, violated_constraint
 from services.common.filters import NULLS, Comparison, OrderBy
 from services.tracking.experiments.model import Experiment
 from services.tracking.tables import experiment_tags, experiments, runs
@@ -17,6 +17,19 @@ from services.tracking.tables import experiment_tags, experiments, runs
 _TAG_ENTITY = "tag"
 _COLUMNS = [name for name in Experiment.__slots__ if name != "tags"]
 _FIELDS = [experiments.c[name] for name in _COLUMNS]
+
+_SELECT_TARGET = """
+    SELECT experiment_id, name, artifact_location, lifecycle_stage, creation_time, last_update_time, workspace
+    FROM experiments
+    WHERE experiment_id = %(experiment_id)s
+    FOR SHARE
+"""
+
+
+async def target(tx: Driver, experiment_id: int) -> Experiment | None:
+    """Return an experiment, without its tags, for something new in it: nobody deletes it until the transaction ends."""
+    row = await (await tx.execute(_SELECT_TARGET, {"experiment_id": experiment_id})).fetchone()
+    return _experiment(dict(zip(_COLUMNS, row, strict=True)), {}) if row else None
 
 
 async def get(tx: Tx, experiment_id: int, *, lock: bool = False) -> Experiment | None:
@@ -134,10 +147,11 @@ async def _with_tags(tx: Tx, rows: Sequence[Sequence[Any]]) -> list[Experiment]:
     query = select(experiment_tags).where(experiment_tags.c.experiment_id.in_(tags))
     for experiment_id, key, value in (await tx.execute(query)).all() if tags else ():
         tags[experiment_id][key] = value
-    return [
-        Experiment(**{**row, "experiment_id": str(row["experiment_id"]), "tags": tags[row["experiment_id"]]})
-        for row in fields
-    ]
+    return [_experiment(row, tags[row["experiment_id"]]) for row in fields]
+
+
+def _experiment(row: Mapping[str, Any], tags: dict[str, str]) -> Experiment:
+    return Experiment(**{**row, "experiment_id": str(row["experiment_id"]), "tags": tags})
 
 
 def _tag_rows(experiment_id: int, tags: Mapping[str, str]) -> list[dict[str, Any]]:

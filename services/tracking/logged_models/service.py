@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.common import idempotency
-from services.common.database import Database, Tx
+from services.common.database import Database, Tx, driver_of
 from services.common.errors import InvalidArgument, NotFound
 from services.common.filters import parse_filter
 from services.common.pages import PageTokens
@@ -21,7 +21,6 @@ from services.tracking.logged_models.model import (
 )
 from services.tracking.logged_models.search_grammar import LOGGED_MODELS
 from services.tracking.names import random_name
-from services.tracking.tables import idempotency_keys
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +45,7 @@ class LoggedModels:
         async with self.db.begin() as tx:
 
             async def create() -> str:
-                experiment = await experiments_store.get(tx, number, lock=True)
+                experiment = await experiments_store.target(await driver_of(tx), number)
                 if experiment is None:
                     raise NotFound(f"No Experiment with id={number} exists")
                 experiment.check_active()
@@ -69,8 +68,7 @@ class LoggedModels:
 
             pairs = (sorted(params.items()), sorted(tags.items()))
             model_id = await idempotency.once(
-                tx,
-                idempotency_keys,
+                await driver_of(tx),
                 caller=caller,
                 operation="CreateLoggedModel",
                 request_id=request_id,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.common import idempotency
-from services.common.database import Database, Tx
+from services.common.database import Database, Driver, driver_of
 from services.common.errors import NotFound
 from services.common.filters import parse_filter, parse_order_by
 from services.common.pages import PageTokens
@@ -16,7 +16,6 @@ from services.tracking.run_logs import model as logs_model
 from services.tracking.runs import model, store
 from services.tracking.runs.model import Run, RunInfo
 from services.tracking.runs.search_grammar import RUNS
-from services.tracking.tables import idempotency_keys
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,11 +33,14 @@ class Runs:
     ) -> Run:  # fmt: skip
         """Create a running run. Raises NotFound, InvalidArgument if the experiment is deleted."""
         number = parse_id(experiment_id)
+        given = (number, user_id, run_name, start_time, sorted(tags.items()))
+        run: Run | None = None
 
-        async with self.db.begin() as tx:
+        async with self.db.pipeline() as tx:
 
             async def create() -> str:
-                experiment = await experiments_store.get(tx, number, lock=True)
+                nonlocal run
+                experiment = await experiments_store.target(tx, number)
                 if experiment is None:
                     raise NotFound(f"No Experiment with id={number} exists")
                 experiment.check_active()
@@ -51,37 +53,35 @@ class Runs:
                     start_time=start_time,
                     tags=tags,
                 )
-                await store.add(tx, run.info)
-                await store.set_tags(tx, run.info.run_id, run.data.tags)
+                await store.add(tx, run.info, run.data.tags)
                 return run.info.run_id
 
             run_id = await idempotency.once(
                 tx,
-                idempotency_keys,
                 caller=caller,
                 operation="CreateRun",
                 request_id=request_id,
-                fingerprint=idempotency.fingerprint(number, user_id, run_name, start_time, sorted(tags.items())),
+                fingerprint=idempotency.fingerprint(*given),
                 create=create,
             )
-            info = await existing_run(tx, run_id)
-            tags_of_run = (await store.tags_of(tx, [run_id]))[run_id]
-        return Run(info=info, data=model.RunData(tags=tags_of_run), inputs=RunInputs(), outputs=None)
+            if run is None:
+                data = model.RunData(tags=await store.tags_of(tx, run_id))
+                run = Run(info=await existing_run(tx, run_id), data=data, inputs=RunInputs(), outputs=None)
+        return run
 
     async def get(self, run_id: str) -> Run:
         """Return a run, deleted or not. Raises NotFound."""
-        async with self.db.begin(snapshot=True) as tx:
+        async with self.db.pipeline(snapshot=True) as tx:
             info = await existing_run(tx, run_id)
             return (await store.with_details(tx, [info], with_model_inputs=True))[0]
 
     async def update(self, run_id: str, *, status: str | None, end_time: int | None, run_name: str) -> RunInfo:
         """Change what is given and return the run's metadata. Raises NotFound, InvalidArgument if it is deleted."""
-        async with self.db.begin() as tx:
+        async with self.db.pipeline() as tx:
             await active_run(tx, run_id)
-            await store.update(tx, run_id, status=status, end_time=end_time, run_name=run_name or None)
             if run_name:
-                await store.set_tags(tx, run_id, {logs_model.RUN_NAME_TAG: run_name})
-            return await existing_run(tx, run_id)
+                await store.set_tag(tx, run_id, key=logs_model.RUN_NAME_TAG, value=run_name)
+            return await store.update(tx, run_id, status=status, end_time=end_time, run_name=run_name or None)
 
     async def delete(self, run_id: str) -> None:
         """Mark a run deleted; again does nothing new. Raises NotFound."""
@@ -93,7 +93,7 @@ class Runs:
 
     async def delete_tag(self, run_id: str, *, key: str) -> None:
         """Raises NotFound if the run or the tag does not exist, InvalidArgument if the run is deleted."""
-        async with self.db.begin() as tx:
+        async with self.db.pipeline() as tx:
             await active_run(tx, run_id)
             if not await store.delete_tag(tx, run_id, key=key):
                 raise NotFound(f"No tag with name: {key} in run with id {run_id}")
@@ -119,17 +119,17 @@ class Runs:
                 position=position,
                 limit=max_results + 1,
             )
-            runs = await store.with_details(tx, found[:max_results], with_model_inputs=False)
+            runs = await store.with_details(await driver_of(tx), found[:max_results], with_model_inputs=False)
         token = self.pages.encode(positions[max_results - 1], query) if len(found) > max_results else None
         return runs, token
 
     async def _move(self, run_id: str, *, stage: str, deleted_time: int | None) -> None:
-        async with self.db.begin() as tx:
+        async with self.db.pipeline() as tx:
             if not await store.set_stage(tx, run_id, stage=stage, deleted_time=deleted_time):
                 raise _not_found(run_id)
 
 
-async def existing_run(tx: Tx, run_id: str, *, lock: bool = False) -> RunInfo:
+async def existing_run(tx: Driver, run_id: str, *, lock: bool = False) -> RunInfo:
     """Return a run, deleted or not; `lock` keeps others from logging to it. Raises NotFound."""
     info = await store.get(tx, run_id, lock=lock)
     if info is None:
@@ -137,7 +137,7 @@ async def existing_run(tx: Tx, run_id: str, *, lock: bool = False) -> RunInfo:
     return info
 
 
-async def active_run(tx: Tx, run_id: str) -> RunInfo:
+async def active_run(tx: Driver, run_id: str) -> RunInfo:
     """Return a locked run that is not deleted. Raises NotFound, InvalidArgument."""
     info = await existing_run(tx, run_id, lock=True)
     info.check_active()

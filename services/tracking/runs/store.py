@@ -1,133 +1,166 @@
 """The SQL of runs: rows, search, and what a page of runs shows."""
 
-import itertools
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    FromClause,
-    Table,
-    TextClause,
-    and_,
-    case,
-    delete,
-    func,
-    insert,
-    not_,
-    or_,
-    select,
-    text,
-)
-from sqlalchemy.dialects.postgresql import insert as upsert
+import orjson
+from sqlalchemy import ColumnElement, FromClause, Table, and_, case, func, not_, or_, select
 
 from services.common import keyset
 from services.common.comparisons import compare, has_row
-from services.common.database import Tx
+from services.common.database import Driver, Tx
 from services.common.filters import NULLS, Comparison, OrderBy
-from services.tracking.datasets import store as datasets_store
-from services.tracking.datasets.model import CONTEXT_TAG, ModelInput, ModelOutput, RunInputs, RunOutputs
+from services.tracking.datasets.model import (
+    CONTEXT_TAG,
+    Dataset,
+    DatasetInput,
+    ModelInput,
+    ModelOutput,
+    RunInputs,
+    RunOutputs,
+)
 from services.tracking.run_logs.model import RUN_NAME_TAG
 from services.tracking.runs.model import LatestMetrics, Run, RunData, RunInfo
 from services.tracking.tables import datasets, metrics, run_datasets, run_params, run_tags, runs
 
 _INFO = [runs.c[name] for name in RunInfo.__slots__]
 
-_SELECT_METRICS = text("""
-    SELECT run_id, key, CASE WHEN is_nan THEN 'NaN' ELSE value END AS value, timestamp, step
-    FROM metrics
-    WHERE run_id = ANY(CAST(:run_ids AS text[]))
-    ORDER BY run_id, key
-""")
+_INSERT = """
+    WITH added AS (
+        INSERT INTO runs (
+            run_id, experiment_id, run_name, user_id, status, start_time, end_time, artifact_uri, lifecycle_stage
+        )
+        VALUES (
+            %(run_id)s, %(experiment_id)s, %(run_name)s, %(user_id)s, %(status)s, %(start_time)s, %(end_time)s,
+            %(artifact_uri)s, %(lifecycle_stage)s
+        )
+    )
+    INSERT INTO run_tags (run_id, key, value)
+    SELECT %(run_id)s, i.*
+    FROM unnest(%(tag_keys)s::text[], %(tag_values)s::text[]) AS i (key, value)
+"""
 
-_SELECT_PARAMS = text("""
-    SELECT run_id, key, value
-    FROM run_params
-    WHERE run_id = ANY(CAST(:run_ids AS text[]))
-""")
+_SELECT = """
+    SELECT run_id, experiment_id, run_name, user_id, status, start_time, end_time, artifact_uri, lifecycle_stage
+    FROM runs
+    WHERE run_id = %(run_id)s
+"""
 
-_SELECT_TAGS = text("""
-    SELECT run_id, key, value
-    FROM run_tags
-    WHERE run_id = ANY(CAST(:run_ids AS text[]))
-""")
+_SELECT_LOCKED = _SELECT + "FOR NO KEY UPDATE"
+
+_UPDATE = """
+    UPDATE runs
+    SET status = coalesce(%(status)s, status),
+        end_time = coalesce(%(end_time)s, end_time),
+        run_name = coalesce(%(run_name)s, run_name)
+    WHERE run_id = %(run_id)s
+    RETURNING run_id, experiment_id, run_name, user_id, status, start_time, end_time, artifact_uri, lifecycle_stage
+"""
+
+_UPDATE_STAGE = """
+    UPDATE runs
+    SET lifecycle_stage = %(stage)s,
+        deleted_time = %(deleted_time)s
+    WHERE run_id = %(run_id)s
+        AND purge_time IS NULL
+    RETURNING run_id
+"""
+
+_UPSERT_TAG = """
+    INSERT INTO run_tags (run_id, key, value)
+    VALUES (%(run_id)s, %(key)s, %(value)s)
+    ON CONFLICT (run_id, key) DO UPDATE
+    SET value = excluded.value
+"""
+
+_DELETE_TAG = "DELETE FROM run_tags WHERE run_id = %(run_id)s AND key = %(key)s RETURNING key"
+
+_SELECT_TAGS = "SELECT key, value FROM run_tags WHERE run_id = %(run_id)s"
+
+# One row a run, as rows of every tag and parameter cost more here than their aggregation does there. Metrics come as
+# arrays, because JSON knows no NaN and no -0.0.
+_SELECT_DETAILS = """
+    SELECT
+        m.keys, m.values, m.timestamps, m.steps,
+        (SELECT json_object_agg(key, value)::text FROM run_params WHERE run_id = i.run_id),
+        (SELECT json_object_agg(key, value)::text FROM run_tags WHERE run_id = i.run_id),
+        (
+            SELECT json_agg(
+                json_build_object('tags', r.tags, 'dataset', json_build_object(
+                    'name', d.name, 'digest', d.digest, 'source_type', d.source_type, 'source', d.source,
+                    'schema', d.schema, 'profile', d.profile
+                ))
+                ORDER BY d.dataset_id
+            )::text
+            FROM run_datasets AS r
+            JOIN datasets AS d USING (dataset_id)
+            WHERE r.run_id = i.run_id
+        ),
+        (
+            SELECT json_agg(json_build_array(direction, model_id, step) ORDER BY step, model_id)::text
+            FROM run_models
+            WHERE run_id = i.run_id
+        )
+    FROM unnest(%(run_ids)s::text[]) WITH ORDINALITY AS i (run_id, place)
+    CROSS JOIN LATERAL (
+        SELECT
+            array_agg(key ORDER BY key) AS keys,
+            array_agg(CASE WHEN is_nan THEN 'NaN' ELSE value END ORDER BY key) AS values,
+            array_agg(timestamp ORDER BY key) AS timestamps,
+            array_agg(step ORDER BY key) AS steps
+        FROM metrics
+        WHERE run_id = i.run_id
+    ) AS m
+    ORDER BY i.place
+"""
 
 
-async def add(tx: Tx, info: RunInfo) -> None:
+async def add(tx: Driver, info: RunInfo, tags: Mapping[str, str]) -> None:
+    """Insert a run with its tags."""
     row = {name: getattr(info, name) for name in RunInfo.__slots__}
-    await tx.execute(insert(runs).values({**row, "experiment_id": int(info.experiment_id)}))
+    await tx.execute(_INSERT, {**row, "tag_keys": list(tags), "tag_values": list(tags.values())})
 
 
-async def get(tx: Tx, run_id: str, *, lock: bool = False) -> RunInfo | None:
+async def get(tx: Driver, run_id: str, *, lock: bool = False) -> RunInfo | None:
     """Return a run, deleted or not; `lock` keeps others from logging to it until the transaction ends."""
-    query = select(*_INFO).where(runs.c.run_id == run_id)
-    row = (await tx.execute(query.with_for_update(key_share=True) if lock else query)).first()
+    row = await (await tx.execute(_SELECT_LOCKED if lock else _SELECT, {"run_id": run_id})).fetchone()
     return _info(row) if row else None
 
 
-async def update(tx: Tx, run_id: str, *, status: str | None, end_time: int | None, run_name: str | None) -> None:
-    """Change what is not None."""
-    given = {"status": status, "end_time": end_time, "run_name": run_name}
-    values = {name: value for name, value in given.items() if value is not None}
-    if values:
-        await tx.execute(runs.update().where(runs.c.run_id == run_id).values(values))
+async def update(tx: Driver, run_id: str, *, status: str | None, end_time: int | None, run_name: str | None) -> RunInfo:
+    """Change what is not None and return the run, which exists."""
+    given = {"run_id": run_id, "status": status, "end_time": end_time, "run_name": run_name}
+    row = await (await tx.execute(_UPDATE, given)).fetchone()
+    assert row is not None, "the caller holds its lock"
+    return _info(row)
 
 
-async def set_stage(tx: Tx, run_id: str, *, stage: str, deleted_time: int | None) -> bool:
+async def set_stage(tx: Driver, run_id: str, *, stage: str, deleted_time: int | None) -> bool:
     """Return whether the run exists and is not being purged."""
-    moved = runs.update().where(runs.c.run_id == run_id, runs.c.purge_time.is_(None))
-    return (await tx.execute(moved.values(lifecycle_stage=stage, deleted_time=deleted_time))).rowcount > 0
+    moved = await tx.execute(_UPDATE_STAGE, {"run_id": run_id, "stage": stage, "deleted_time": deleted_time})
+    return await moved.fetchone() is not None
 
 
-async def set_tags(tx: Tx, run_id: str, tags: Mapping[str, str]) -> None:
-    """Set tags, over older values."""
-    rows = upsert(run_tags).values([{"run_id": run_id, "key": key, "value": value} for key, value in tags.items()])
-    await tx.execute(rows.on_conflict_do_update(constraint="run_tags_pkey", set_={"value": rows.excluded.value}))
+async def set_tag(tx: Driver, run_id: str, *, key: str, value: str) -> None:
+    """Set a tag, over an older value."""
+    await tx.execute(_UPSERT_TAG, {"run_id": run_id, "key": key, "value": value})
 
 
-async def delete_tag(tx: Tx, run_id: str, *, key: str) -> bool:
+async def delete_tag(tx: Driver, run_id: str, *, key: str) -> bool:
     """Return whether the tag was set."""
-    matches = (run_tags.c.run_id == run_id, run_tags.c.key == key)
-    return (await tx.execute(delete(run_tags).where(*matches))).rowcount > 0
+    return await (await tx.execute(_DELETE_TAG, {"run_id": run_id, "key": key})).fetchone() is not None
 
 
-async def tags_of(tx: Tx, run_ids: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return the tags of those of the runs that have any."""
-    return await _pairs_of(tx, _SELECT_TAGS, run_ids)
+async def tags_of(tx: Driver, run_id: str) -> dict[str, str]:
+    """Return a run's tags."""
+    return dict(await (await tx.execute(_SELECT_TAGS, {"run_id": run_id})).fetchall())
 
 
-async def with_details(tx: Tx, infos: Sequence[RunInfo], *, with_model_inputs: bool) -> list[Run]:
+async def with_details(tx: Driver, infos: Sequence[RunInfo], *, with_model_inputs: bool) -> list[Run]:
     """Return the runs with their latest metrics, parameters, tags and links, in the order given."""
     run_ids = [info.run_id for info in infos]
-    if not run_ids:
-        return []
-    params = await _pairs_of(tx, _SELECT_PARAMS, run_ids)
-    tags = await tags_of(tx, run_ids)
-    metrics_of_run = await _latest_of(tx, run_ids)
-    inputs = await datasets_store.inputs_of(tx, run_ids)
-    outputs = await datasets_store.models_of(tx, run_ids, direction="output")
-    models = await datasets_store.models_of(tx, run_ids, direction="input") if with_model_inputs else {}
-    return [
-        Run(
-            info=info,
-            data=RunData(
-                metrics=metrics_of_run.get(info.run_id),
-                params=params.get(info.run_id, {}),
-                tags=tags.get(info.run_id, {}),
-            ),
-            inputs=RunInputs(
-                dataset_inputs=inputs.get(info.run_id, []),
-                model_inputs=[ModelInput(model_id=model_id) for model_id, _ in models.get(info.run_id, [])],
-            ),
-            outputs=RunOutputs(
-                model_outputs=[
-                    ModelOutput(model_id=model_id, step=step) for model_id, step in outputs.get(info.run_id, [])
-                ]
-            ),
-        )
-        for info in infos
-    ]
+    rows = await (await tx.execute(_SELECT_DETAILS, {"run_ids": run_ids}, binary=True)).fetchall()
+    return [_run(info, row, with_model_inputs=with_model_inputs) for info, row in zip(infos, rows, strict=True)]
 
 
 async def search(
@@ -203,22 +236,39 @@ def _uses_dataset(term: Comparison) -> ColumnElement[bool]:
     return has_row(used, run_datasets.c.run_id == runs.c.run_id, compare(column, term.op, term.value))
 
 
-def _info(row: Any) -> RunInfo:
-    fields = dict(zip(RunInfo.__slots__, row, strict=True))
-    return RunInfo(**{**fields, "experiment_id": str(fields["experiment_id"]), "end_time": fields["end_time"] or None})
+def _info(row: Sequence[Any]) -> RunInfo:
+    run_id, experiment_id, run_name, user_id, status, start_time, end_time, artifact_uri, lifecycle_stage = row
+    return RunInfo(
+        run_id=run_id,
+        experiment_id=str(experiment_id),
+        run_name=run_name,
+        user_id=user_id,
+        status=status,
+        start_time=start_time,
+        end_time=end_time or None,
+        artifact_uri=artifact_uri,
+        lifecycle_stage=lifecycle_stage,
+    )
 
 
-async def _pairs_of(tx: Tx, query: TextClause, run_ids: Sequence[str]) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
-    for run_id, key, value in await tx.execute(query, {"run_ids": list(run_ids)}):
-        found.setdefault(run_id, {})[key] = value
-    return found
+def _run(info: RunInfo, row: Sequence[Any], *, with_model_inputs: bool) -> Run:
+    keys, values, timestamps, steps, params, tags, inputs, models = row
+    data = RunData(
+        metrics=LatestMetrics(key=keys, value=values, timestamp=timestamps, step=steps) if keys else None,
+        params=orjson.loads(params) if params else {},
+        tags=orjson.loads(tags) if tags else {},
+    )
+    links = orjson.loads(models) if models else []
+    used = [ModelInput(model_id=model_id) for direction, model_id, _ in links if direction == "input"]
+    made = [ModelOutput(model_id=model_id, step=step) for direction, model_id, step in links if direction == "output"]
+    datasets_used = [_dataset_input(item) for item in orjson.loads(inputs)] if inputs else []
+    return Run(
+        info=info,
+        data=data,
+        inputs=RunInputs(dataset_inputs=datasets_used, model_inputs=used if with_model_inputs else []),
+        outputs=RunOutputs(model_outputs=made),
+    )
 
 
-async def _latest_of(tx: Tx, run_ids: Sequence[str]) -> dict[str, LatestMetrics]:
-    rows = await tx.execute(_SELECT_METRICS, {"run_ids": list(run_ids)})
-    found = {}
-    for run_id, points in itertools.groupby(rows, key=operator.itemgetter(0)):
-        _, keys, values, timestamps, steps = zip(*points, strict=True)
-        found[run_id] = LatestMetrics(key=keys, value=values, timestamp=timestamps, step=steps)
-    return found
+def _dataset_input(item: Mapping[str, Any]) -> DatasetInput:
+    return DatasetInput(tags=item["tags"], dataset=Dataset(**item["dataset"]))
