@@ -44,13 +44,19 @@ class S3:
         self.client().make_bucket(bucket_name=name)
         return name
 
-    def remove_bucket(self, name: str) -> None:
-        """Remove a bucket with all in it."""
+    def empty_bucket(self, name: str) -> None:
+        """Remove all objects in a bucket, and all parts of some that are no objects yet."""
         client = self.client()
         found = client.list_objects(bucket_name=name, recursive=True)
         doomed = [DeleteObject(each.object_name) for each in found if each.object_name]
         assert list(client.remove_objects(bucket_name=name, delete_object_list=doomed)) == []
-        client.remove_bucket(bucket_name=name)
+        for upload in client._list_multipart_uploads(name).uploads:
+            client._abort_multipart_upload(name, upload.object_name, upload.upload_id)
+
+    def remove_bucket(self, name: str) -> None:
+        """Remove a bucket with all in it."""
+        self.empty_bucket(name)
+        self.client().remove_bucket(bucket_name=name)
 
 
 def from_environment() -> S3 | None:

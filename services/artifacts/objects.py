@@ -4,12 +4,13 @@ Keys are made by this service, never by a client. Everything raises Unavailable 
 """
 
 import asyncio
+import contextlib
 import hashlib
 import http.client
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, TypeVarTuple
@@ -25,10 +26,12 @@ from services.artifacts.availability import PROBE_TIMEOUT_S, Watch
 from services.artifacts.connections import SILENCE_S_MAX, Connections, Exchange
 from services.artifacts.hashing import Piece
 from services.artifacts.trees import CHUNK_BYTES_MAX
-from services.common.errors import DataLoss, NotImplemented_, Unavailable
+from services.common.errors import DataLoss, NotImplemented_, ResourceExhausted, Unavailable
 
 URL_LIFETIME = timedelta(hours=1)
 KEYS_PER_STEP = 1000
+# Each holds a connection and up to three mebibytes.
+TRANSFERS_MAX = 256
 _THREADS = 16
 _NOT_FOUND = frozenset({"NoSuchKey", "NoSuchUpload"})
 _FAILURES = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, MinioException)
@@ -63,8 +66,9 @@ class Stat:
 class Objects:
     """The objects of one bucket."""
 
-    def __init__(self, location: Location) -> None:
-        """Nothing is sent yet."""
+    def __init__(self, location: Location, *, transfers_max: int = TRANSFERS_MAX) -> None:
+        """Nothing is sent yet. More than `transfers_max` objects sent or read at once are ResourceExhausted."""
+        self._transfers_left = transfers_max
         self._bucket = location.bucket
         self._client = _client(location, location.endpoint, timeout_s=SILENCE_S_MAX)
         self._prober = _client(location, location.endpoint, timeout_s=PROBE_TIMEOUT_S)
@@ -97,19 +101,20 @@ class Objects:
         """
         reader = _Reader(self._exchange_get(key, start, length), length=length, size=size)
         began, is_whole = time.monotonic(), False
-        try:
-            chunk = await self._run(reader.begin)
-            while reader.left:
-                ahead = asyncio.create_task(self._run(reader.next, since=began))
-                try:
-                    yield chunk
-                    chunk = await ahead
-                finally:
-                    ahead.cancel()
-            is_whole = True
-            yield chunk
-        finally:
-            self._end(reader.exchange, in_order=is_whole)
+        with self._transfer():
+            try:
+                chunk = await self._run(reader.begin)
+                while reader.left:
+                    ahead = asyncio.create_task(self._run(reader.next, since=began))
+                    try:
+                        yield chunk
+                        chunk = await ahead
+                    finally:
+                        ahead.cancel()
+                is_whole = True
+                yield chunk
+            finally:
+                self._end(reader.exchange, in_order=is_whole)
 
     async def remove(self, keys: Sequence[str]) -> list[str]:
         """Remove objects, at most 1,000; return the keys of those that are gone now."""
@@ -168,18 +173,29 @@ class Objects:
     async def _send(self, url: str, pieces: AsyncIterator[Piece], size: int) -> str:
         exchange = Exchange(self._connections, "PUT", url, {"Content-Length": str(size)})
         began, is_whole = time.monotonic(), False
-        try:
-            if size <= CHUNK_BYTES_MAX:
-                etag = await self._run(_send_whole, exchange, [piece async for piece in pieces])
-            else:
-                await self._run(exchange.begin)
-                async for piece in pieces:
-                    await self._run(exchange.send, piece, since=began)
-                etag = await self._run(_finish, exchange, since=began)
-            is_whole = True
-        finally:
-            self._end(exchange, in_order=is_whole)
+        with self._transfer():
+            try:
+                if size <= CHUNK_BYTES_MAX:
+                    etag = await self._run(_send_whole, exchange, [piece async for piece in pieces])
+                else:
+                    await self._run(exchange.begin)
+                    async for piece in pieces:
+                        await self._run(exchange.send, piece, since=began)
+                    etag = await self._run(_finish, exchange, since=began)
+                is_whole = True
+            finally:
+                self._end(exchange, in_order=is_whole)
         return etag
+
+    @contextlib.contextmanager
+    def _transfer(self) -> Iterator[None]:
+        if not self._transfers_left:
+            raise ResourceExhausted("Too many files are being sent and read; try again.", retry_after_s=1)
+        self._transfers_left -= 1
+        try:
+            yield
+        finally:
+            self._transfers_left += 1
 
     def _end(self, exchange: Exchange, *, in_order: bool) -> None:
         if in_order:

@@ -23,11 +23,16 @@ KEY_NAME = "object-store-secret-key"
 _HOST = "127.0.0.1"
 _STOP_TIMEOUT_S = 30.0
 _ANSWER_TIMEOUT_S = 2.0
+_ADMIN = "admin.port"
 # `weed mini` runs all of these, and takes well-known ports for those that it is not told.
 _PORTS = (
     *("s3.port", "s3.port.grpc", "filer.port", "filer.port.grpc", "volume.port", "volume.port.grpc"),
-    *("master.port", "master.port.grpc", "admin.port", "admin.port.grpc"),
+    *("master.port", "master.port.grpc", _ADMIN),
 )
+# What tidies up volumes looks for the admin server there, whatever that is told.
+_ADMIN_GRPC_OFFSET = 10_000
+# Above are ports that systems take for outgoing connections.
+_PORT_MAX = 32_767
 _FLAGS = (
     *(f"-ip={_HOST}", f"-ip.bind={_HOST}", "-master.telemetry=false"),
     *("-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
@@ -117,17 +122,17 @@ def _choose_ports(file: Path) -> dict[str, int]:
     chosen: dict[str, int] = {}
     for name in _PORTS:
         port = kept.get(name)
-        if port is None or not ports.is_free(Address(_HOST, port)):
-            port = _another_port({*kept.values(), *chosen.values()})
+        while port is None or port in chosen.values() or not _suits(name, port):
+            port = ports.choose(_HOST)
         chosen[name] = port
+    chosen[f"{_ADMIN}.grpc"] = chosen[_ADMIN] + _ADMIN_GRPC_OFFSET
     file.write_text(json.dumps(chosen, indent=1), encoding="ascii")
     return chosen
 
 
-def _another_port(taken: set[int]) -> int:
-    while (port := ports.choose(_HOST)) in taken:
-        pass
-    return port
+def _suits(name: str, port: int) -> bool:
+    needed = [port, port + _ADMIN_GRPC_OFFSET] if name == _ADMIN else [port]
+    return needed[-1] <= _PORT_MAX and all(ports.is_free(Address(_HOST, each)) for each in needed)
 
 
 def _kept_ports(file: Path) -> dict[str, int]:

@@ -21,11 +21,18 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
         yield s3
 
 
-@pytest.fixture
-def bucket(s3: S3) -> Iterator[str]:
+@pytest.fixture(scope="session")
+def shared_bucket(s3: S3) -> Iterator[str]:
+    """One for all tests: the embedded server allots volumes to each bucket, and stalls when many come and go."""
     name = s3.make_bucket()
     yield name
     s3.remove_bucket(name)
+
+
+@pytest.fixture
+def bucket(s3: S3, shared_bucket: str) -> str:
+    s3.empty_bucket(shared_bucket)
+    return shared_bucket
 
 
 @pytest.fixture
