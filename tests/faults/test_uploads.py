@@ -98,9 +98,9 @@ def test_a_sweep_that_takes_every_upload_for_abandoned_deletes_nothing_acknowled
     _wait_for(crowd, 5)
     for uploader in crowd:
         uploader.finish()
-    _sweep(own_stack)
 
     _assert_all_stored(files, crowd)
+    assert waiting.until(lambda: _is_clean(own_stack), timeout_s=30), _leftovers(own_stack)
 
 
 def test_deleting_a_file_never_takes_contents_that_another_was_just_given(own_stack: Stack, files: Files) -> None:

@@ -74,6 +74,13 @@ _INSERT_GARBAGE = """
     ON CONFLICT DO NOTHING
 """
 
+_INSERT_STRAY = """
+    INSERT INTO garbage (object_key, has_parts, create_time)
+    SELECT %(object_key)s, %(has_parts)s, %(now)s
+    WHERE NOT EXISTS (SELECT FROM blobs WHERE object_key = %(object_key)s)
+    ON CONFLICT DO NOTHING
+"""
+
 
 async def add(tx: Driver, *, workspace: str, object_key: str, size: int, sha256: str | None, now: datetime) -> int:
     """Return the id of the blob with these contents, which stays until the transaction ends.
@@ -122,3 +129,8 @@ async def collect(tx: Driver, *, limit: int, now: datetime) -> int:
 async def discard(tx: Driver, object_key: str, *, has_parts: bool, now: datetime) -> None:
     """Have an object that no blob has deleted in the store."""
     await tx.execute(_INSERT_GARBAGE, {"object_key": object_key, "has_parts": has_parts, "now": now})
+
+
+async def discard_stray(tx: Driver, object_key: str, *, has_parts: bool, now: datetime) -> None:
+    """Have an object deleted whose upload is not known any more, unless a blob has it and it was committed."""
+    await tx.execute(_INSERT_STRAY, {"object_key": object_key, "has_parts": has_parts, "now": now})

@@ -170,7 +170,10 @@ class Files:
         """Make what was sent for an upload garbage. Raises nothing: what fails here is done by the sweeper."""
         try:
             async with asyncio.timeout(DISCARD_TIMEOUT_S), self.db.pipeline() as tx:
-                await uploads.discard(tx, upload.upload_id, now=self.now())
+                now = self.now()
+                if not await uploads.discard(tx, upload.upload_id, now=now):
+                    # Swept while it was sent: what came after that has no row that names it.
+                    await blobs.discard_stray(tx, upload.key, has_parts=upload.has_parts, now=now)
         except (ServiceError, TimeoutError):
             _log.warning("upload left to the sweeper", extra={"upload_id": upload.upload_id})
 

@@ -73,12 +73,13 @@ async def end(tx: Driver, upload_id: str, *, keep: bool) -> bool:
     return await ended.fetchone() is not None
 
 
-async def discard(tx: Driver, upload_id: str, *, now: datetime) -> None:
-    """Make an upload's object garbage. Does nothing if the upload was ended before."""
+async def discard(tx: Driver, upload_id: str, *, now: datetime) -> bool:
+    """Make an upload's object garbage; return False, and do nothing, if the upload was ended before."""
     ended = await (await tx.execute(_DELETE, {"upload_id": upload_id})).fetchone()
     if ended is not None:
         object_key, has_parts = ended
         await blobs.discard(tx, object_key, has_parts=has_parts, now=now)
+    return ended is not None
 
 
 async def name(tx: Driver, upload: Upload, *, size: int, sha256: str | None, now: datetime) -> Conflict | None:
