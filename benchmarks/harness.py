@@ -78,8 +78,8 @@ class Harness:
             with mlflow.start():
                 systems.append(mlflow)
         ours = _subfolder(folder, "modelstead")
-        database_url = postgres.url("tracking")
-        systems.append(Modelstead(database_url=database_url, admin_url=postgres.url(), s3=s3, folder=ours))
+        # Of a role that may create schemas, as it must be that `modelstead up` is given.
+        systems.append(Modelstead(database_url=postgres.url(), s3=s3, folder=ours))
         return systems
 
     def _measure(self, system: System) -> dict[str, Measurement]:

@@ -73,9 +73,8 @@ class Modelstead:
     name = "Modelstead"
     version = metadata.version("modelstead-server")
 
-    def __init__(self, *, database_url: str, admin_url: str, s3: S3, folder: Path) -> None:
-        self.admin_url = admin_url
-        self._database_url = database_url
+    def __init__(self, *, database_url: str, s3: S3, folder: Path) -> None:
+        self.admin_url = database_url
         self._s3 = s3
         self._bucket = s3.make_bucket()
         self._folder = folder
@@ -90,9 +89,10 @@ class Modelstead:
             (self._folder / f"{name}-key").write_text(key, encoding="ascii")
         return self._up(
             self._folder / "platform",
-            *(f"--s3-endpoint={self._s3.endpoint}", f"--s3-bucket={self._bucket}"),
+            *(f"--s3-endpoint={self._s3.endpoint}", f"--s3-public-endpoint={self._s3.endpoint}"),
+            f"--s3-bucket={self._bucket}",
             *(f"--s3-{name}-key-file={self._folder / f'{name}-key'}" for name in keys),
-            f"--database-url={self._database_url}",
+            f"--database-url={self.admin_url}",
         )
 
     def start_cold(self) -> Running:
@@ -101,7 +101,7 @@ class Modelstead:
         return self._up(self._folder / f"cold-{self._cold_starts}")
 
     def _up(self, data_dir: Path, *options: str) -> Running:
-        address = Address(HOST, _free_ports(3))
+        address = Address(HOST, _free_ports(4))
         variables = {"MODELSTEAD_PORT": str(address.port), "MODELSTEAD_DATA_DIR": str(data_dir)}
         return _launch(
             Child(
@@ -208,7 +208,7 @@ def _installed_version(venv: Path) -> str:
 
 
 def _free_ports(count: int) -> int:
-    """Return the first of so many free ports in a row: the gateway, tracking and artifacts take one each."""
+    """Return the first of so many free ports in a row: the gateway and the three services take one each."""
     while True:
         first = ports.choose(HOST)
         if all(ports.is_free(Address(HOST, first + offset)) for offset in range(1, count)):
