@@ -79,7 +79,9 @@ async def small_downloads(scene: Scene) -> Measurement:
 
 async def transfer_memory(scene: Scene) -> Measurement:
     """Megabytes by which the process that grows most grows, of those that the bytes pass through."""
-    watched = {pid: machine.rss_bytes(pid) for pid in machine.tree(scene.pid) if _moves_bytes(pid)}
+    processes = list(machine.tree(scene.pid))
+    # MLflow's workers have no names to know them by, so all of its processes are watched.
+    watched = {pid: machine.rss_bytes(pid) for pid in [*filter(_moves_bytes, processes)] or processes}
     grown = dict.fromkeys(watched, 0)
     clock = Clock()
     with ThreadPoolExecutor(_MEMORY_CLIENTS) as pool:
@@ -251,8 +253,8 @@ def _by_client(scene: Scene, direction: str) -> Measurement:
 
 
 def _moves_bytes(pid: int) -> bool:
-    """Whether a process is one of the services that files pass through, or of MLflow's workers."""
-    return machine.command(pid).endswith(("services.gateway", "services.artifacts")) or "mlflow" in machine.command(pid)
+    """Whether a process is one of the services that files pass through."""
+    return machine.command(pid).endswith(("services.gateway", "services.artifacts"))
 
 
 def _content(size: int) -> bytes:
