@@ -5,6 +5,7 @@ listens on loopback only.
 """
 
 import json
+import os
 from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException
 from importlib import metadata
@@ -21,6 +22,8 @@ KEY_NAME = "object-store-secret-key"
 """Names the secret, see `DataDir.secret`, that holds the secret key."""
 
 _HOST = "127.0.0.1"
+# Where the server keeps sockets named for its ports, whatever it is told, and leaves them when it is killed.
+_SOCKETS = Path("/tmp")  # noqa: S108 -- its place, not ours
 _STOP_TIMEOUT_S = 30.0
 _ANSWER_TIMEOUT_S = 2.0
 _ADMIN = "admin.port"
@@ -132,7 +135,15 @@ def _choose_ports(file: Path) -> dict[str, int]:
 
 def _suits(name: str, port: int) -> bool:
     needed = [port, port + _ADMIN_GRPC_OFFSET] if name == _ADMIN else [port]
-    return needed[-1] <= _PORT_MAX and all(ports.is_free(Address(_HOST, each)) for each in needed)
+    return needed[-1] <= _PORT_MAX and all(
+        ports.is_free(Address(_HOST, each)) and not _is_claimed(each) for each in needed
+    )
+
+
+def _is_claimed(port: int) -> bool:
+    """Whether another user's server left a socket for the port: this one could not remove it, and would not start."""
+    left = _SOCKETS.glob(f"seaweedfs-*-{port}.sock")
+    return os.geteuid() != 0 and any(socket.stat().st_uid != os.geteuid() for socket in left)
 
 
 def _kept_ports(file: Path) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """The embedded S3 server, as `modelstead up` runs it."""
 
 import io
+import os
 import urllib.request
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 from minio.error import S3Error
 
 from services.local import object_store, waiting
+from services.local.data_dir import DataDir
+from services.local.object_store import ObjectStore
 from tests.s3 import S3, EmbeddedS3
 
 _LISTENING = "0A"
@@ -79,3 +82,18 @@ def _listeners(pid: int) -> set[tuple[str, int]]:
                 host, _, port = fields[1].partition(":")
                 found.add((host, int(port, 16)))
     return found
+
+
+def test_a_port_whose_socket_another_user_left_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with DataDir(tmp_path / "data") as data_dir:
+        before = ObjectStore(data_dir).address
+        left = Path(f"/tmp/seaweedfs-s3-{before.port}.sock")
+        left.touch()
+        try:
+            monkeypatch.setattr(os, "geteuid", lambda: left.stat().st_uid + 1)
+
+            after = ObjectStore(data_dir).address
+        finally:
+            left.unlink()
+
+    assert after != before
