@@ -1,5 +1,6 @@
 """`modelstead up` end to end: every process real, reached as a user reaches it."""
 
+import http.client
 import json
 import os
 import re
@@ -284,9 +285,10 @@ def _download(gateway: Address, path: str) -> bytes:
 def _uploads(gateway: Address) -> bool:
     try:
         _upload(gateway, "kept/file", b"contents")
-    except OSError:
+        return _download(gateway, "kept/file") == b"contents"
+    except (OSError, http.client.HTTPException):
+        # Not yet; whoever asks goes on asking.
         return False
-    return _download(gateway, "kept/file") == b"contents"
 
 
 def _answers(gateway: Address, name: str, experiment_id: str) -> bool:
