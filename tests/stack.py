@@ -8,6 +8,7 @@ from typing import Self
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from services.common.auth import AuthKind
 from services.common.settings import Address
 from services.local import ports, waiting
 from services.local.data_dir import DataDir
@@ -36,12 +37,14 @@ class Stack:
         path: Path,
         *,
         tokens_file: Path | None = None,
+        auth: AuthKind | None = None,
         s3: S3 | None = None,
         artifact_stores: str = artifact_stores.TOML,
     ) -> None:
         self.postgres = EmbeddedPostgres(path / "database")
         self._path = path
         self._tokens_file = tokens_file
+        self._auth = auth or (AuthKind.TOKENS if tokens_file else AuthKind.NONE)
         self._s3 = s3
         self._artifact_stores = artifact_stores
         self._port = free_ports()
@@ -171,7 +174,7 @@ class Stack:
         return UpSettings(
             data_dir=data_dir.path,
             port=self._port,
-            auth="tokens" if self._tokens_file else "none",
+            auth=self._auth.value,
             tokens_file=self._tokens_file,
             artifact_stores=stores,
             s3=self._other_s3(data_dir),

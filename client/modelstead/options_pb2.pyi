@@ -67,7 +67,11 @@ class Access(_message.Message):
         """View, search, download."""
         EDIT: Access._Level.ValueType  # 2
         """Log, tag, create, delete and restore what the resource holds."""
-        MANAGE: Access._Level.ValueType  # 3
+        MANAGE_STAGING_VERSIONS: Access._Level.ValueType  # 3
+        """Move versions of a registered model to None, Staging and Archived, and decide on requests to."""
+        MANAGE_PRODUCTION_VERSIONS: Access._Level.ValueType  # 4
+        """Move versions of a registered model to any stage, and decide on requests to."""
+        MANAGE: Access._Level.ValueType  # 5
         """Rename, delete and grant the resource itself."""
 
     class Level(_Level, metaclass=_LevelEnumTypeWrapper):
@@ -79,7 +83,11 @@ class Access(_message.Message):
     """View, search, download."""
     EDIT: Access.Level.ValueType  # 2
     """Log, tag, create, delete and restore what the resource holds."""
-    MANAGE: Access.Level.ValueType  # 3
+    MANAGE_STAGING_VERSIONS: Access.Level.ValueType  # 3
+    """Move versions of a registered model to None, Staging and Archived, and decide on requests to."""
+    MANAGE_PRODUCTION_VERSIONS: Access.Level.ValueType  # 4
+    """Move versions of a registered model to any stage, and decide on requests to."""
+    MANAGE: Access.Level.ValueType  # 5
     """Rename, delete and grant the resource itself."""
 
     RESOURCE_FIELD_NUMBER: _builtins.int
@@ -108,6 +116,7 @@ Global___Access: _TypeAlias = Access  # noqa: Y015
 
 ACCESS_FIELD_NUMBER: _builtins.int
 RETRY_FIELD_NUMBER: _builtins.int
+WATCH_FIELD_NUMBER: _builtins.int
 COLUMNS_FIELD_NUMBER: _builtins.int
 JSON_ALIAS_FIELD_NUMBER: _builtins.int
 JSON_ENTRIES_FIELD_NUMBER: _builtins.int
@@ -116,6 +125,10 @@ access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions,
 """What the caller needs."""
 retry: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___RetrySafety.ValueType]
 """Whether clients may retry."""
+watch: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.bool]
+"""A server-streaming method whose answer ends when the caller goes, not when all is said. Over HTTP each message is
+one server-sent event.
+"""
 columns: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, _builtins.bool]
 """The message holds a table as parallel columns: each column is empty (absent), has one entry (which stands for
 every row), or has one entry per row. An empty string in an optional column means absent in that row.

@@ -1,4 +1,5 @@
-"""Tells who is calling. Two providers: `none` (everyone is anonymous) and `tokens` (a file of named API keys).
+"""Tells who is calling. Three providers: `none` (everyone is anonymous), `tokens` (a file of named API keys) and `dev`
+(callers are who they say they are).
 
 Users, roles and grants will hang on `Caller` and on the access stage of the pipeline, not here.
 """
@@ -22,13 +23,15 @@ class AuthKind(Enum):
 
     NONE = "none"
     TOKENS = "tokens"
+    DEV = "dev"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """Who is calling; `name` is what logs, idempotency keys and, later, grants know them by."""
+    """Who is calling; `name` is what logs, idempotency keys and grants know them by."""
 
     name: str
+    groups: frozenset[str] = frozenset()
 
 
 ANONYMOUS = Caller(name="anonymous")
@@ -56,8 +59,18 @@ class NoAuthentication:
         return ANONYMOUS
 
 
+class TrustingAuthentication:
+    """Takes callers for whom they say they are: the user name of HTTP Basic, with the groups as its password, or
+    `Bearer <name>:<groups>`; groups are separated by commas. Who says nothing is anonymous.
+    """
+
+    def authenticate(self, authorization: str | None) -> Caller:
+        name, _, groups = (_credentials_of(authorization) or "").partition(":")
+        return Caller(name=name, groups=_groups_of(groups)) if name else ANONYMOUS
+
+
 class TokenFile:
-    """Knows callers by API keys: lines `name:sha256 in hex`, `#` starts a comment.
+    """Knows callers by API keys: lines `name:sha256 in hex` or `name:group,group:sha256 in hex`, `#` starts a comment.
 
     A key is taken as `Bearer <key>` or as the password of HTTP Basic with any user name. The file is read again
     when its time or size changes, so that a mounted secret can be rotated; a file that has become unreadable or
@@ -67,17 +80,17 @@ class TokenFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stamp = self._current_stamp()
-        self._names = _read_keys(path)
+        self._callers = _read_keys(path)
 
     def authenticate(self, authorization: str | None) -> Caller:
         key = _key_of(authorization)
         if key is None:
             raise Unauthenticated("You are not authenticated.")
         self._reload_if_changed()
-        name = self._names.get(hashlib.sha256(key.encode()).hexdigest())
-        if name is None:
+        caller = self._callers.get(hashlib.sha256(key.encode()).hexdigest())
+        if caller is None:
             raise Unauthenticated("You are not authenticated.")
-        return Caller(name=name)
+        return caller
 
     def _current_stamp(self) -> tuple[int, int] | None:
         try:
@@ -91,41 +104,46 @@ class TokenFile:
         if stamp is None or stamp == self._stamp:
             return
         try:
-            self._names = _read_keys(self._path)
+            self._callers = _read_keys(self._path)
         except SettingsError:
             return
         self._stamp = stamp
 
 
 def authenticator(kind: AuthKind, *, tokens_file: Path | None, listen: Address) -> Authenticator:
-    """Build the provider that the settings name. Raises SettingsError, also for `none` beyond loopback."""
+    """Build the provider that the settings name. Raises SettingsError, also for `none` and `dev` beyond loopback."""
     if kind is AuthKind.TOKENS:
         if tokens_file is None:
             raise SettingsError("MODELSTEAD_TOKENS_FILE is not set, but MODELSTEAD_AUTH=tokens needs it.")
         return TokenFile(tokens_file)
     if not listen.is_loopback:
         raise SettingsError(
-            f"MODELSTEAD_AUTH=none is refused with MODELSTEAD_LISTEN={listen}: without authentication only a loopback "
-            "address may be listened on. Set MODELSTEAD_AUTH=tokens and MODELSTEAD_TOKENS_FILE."
+            f"MODELSTEAD_AUTH={kind.value} is refused with MODELSTEAD_LISTEN={listen}: without authentication only a "
+            "loopback address may be listened on. Set MODELSTEAD_AUTH=tokens and MODELSTEAD_TOKENS_FILE."
         )
-    return NoAuthentication()
+    return TrustingAuthentication() if kind is AuthKind.DEV else NoAuthentication()
 
 
-def _read_keys(path: Path) -> dict[str, str]:
+def _read_keys(path: Path) -> dict[str, Caller]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"MODELSTEAD_TOKENS_FILE: cannot read {path}.") from error
-    names: dict[str, str] = {}
+    callers: dict[str, Caller] = {}
     for number, line in enumerate(lines, 1):
         entry = line.partition("#")[0].strip()
         if not entry:
             continue
-        name, _, digest = entry.rpartition(":")
+        who, _, digest = entry.rpartition(":")
+        name, _, groups = who.partition(":")
         if not name or len(digest) != 64 or not _is_hex(digest):
             raise SettingsError(f"MODELSTEAD_TOKENS_FILE: line {number} is not `name:sha256 in hex`.")
-        names[digest.lower()] = name
-    return names
+        callers[digest.lower()] = Caller(name=name, groups=_groups_of(groups))
+    return callers
+
+
+def _groups_of(text: str) -> frozenset[str]:
+    return frozenset(group for item in text.split(",") if (group := item.strip()))
 
 
 def _is_hex(text: str) -> bool:
@@ -133,15 +151,27 @@ def _is_hex(text: str) -> bool:
 
 
 def _key_of(authorization: str | None) -> str | None:
+    """Return the API key: a bearer's token, or the password of HTTP Basic."""
+    credentials = _credentials_of(authorization)
+    if credentials is None or _is_bearer(authorization):
+        return credentials
+    return credentials.partition(":")[2] or None
+
+
+def _credentials_of(authorization: str | None) -> str | None:
+    """Return what a header tells: a bearer's token as it is, `user:password` of HTTP Basic."""
     if authorization is None or len(authorization) > _HEADER_LENGTH_MAX:
         return None
     scheme, _, credentials = authorization.partition(" ")
-    if scheme.lower() == "bearer":
+    if _is_bearer(authorization):
         return credentials.strip() or None
     if scheme.lower() != "basic":
         return None
     try:
-        decoded = base64.b64decode(credentials.strip(), validate=True).decode()
+        return base64.b64decode(credentials.strip(), validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         return None
-    return decoded.partition(":")[2] or None
+
+
+def _is_bearer(authorization: str | None) -> bool:
+    return authorization is not None and authorization.partition(" ")[0].lower() == "bearer"

@@ -1,5 +1,8 @@
 """The one family of errors that a service raises; the pipeline and the gateway translate it, nothing else does."""
 
+# As MLflow 3.18 says it, basic_auth_app.py.
+ACCESS_DENIED = "Permission denied"
+
 
 class ServiceError(Exception):
     """A failure that the caller may read.
@@ -40,8 +43,14 @@ class Unauthenticated(ServiceError):
     reason = "UNAUTHENTICATED"
 
 
+class Conflict(ServiceError):
+    """The resource is not, or not any more, in the state that the request expects."""
+
+    reason = "RESOURCE_CONFLICT"
+
+
 class PermissionDenied(ServiceError):
-    """The caller is known and may not do this."""
+    """The caller is known and may not do this; `ACCESS_DENIED` where the reason is only that nobody granted it."""
 
     reason = "PERMISSION_DENIED"
 

@@ -9,7 +9,14 @@ from types import MappingProxyType
 
 import grpc.aio
 
-from services.common.errors import DeadlineExceeded, InvalidArgument, PermissionDenied, ServiceError, Unauthenticated
+from services.common.errors import (
+    ACCESS_DENIED,
+    DeadlineExceeded,
+    InvalidArgument,
+    PermissionDenied,
+    ServiceError,
+    Unauthenticated,
+)
 from services.common.rpc import failures
 from services.gateway import limits
 from services.gateway.replies import HTML, TEXT, Header, Reply
@@ -101,8 +108,8 @@ def reply_of(error: ServiceError) -> Reply:
     if error.reason == Unauthenticated.reason:
         challenge = (b"www-authenticate", b'Basic realm="mlflow"')
         return Reply(status=401, body=_UNAUTHENTICATED_TEXT, media_type=TEXT, headers=(challenge,))
-    if error.reason == PermissionDenied.reason:
-        return Reply(status=403, body=b"Permission denied", media_type=TEXT)
+    if error.reason == PermissionDenied.reason and error.message == ACCESS_DENIED:
+        return Reply(status=403, body=ACCESS_DENIED.encode(), media_type=TEXT)
     status = _STATUS_OF_ERROR.get(type(error)) or STATUS_OF_REASON.get(error.reason, 500)
     return Reply(status=status, body=_body(error), headers=_retry_after(error))
 

@@ -30,7 +30,7 @@ class Hosts:
 
         A page that rebinds its own name to 127.0.0.1 is of the same origin for a browser, but sends that name.
         """
-        if settings.allowed_hosts or settings.auth is AuthKind.NONE:
+        if settings.allowed_hosts or settings.auth is not AuthKind.TOKENS:
             return cls((*_LOOPBACK, *settings.allowed_hosts))
         return cls(_ANY)
 

@@ -21,7 +21,7 @@ class Settings:
     auth: AuthKind = AuthKind.NONE
     tokens_file: Path | None = None
     # Names under which browsers may address the gateway, besides the loopback's; `*` stands for any text.
-    # Default: any with tokens, none without.
+    # Default: any with tokens, else none.
     allowed_hosts: tuple[str, ...] = ()
     # How long a gateway that was told to stop goes on, so that load balancers look elsewhere.
     drain_notice_s: float = 0.0

@@ -87,7 +87,7 @@ def up(
     """Run all of the platform on this machine until Ctrl-C."""
     if auth is AuthKind.TOKENS and tokens_file is None:
         raise typer.BadParameter("--auth tokens needs --tokens-file.")
-    if auth is AuthKind.NONE and not Address(host, port).is_loopback:
+    if auth is not AuthKind.TOKENS and not Address(host, port).is_loopback:
         raise typer.BadParameter(f"--host {host} can be reached by others: add --auth tokens --tokens-file FILE.")
     settings = UpSettings(
         data_dir=data_dir,

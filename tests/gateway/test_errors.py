@@ -65,12 +65,22 @@ def test_missing_credentials_are_told_in_plain_text_with_a_challenge() -> None:
     assert reply.headers == ((b"www-authenticate", b'Basic realm="mlflow"'),)
 
 
-def test_what_is_forbidden_is_told_in_plain_text() -> None:
-    reply = errors.reply_of(
-        errors.from_rpc(rpc_error(grpc.StatusCode.PERMISSION_DENIED, trailing=details("PERMISSION_DENIED", "x")))
-    )
+def test_what_is_not_granted_is_told_in_plain_text() -> None:
+    reply = errors.reply_of(forbidden("Permission denied"))
 
     assert (reply.status, reply.body) == (403, b"Permission denied")
+
+
+def test_what_a_rule_forbids_is_told_with_the_rule() -> None:
+    reply = errors.reply_of(forbidden("Production needs 2 approvals."))
+
+    assert (reply.status, json.loads(reply.body)["message"]) == (403, "Production needs 2 approvals.")
+    assert json.loads(reply.body)["error_code"] == "PERMISSION_DENIED"
+
+
+def forbidden(message: str) -> ServiceError:
+    trailing = details("PERMISSION_DENIED", message)
+    return errors.from_rpc(rpc_error(grpc.StatusCode.PERMISSION_DENIED, trailing=trailing))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from services.common.auth import Caller
 from services.common.database import Database, Driver
 from services.common.errors import InvalidArgument, NotFound
 from services.registry import rules
@@ -22,12 +23,12 @@ class Aliases:
     db: Database
     now_ms: Callable[[], int]
 
-    async def set(self, name: str, alias: str, *, version: str, caller: str) -> None:
+    async def set(self, name: str, alias: str, *, version: str, caller: Caller) -> None:
         """Point an alias at a version, away from another if need be. Raises NotFound, InvalidArgument."""
         rules.check_name(name)
         rules.check_new_alias(alias)
         number = rules.parse_version(version)
-        by = By(actor=caller, now_ms=self.now_ms())
+        by = By(caller=caller, now_ms=self.now_ms())
         async with self.db.pipeline() as tx:
             held = await store.hold(tx, name)
             if held is None or await versions_store.get_of(tx, held, number) is None:
@@ -38,11 +39,11 @@ class Aliases:
                 await record(tx, held, Event(kind=Kind.ALIAS_SET, version=number, changes=changes), by=by)
                 await store.set_alias(tx, held, alias, version=number)
 
-    async def delete(self, name: str, alias: str, *, caller: str) -> None:
+    async def delete(self, name: str, alias: str, *, caller: Caller) -> None:
         """Remove an alias if there is one. Raises NotFound, InvalidArgument."""
         rules.check_name(name)
         rules.check_alias(alias)
-        by = By(actor=caller, now_ms=self.now_ms())
+        by = By(caller=caller, now_ms=self.now_ms())
         async with self.db.pipeline() as tx:
             held = await hold(tx, name)
             before = await store.version_of_alias(tx, held, alias)

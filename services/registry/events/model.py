@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from services.common.auth import Caller
+
 
 class Kind(Enum):
     """What happened."""
@@ -45,12 +47,39 @@ class Subject:
     name: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, order=True)
+class Position:
+    """Where an event stands in the order in which events are read."""
+
+    transaction_id: int
+    event_id: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Told:
+    """An event as it is kept: `model` has the name after the change, `revision` counts the model's changes.
+
+    The time is in milliseconds since the Unix epoch.
+    """
+
+    position: Position
+    model: Subject
+    revision: int
+    event: Event
+    actor: str
+    creation_timestamp: int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class By:
     """Who changes something, and when, in milliseconds since the Unix epoch."""
 
-    actor: str
+    caller: Caller
     now_ms: int
+
+    @property
+    def actor(self) -> str:
+        return self.caller.name
 
 
 def change(before: Any, after: Any) -> dict[str, Any]:

@@ -1,11 +1,15 @@
-"""The SQL of events: they are added, and nothing else."""
+"""The SQL of events: they are added and read, and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import orjson
 
 from services.common.database import Driver
-from services.registry.events.model import By, Event, Subject
+from services.registry.events.model import By, Event, Kind, Position, Subject, Told
+
+# Heard by every replica once the transaction has committed; the payload is the name of the model.
+CHANNEL = "registry_events"
 
 _RECORD = """
     WITH model AS (
@@ -24,6 +28,19 @@ _RECORD = """
     CROSS JOIN unnest(%(versions)s::bigint[], %(kinds)s::text[], %(changes)s::text[])
         WITH ORDINALITY AS i (version, kind, changes, place)
     ORDER BY place
+"""
+
+# A payload has at most 8,000 bytes, and a name at most 256 characters.
+_NOTIFY = f"SELECT pg_notify('{CHANNEL}', %(name)s)"
+
+_READ_AFTER = """
+    SELECT
+        transaction_id, event_id, registered_model_id, name, revision, version, kind, actor, creation_timestamp, changes
+    FROM events
+    WHERE (transaction_id, event_id) > (%(transaction_id)s, %(event_id)s)
+        AND transaction_id < (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint
+    ORDER BY transaction_id, event_id
+    LIMIT %(limit)s
 """
 
 _CATCH_UP = """
@@ -52,8 +69,33 @@ async def add(tx: Driver, model: Subject, events: Sequence[Event], by: By) -> No
             "now_ms": by.now_ms,
         },
     )
+    await tx.execute(_NOTIFY, {"name": model.name})
+
+
+async def read_after(tx: Driver, position: Position, *, limit: int) -> list[Told]:
+    """Return the events that follow a position in the order of positions, at most `limit`.
+
+    Only events whose order is final are returned: those of a transaction are held back while an older one is open.
+    """
+    given = {"transaction_id": position.transaction_id, "event_id": position.event_id, "limit": limit}
+    rows = await (await tx.execute(_READ_AFTER, given)).fetchall()
+    return [_told(*row) for row in rows]
 
 
 async def catch_up(tx: Driver, model: Subject) -> None:
     """Go on counting where a model that had the same name before stopped, so that under a name nothing goes back."""
     await tx.execute(_CATCH_UP, {"registered_model_id": model.registered_model_id})
+
+
+def _told(
+    transaction_id: int, event_id: int, registered_model_id: int, name: str, revision: int, version: int | None,
+    kind: str, actor: str, creation_timestamp: int, changes: Mapping[str, Mapping[str, Any]],
+) -> Told:  # fmt: skip
+    return Told(
+        position=Position(transaction_id=transaction_id, event_id=event_id),
+        model=Subject(registered_model_id=registered_model_id, name=name),
+        revision=revision,
+        event=Event(kind=Kind(kind), version=version, changes=changes),
+        actor=actor,
+        creation_timestamp=creation_timestamp,
+    )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from services.common import idempotency
-from services.common.auth import ANONYMOUS, Asker
+from services.common.auth import ANONYMOUS, Asker, Caller
 from services.common.database import Database, Driver, driver_of
 from services.common.errors import ServiceError
 from services.common.filters import parse_filter, parse_order_by
@@ -39,11 +39,11 @@ class ModelVersions:
     origins: Origins
     tracking: Tracking
 
-    async def create(self, draft: Draft, *, caller: str, asker: Asker, request_id: str) -> ModelVersion:
+    async def create(self, draft: Draft, *, caller: Caller, asker: Asker, request_id: str) -> ModelVersion:
         """Create the next version of a model. Raises NotFound, InvalidArgument, Unavailable."""
         draft.check()
         origin = await self.origins.of(draft, asker)
-        by = By(actor=caller, now_ms=self.now_ms())
+        by = By(caller=caller, now_ms=self.now_ms())
 
         async with self.db.pipeline() as tx:
 
@@ -53,7 +53,7 @@ class ModelVersions:
 
             key = await idempotency.once(
                 tx,
-                caller=caller,
+                caller=caller.name,
                 operation="CreateModelVersion",
                 request_id=request_id,
                 fingerprint=idempotency.fingerprint(*draft.fields()),
@@ -86,12 +86,12 @@ class ModelVersions:
             raise not_found(name, number)
         return origin.storage_location
 
-    async def describe(self, name: str, version: str, *, description: str | None, caller: str) -> ModelVersion:
+    async def describe(self, name: str, version: str, *, description: str | None, caller: Caller) -> ModelVersion:
         """Set the description. Raises NotFound, InvalidArgument."""
         rules.check_name(name)
         number = rules.parse_version(version)
         rules.check_description(description)
-        by = By(actor=caller, now_ms=self.now_ms())
+        by = By(caller=caller, now_ms=self.now_ms())
         async with self.db.pipeline() as tx:
             held, before = await _hold(tx, name, number)
             changed = changes({"description": before.description}, {"description": description})
@@ -101,7 +101,7 @@ class ModelVersions:
             return await _existing(tx, held, number)
 
     async def transition(
-        self, name: str, version: str, *, stage: str, archive_existing_versions: bool, caller: str
+        self, name: str, version: str, *, stage: str, archive_existing_versions: bool, caller: Caller
     ) -> ModelVersion:
         """Move a version to a stage and, if asked, those that are there to Archived. Raises NotFound, InvalidArgument,
         PermissionDenied.
@@ -111,7 +111,7 @@ class ModelVersions:
             model.check_archiving(target, stage)
         rules.check_name(name)
         number = rules.parse_version(version)
-        by = By(actor=caller, now_ms=self.now_ms())
+        by = By(caller=caller, now_ms=self.now_ms())
         async with self.db.pipeline() as tx:
             held, before = await _hold(tx, name, number)
             others: list[int] = []
@@ -126,11 +126,11 @@ class ModelVersions:
             await registered_models_store.touch(tx, held, now_ms=by.now_ms)
             return await _existing(tx, held, number)
 
-    async def delete(self, name: str, version: str, *, caller: str) -> None:
+    async def delete(self, name: str, version: str, *, caller: Caller) -> None:
         """Delete a version and the aliases that point at it. Raises NotFound, InvalidArgument, PermissionDenied."""
         number = rules.parse_version(version)
         rules.check_name(name)
-        by = By(actor=caller, now_ms=self.now_ms())
+        by = By(caller=caller, now_ms=self.now_ms())
         async with self.db.pipeline() as tx:
             held, before = await _hold(tx, name, number)
             gone = [
@@ -142,12 +142,12 @@ class ModelVersions:
             await store.delete(tx, held, number)
             await registered_models_store.touch(tx, held, now_ms=by.now_ms)
 
-    async def set_tag(self, name: str, version: str, *, key: str, value: str, caller: str) -> None:
+    async def set_tag(self, name: str, version: str, *, key: str, value: str, caller: Caller) -> None:
         """Set a tag, over an older value. Raises NotFound, InvalidArgument."""
         rules.check_name(name)
         number = rules.parse_version(version)
         model.check_tag(key, value)
-        by = By(actor=caller, now_ms=self.now_ms())
+        by = By(caller=caller, now_ms=self.now_ms())
         async with self.db.pipeline() as tx:
             held, before = await _hold(tx, name, number)
             changed = changes({f"tags.{key}": before.tags.get(key)}, {f"tags.{key}": value})
@@ -155,12 +155,12 @@ class ModelVersions:
                 await record(tx, held, Event(kind=Kind.VERSION_TAG_SET, version=number, changes=changed), by=by)
                 await store.set_tag(tx, held, number, key=key, value=value)
 
-    async def delete_tag(self, name: str, version: str, *, key: str, caller: str) -> None:
+    async def delete_tag(self, name: str, version: str, *, key: str, caller: Caller) -> None:
         """Remove a tag if it is set. Raises NotFound, InvalidArgument."""
         rules.check_name(name)
         number = rules.parse_version(version)
         rules.check_tag_key(key)
-        by = By(actor=caller, now_ms=self.now_ms())
+        by = By(caller=caller, now_ms=self.now_ms())
         async with self.db.pipeline() as tx:
             held, before = await _hold(tx, name, number)
             changed = changes({f"tags.{key}": before.tags.get(key)}, {})

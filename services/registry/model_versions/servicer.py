@@ -26,7 +26,7 @@ class ModelVersionServicer:
             tags={tag.key: tag.value for tag in request.tags},
         )
         version = await self._versions.create(
-            draft, caller=call.caller.name, asker=call.asker, request_id=request.request_id
+            draft, caller=call.caller, asker=call.asker, request_id=request.request_id
         )
         return pb.CreateModelVersionResponse(model_version=encode(pb.ModelVersion, version))
 
@@ -41,7 +41,7 @@ class ModelVersionServicer:
             request.name,
             request.version,
             description=request.description if request.HasField("description") else None,
-            caller=call.caller.name,
+            caller=call.caller,
         )
         return pb.UpdateModelVersionResponse(model_version=encode(pb.ModelVersion, version))
 
@@ -53,14 +53,14 @@ class ModelVersionServicer:
             request.version,
             stage=request.stage,
             archive_existing_versions=request.archive_existing_versions,
-            caller=call.caller.name,
+            caller=call.caller,
         )
         return pb.TransitionModelVersionStageResponse(model_version=encode(pb.ModelVersion, version))
 
     async def DeleteModelVersion(
         self, request: pb.DeleteModelVersionRequest, call: Call
     ) -> pb.DeleteModelVersionResponse:
-        await self._versions.delete(request.name, request.version, caller=call.caller.name)
+        await self._versions.delete(request.name, request.version, caller=call.caller)
         return pb.DeleteModelVersionResponse()
 
     async def SearchModelVersions(
@@ -85,12 +85,12 @@ class ModelVersionServicer:
         self, request: pb.SetModelVersionTagRequest, call: Call
     ) -> pb.SetModelVersionTagResponse:
         await self._versions.set_tag(
-            request.name, request.version, key=request.key, value=request.value, caller=call.caller.name
+            request.name, request.version, key=request.key, value=request.value, caller=call.caller
         )
         return pb.SetModelVersionTagResponse()
 
     async def DeleteModelVersionTag(
         self, request: pb.DeleteModelVersionTagRequest, call: Call
     ) -> pb.DeleteModelVersionTagResponse:
-        await self._versions.delete_tag(request.name, request.version, key=request.key, caller=call.caller.name)
+        await self._versions.delete_tag(request.name, request.version, key=request.key, caller=call.caller)
         return pb.DeleteModelVersionTagResponse()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.common import idempotency
+from services.common.auth import Caller
 from services.common.database import Database, Driver, driver_of
 from services.common.errors import AlreadyExists
 from services.common.filters import parse_filter, parse_order_by
@@ -29,14 +30,14 @@ class RegisteredModels:
     now_ms: Callable[[], int]
 
     async def create(
-        self, *, name: str, description: str, tags: Mapping[str, str], caller: str, request_id: str
+        self, *, name: str, description: str, tags: Mapping[str, str], caller: Caller, request_id: str
     ) -> RegisteredModel:
         """Create a registered model. Raises InvalidArgument, AlreadyExists."""
         rules.check_name(name)
         rules.check_description(description)
         for key, value in tags.items():
             rules.check_tag(key, value)
-        by = By(actor=caller, now_ms=self.now_ms())
+        by = By(caller=caller, now_ms=self.now_ms())
 
         async with self.db.pipeline() as tx:
 
@@ -45,7 +46,7 @@ class RegisteredModels:
 
             registered_model_id = await idempotency.once(
                 tx,
-                caller=caller,
+                caller=caller.name,
                 operation="CreateRegisteredModel",
                 request_id=request_id,
                 fingerprint=idempotency.fingerprint(name, description, sorted(tags.items())),
@@ -63,11 +64,11 @@ class RegisteredModels:
         async with self.db.pipeline(snapshot=True) as tx:
             return await _details(tx, await _found(tx, name))
 
-    async def describe(self, name: str, *, description: str, caller: str) -> RegisteredModel:
+    async def describe(self, name: str, *, description: str, caller: Caller) -> RegisteredModel:
         """Set the description. Raises NotFound, InvalidArgument."""
         rules.check_name(name)
         rules.check_description(description)
-        by = By(actor=caller, now_ms=self.now_ms())
+        by = By(caller=caller, now_ms=self.now_ms())
         async with self.db.pipeline() as tx:
             held = await hold(tx, name)
             before = await _details(tx, held)
@@ -76,11 +77,11 @@ class RegisteredModels:
             await store.describe(tx, held, description=description, now_ms=by.now_ms)
             return await _details(tx, held)
 
-    async def rename(self, name: str, *, new_name: str, caller: str) -> RegisteredModel:
+    async def rename(self, name: str, *, new_name: str, caller: Caller) -> RegisteredModel:
         """Give a model another name; what belongs to it stays. Raises NotFound, InvalidArgument, AlreadyExists."""
         rules.check_new_name(new_name)
         rules.check_name(name)
-        by = By(actor=caller, now_ms=self.now_ms())
+        by = By(caller=caller, now_ms=self.now_ms())
         async with self.db.pipeline() as tx:
             held = await hold(tx, name)
             renamed = await store.rename(tx, held, name=new_name, now_ms=by.now_ms)
@@ -93,20 +94,20 @@ class RegisteredModels:
                 )
             return await _details(tx, renamed)
 
-    async def delete(self, name: str, *, caller: str) -> None:
+    async def delete(self, name: str, *, caller: Caller) -> None:
         """Delete a model with all its versions. Raises NotFound, InvalidArgument."""
         rules.check_name(name)
-        by = By(actor=caller, now_ms=self.now_ms())
+        by = By(caller=caller, now_ms=self.now_ms())
         async with self.db.pipeline() as tx:
             held = await hold(tx, name)
             await record(tx, held, Event(kind=Kind.MODEL_DELETED, changes={"name": change(name, None)}), by=by)
             await store.delete(tx, held)
 
-    async def set_tag(self, name: str, *, key: str, value: str, caller: str) -> None:
+    async def set_tag(self, name: str, *, key: str, value: str, caller: Caller) -> None:
         """Set a tag, over an older value. Raises NotFound, InvalidArgument."""
         rules.check_name(name)
         rules.check_tag(key, value)
-        by = By(actor=caller, now_ms=self.now_ms())
+        by = By(caller=caller, now_ms=self.now_ms())
         async with self.db.pipeline() as tx:
             held = await hold(tx, name)
             before = (await store.tags_of(tx, held)).get(key)
@@ -114,11 +115,11 @@ class RegisteredModels:
             await record(tx, held, *_events(Kind.MODEL_TAG_SET, changed), by=by)
             await store.set_tag(tx, held, key=key, value=value)
 
-    async def delete_tag(self, name: str, *, key: str, caller: str) -> None:
+    async def delete_tag(self, name: str, *, key: str, caller: Caller) -> None:
         """Remove a tag if it is set. Raises NotFound, InvalidArgument."""
         rules.check_name(name)
         rules.check_tag_key(key)
-        by = By(actor=caller, now_ms=self.now_ms())
+        by = By(caller=caller, now_ms=self.now_ms())
         async with self.db.pipeline() as tx:
             held = await hold(tx, name)
             before = (await store.tags_of(tx, held)).get(key)

@@ -22,7 +22,7 @@ class RegisteredModelServicer:
             name=request.name,
             description=request.description,
             tags={tag.key: tag.value for tag in request.tags},
-            caller=call.caller.name,
+            caller=call.caller,
             request_id=request.request_id,
         )
         return pb.CreateRegisteredModelResponse(registered_model=encode(pb.RegisteredModel, model))
@@ -36,19 +36,19 @@ class RegisteredModelServicer:
     async def UpdateRegisteredModel(
         self, request: pb.UpdateRegisteredModelRequest, call: Call
     ) -> pb.UpdateRegisteredModelResponse:
-        model = await self._models.describe(request.name, description=request.description, caller=call.caller.name)
+        model = await self._models.describe(request.name, description=request.description, caller=call.caller)
         return pb.UpdateRegisteredModelResponse(registered_model=encode(pb.RegisteredModel, model))
 
     async def RenameRegisteredModel(
         self, request: pb.RenameRegisteredModelRequest, call: Call
     ) -> pb.RenameRegisteredModelResponse:
-        model = await self._models.rename(request.name, new_name=request.new_name, caller=call.caller.name)
+        model = await self._models.rename(request.name, new_name=request.new_name, caller=call.caller)
         return pb.RenameRegisteredModelResponse(registered_model=encode(pb.RegisteredModel, model))
 
     async def DeleteRegisteredModel(
         self, request: pb.DeleteRegisteredModelRequest, call: Call
     ) -> pb.DeleteRegisteredModelResponse:
-        await self._models.delete(request.name, caller=call.caller.name)
+        await self._models.delete(request.name, caller=call.caller)
         return pb.DeleteRegisteredModelResponse()
 
     async def SearchRegisteredModels(
@@ -72,25 +72,25 @@ class RegisteredModelServicer:
     async def SetRegisteredModelTag(
         self, request: pb.SetRegisteredModelTagRequest, call: Call
     ) -> pb.SetRegisteredModelTagResponse:
-        await self._models.set_tag(request.name, key=request.key, value=request.value, caller=call.caller.name)
+        await self._models.set_tag(request.name, key=request.key, value=request.value, caller=call.caller)
         return pb.SetRegisteredModelTagResponse()
 
     async def DeleteRegisteredModelTag(
         self, request: pb.DeleteRegisteredModelTagRequest, call: Call
     ) -> pb.DeleteRegisteredModelTagResponse:
-        await self._models.delete_tag(request.name, key=request.key, caller=call.caller.name)
+        await self._models.delete_tag(request.name, key=request.key, caller=call.caller)
         return pb.DeleteRegisteredModelTagResponse()
 
     async def SetRegisteredModelAlias(
         self, request: pb.SetRegisteredModelAliasRequest, call: Call
     ) -> pb.SetRegisteredModelAliasResponse:
-        await self._aliases.set(request.name, request.alias, version=request.version, caller=call.caller.name)
+        await self._aliases.set(request.name, request.alias, version=request.version, caller=call.caller)
         return pb.SetRegisteredModelAliasResponse()
 
     async def DeleteRegisteredModelAlias(
         self, request: pb.DeleteRegisteredModelAliasRequest, call: Call
     ) -> pb.DeleteRegisteredModelAliasResponse:
-        await self._aliases.delete(request.name, request.alias, caller=call.caller.name)
+        await self._aliases.delete(request.name, request.alias, caller=call.caller)
         return pb.DeleteRegisteredModelAliasResponse()
 
     async def GetModelVersionByAlias(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.common.artifact_stores import NO_STORES
-from services.common.auth import Asker
+from services.common.auth import Asker, Caller
 from services.common.database import Database
 from services.common.pages import PageTokens
 from services.registry.aliases.service import Aliases
@@ -19,7 +19,7 @@ from services.registry.registered_models.service import RegisteredModels
 
 PAGES = PageTokens(b"k" * 32)
 SOURCE = "s3://bucket/model"
-CALLER = "tester"
+CALLER = Caller(name="tester")
 _clock = itertools.count(1)
 
 

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from services.common.auth import Asker
+from services.common.auth import Asker, Caller
 from services.common.database import Database
 from services.common.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
+from services.registry.events import store
+from services.registry.events.model import Kind, Position, Told
 from services.registry.model_versions.model import LoggedModel
 from services.registry.promotions import service as promotions
 from tests.store.registry import factories
@@ -25,17 +27,17 @@ async def _told(db: Database, name: str) -> list[tuple[str, int | None, dict[str
 async def test_everything_that_happens_is_told(registry: Registry, registry_db: Database) -> None:
     name, renamed = await registry.new_model(description="text", tags={"a": "1"}), factories.new_name()
     await registry.new_version(name, tags={"b": "2"})
-    await registry.models.describe(name, description="", caller="ann")
-    await registry.models.set_tag(name, key="a", value="2", caller="ann")
-    await registry.models.delete_tag(name, key="a", caller="ann")
-    await registry.aliases.set(name, "champion", version="1", caller="ann")
-    await registry.versions.describe(name, "1", description="new", caller="ann")
-    await registry.versions.set_tag(name, "1", key="b", value="3", caller="ann")
-    await registry.versions.delete_tag(name, "1", key="b", caller="ann")
+    await registry.models.describe(name, description="", caller=Caller(name="ann"))
+    await registry.models.set_tag(name, key="a", value="2", caller=Caller(name="ann"))
+    await registry.models.delete_tag(name, key="a", caller=Caller(name="ann"))
+    await registry.aliases.set(name, "champion", version="1", caller=Caller(name="ann"))
+    await registry.versions.describe(name, "1", description="new", caller=Caller(name="ann"))
+    await registry.versions.set_tag(name, "1", key="b", value="3", caller=Caller(name="ann"))
+    await registry.versions.delete_tag(name, "1", key="b", caller=Caller(name="ann"))
     await registry.transition(name, "1", "Staging")
-    await registry.models.rename(name, new_name=renamed, caller="ann")
-    await registry.versions.delete(renamed, "1", caller="ann")
-    await registry.models.delete(renamed, caller="ann")
+    await registry.models.rename(name, new_name=renamed, caller=Caller(name="ann"))
+    await registry.versions.delete(renamed, "1", caller=Caller(name="ann"))
+    await registry.models.delete(renamed, caller=Caller(name="ann"))
 
     origin = {"source": {"to": factories.SOURCE}, "storage_location": {"to": factories.SOURCE}}
     assert await _told(registry_db, name) == [
@@ -66,8 +68,8 @@ async def test_everything_that_happens_is_told(registry: Registry, registry_db: 
 
 async def test_an_event_says_who_and_which_revision(registry: Registry, registry_db: Database) -> None:
     name = await registry.new_model()
-    await registry.models.set_tag(name, key="a", value="1", caller="ann")
-    await registry.new_version(name, caller="bob")
+    await registry.models.set_tag(name, key="a", value="1", caller=Caller(name="ann"))
+    await registry.new_version(name, caller=Caller(name="bob"))
 
     events = await factories.events_of(registry_db, name)
 
@@ -93,17 +95,17 @@ async def test_archived_versions_are_told_one_by_one(registry: Registry, registr
 async def test_what_changes_nothing_is_not_told(registry: Registry, registry_db: Database) -> None:
     name = await registry.new_model(tags={"a": "1"})
     await registry.new_version(name)
-    await registry.aliases.set(name, "champion", version="1", caller="ann")
+    await registry.aliases.set(name, "champion", version="1", caller=Caller(name="ann"))
     before = await _told(registry_db, name)
 
-    await registry.models.set_tag(name, key="a", value="1", caller="ann")
-    await registry.models.delete_tag(name, key="none", caller="ann")
-    await registry.models.describe(name, description="", caller="ann")
-    await registry.models.rename(name, new_name=name, caller="ann")
-    await registry.aliases.set(name, "champion", version="1", caller="ann")
-    await registry.aliases.delete(name, "none", caller="ann")
+    await registry.models.set_tag(name, key="a", value="1", caller=Caller(name="ann"))
+    await registry.models.delete_tag(name, key="none", caller=Caller(name="ann"))
+    await registry.models.describe(name, description="", caller=Caller(name="ann"))
+    await registry.models.rename(name, new_name=name, caller=Caller(name="ann"))
+    await registry.aliases.set(name, "champion", version="1", caller=Caller(name="ann"))
+    await registry.aliases.delete(name, "none", caller=Caller(name="ann"))
     await registry.transition(name, "1", "None")
-    await registry.versions.delete_tag(name, "1", key="none", caller="ann")
+    await registry.versions.delete_tag(name, "1", key="none", caller=Caller(name="ann"))
 
     assert await _told(registry_db, name) == before
 
@@ -118,9 +120,9 @@ async def test_what_is_refused_is_not_told(registry: Registry, registry_db: Data
     with pytest.raises(InvalidArgument):
         await registry.transition(name, "1", "bad")
     with pytest.raises(NotFound):
-        await registry.aliases.set(name, "champion", version="9", caller="ann")
+        await registry.aliases.set(name, "champion", version="9", caller=Caller(name="ann"))
     with pytest.raises(Exception, match="already exists"):
-        await registry.models.rename(name, new_name=other, caller="ann")
+        await registry.models.rename(name, new_name=other, caller=Caller(name="ann"))
 
     assert await _told(registry_db, name) == before
 
@@ -135,9 +137,9 @@ async def test_an_event_that_cannot_be_written_takes_its_change_with_it(
 
     try:
         with pytest.raises(Exception, match="full_check"):
-            await registry.aliases.set(name, "champion", version="1", caller="nobody")
+            await registry.aliases.set(name, "champion", version="1", caller=Caller(name="nobody"))
         with pytest.raises(Exception, match="full_check"):
-            await registry.new_version(name, caller="nobody")
+            await registry.new_version(name, caller=Caller(name="nobody"))
     finally:
         async with registry_db.pipeline() as tx:
             await tx.execute("ALTER TABLE events DROP CONSTRAINT full_check")
@@ -151,11 +153,11 @@ async def test_under_a_name_revisions_never_fall(registry: Registry, registry_db
     name, other = await registry.new_model(), await registry.new_model()
     for _ in range(5):
         await registry.new_version(name)
-    await registry.models.delete(name, caller="ann")
+    await registry.models.delete(name, caller=Caller(name="ann"))
 
     await registry.new_model(name)
-    await registry.models.delete(name, caller="ann")
-    await registry.models.rename(other, new_name=name, caller="ann")
+    await registry.models.delete(name, caller=Caller(name="ann"))
+    await registry.models.rename(other, new_name=name, caller=Caller(name="ann"))
 
     async with registry_db.pipeline() as tx:
         found = await tx.execute("SELECT revision FROM events WHERE name = %(name)s ORDER BY event_id", {"name": name})
@@ -171,7 +173,7 @@ async def test_the_policy_sees_every_change_before_it_happens(
     for _ in range(2):
         await registry.new_version(name)
     await registry.transition(name, "1", "Production")
-    await registry.aliases.set(name, "champion", version="1", caller="ann")
+    await registry.aliases.set(name, "champion", version="1", caller=Caller(name="ann"))
     before = await _told(registry_db, name)
 
     async def refuse(*_: object) -> None:
@@ -181,11 +183,11 @@ async def test_the_policy_sees_every_change_before_it_happens(
     for attempt in (
         registry.transition(name, "2", "Production"),
         registry.transition(name, "2", "Production", archive=True),
-        registry.aliases.set(name, "champion", version="2", caller="ann"),
-        registry.aliases.delete(name, "champion", caller="ann"),
-        registry.versions.delete(name, "1", caller="ann"),
-        registry.models.delete(name, caller="ann"),
-        registry.models.rename(name, new_name=factories.new_name(), caller="ann"),
+        registry.aliases.set(name, "champion", version="2", caller=Caller(name="ann")),
+        registry.aliases.delete(name, "champion", caller=Caller(name="ann")),
+        registry.versions.delete(name, "1", caller=Caller(name="ann")),
+        registry.models.delete(name, caller=Caller(name="ann")),
+        registry.models.rename(name, new_name=factories.new_name(), caller=Caller(name="ann")),
     ):
         with pytest.raises(PermissionDenied):
             await attempt
@@ -231,3 +233,32 @@ async def test_a_version_stays_though_its_logged_model_could_not_be_told(registr
 
     assert (version.version, version.run_id) == ("1", "run")
     assert await registry.versions.download_uri(name, "1") == "s3://bucket/m-1"
+
+
+async def test_events_are_read_in_order_once_their_order_is_final(registry: Registry, registry_db: Database) -> None:
+    name = await registry.new_model()
+    start = await _end(registry_db)
+
+    async with registry_db.pipeline() as open_tx:
+        await open_tx.execute("SELECT pg_current_xact_id()")
+        await registry.models.set_tag(name, key="a", value="1", caller=Caller(name="ann"))
+        held_back = await _read(registry_db, start)
+    told = await _read(registry_db, start)
+
+    assert held_back == []
+    assert [(one.model.name, one.actor, one.event.kind) for one in told] == [(name, "ann", Kind.MODEL_TAG_SET)]
+    assert told[0].event.changes == {"tags.a": {"to": "1"}}
+    assert await _read(registry_db, told[0].position) == []
+
+
+async def _read(db: Database, position: Position) -> list[Told]:
+    async with db.pipeline() as tx:
+        return await store.read_after(tx, position, limit=100)
+
+
+async def _end(db: Database) -> Position:
+    """Return the position of the newest event that there is."""
+    position = Position(transaction_id=0, event_id=0)
+    while told := await _read(db, position):
+        position = told[-1].position
+    return position

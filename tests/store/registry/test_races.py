@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from services.common.auth import Caller
 from services.common.database import Database
 from services.common.errors import AlreadyExists, NotFound, ServiceError
 from services.registry.__main__ import SCHEMA
@@ -82,8 +83,8 @@ async def test_an_alias_never_names_a_version_that_is_gone(registry: Registry) -
     versions = [(await registry.new_version(name)).version for _ in range(10)]
 
     outcomes = await asyncio.gather(
-        *(registry.aliases.set(name, "champion", version=version, caller="a") for version in versions),
-        *(registry.versions.delete(name, version, caller="b") for version in versions),
+        *(registry.aliases.set(name, "champion", version=version, caller=Caller(name="a")) for version in versions),
+        *(registry.versions.delete(name, version, caller=Caller(name="b")) for version in versions),
         return_exceptions=True,
     )
 
@@ -97,7 +98,7 @@ async def test_an_alias_is_told_from_and_to_as_it_moved(registry: Registry, regi
     versions = [(await registry.new_version(name)).version for _ in range(5)]
 
     await asyncio.gather(
-        *(registry.aliases.set(name, "champion", version=version, caller="a") for version in versions * 4)
+        *(registry.aliases.set(name, "champion", version=version, caller=Caller(name="a")) for version in versions * 4)
     )
 
     moves = [
@@ -126,7 +127,7 @@ async def test_a_rename_under_load_loses_nothing(registry: Registry) -> None:
     async def rename() -> None:
         for turn in range(20):
             old, new = names[turn % 2], names[1 - turn % 2]
-            await registry.models.rename(old, new_name=new, caller="a")
+            await registry.models.rename(old, new_name=new, caller=Caller(name="a"))
         done.set()
 
     await asyncio.gather(rename(), *(create() for _ in range(4)))
@@ -143,7 +144,8 @@ async def test_two_renames_to_one_name_leave_both_models(registry: Registry) -> 
     wanted = factories.new_name()
 
     outcomes = await asyncio.gather(
-        *(registry.models.rename(name, new_name=wanted, caller="a") for name in names), return_exceptions=True
+        *(registry.models.rename(name, new_name=wanted, caller=Caller(name="a")) for name in names),
+        return_exceptions=True,
     )
 
     assert sum(isinstance(outcome, AlreadyExists) for outcome in outcomes) == 7
