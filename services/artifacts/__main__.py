@@ -26,6 +26,7 @@ from services.artifacts.maintenance.service import Maintenance
 from services.artifacts.maintenance.servicer import MaintenanceServicer
 from services.artifacts.maintenance.sweeping import Sweeper
 from services.artifacts.objects import Location, Objects
+from services.artifacts.owned.registry import RegistryVersions
 from services.artifacts.owned.service import OwnedArtifacts
 from services.artifacts.owned.servicer import OwnedArtifactServicer
 from services.artifacts.owned.tracking import TrackingOwners
@@ -88,8 +89,12 @@ async def _serve(config: Settings) -> None:
     )
     external = ExternalStores(artifact_stores.load(config.artifact_stores))
     owners = TrackingOwners(config.tracking_address)
+    versions = RegistryVersions(config.registry_address)
     owned = OwnedArtifacts(
-        owners=owners, managed=ManagedTree(files=files, workspace=DEFAULT_WORKSPACE), external=external
+        owners=owners,
+        versions=versions,
+        managed=ManagedTree(files=files, workspace=DEFAULT_WORKSPACE),
+        external=external,
     )
     uploads = Uploads(db=db, objects=objects, now=_now, new_id=_new_id)
     maintenance = Maintenance(files=files, sweeper=sweeper, external=external)
@@ -114,7 +119,7 @@ async def _serve(config: Settings) -> None:
             lookahead_bytes=CHUNK_BYTES_MAX,
         )
     objects.close()
-    await asyncio.shield(asyncio.gather(owners.close(), external.close(), db.close()))
+    await asyncio.shield(asyncio.gather(owners.close(), versions.close(), external.close(), db.close()))
 
 
 @contextlib.asynccontextmanager

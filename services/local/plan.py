@@ -129,6 +129,7 @@ class Plan:
             ("services.artifacts", *arguments),
             MODELSTEAD_LISTEN=str(self.settings.artifacts),
             MODELSTEAD_TRACKING_ADDRESS=str(reachable(self.settings.tracking)),
+            MODELSTEAD_REGISTRY_ADDRESS=str(reachable(self.settings.registry)),
             **self._own_schema("artifacts"),
             **self._s3(),
             **self._other_stores(),

@@ -20,7 +20,8 @@ SERVICES = sorted(path.parent.name for path in (REPOSITORY / "services").glob("*
 KUBERNETES_VERSIONS = ("1.30", kubernetes_validate.latest_version())
 LISTENS_ON_ALL = "0.0.0.0:"
 DATABASE_OWNERS = sorted(set(SERVICES) - {"gateway"})
-CALLS = [*(("gateway", backend) for backend in DATABASE_OWNERS), ("artifacts", "tracking"), ("registry", "tracking")]
+PEERS = [("artifacts", "tracking"), ("artifacts", "registry"), ("registry", "tracking")]
+CALLS = [*(("gateway", backend) for backend in DATABASE_OWNERS), *PEERS]
 
 Manifest = dict[str, Any]
 
@@ -167,11 +168,11 @@ def test_gateway_finds_every_backend() -> None:
         assert service["clusterIP"] == "None", "a gRPC client balances over the replicas that it resolves"
 
 
-@pytest.mark.parametrize("service", ["artifacts", "registry"])
-def test_a_service_finds_tracking(service: str) -> None:
+@pytest.mark.parametrize(("service", "peer"), PEERS)
+def test_a_service_finds_the_one_that_it_asks(service: str, peer: str) -> None:
     [container] = _containers(_one("Deployment", service))
 
-    assert _environment(container)["MODELSTEAD_TRACKING_ADDRESS"] == f"tracking:{_port('tracking')}"
+    assert _environment(container)[f"MODELSTEAD_{peer.upper()}_ADDRESS"] == f"{peer}:{_port(peer)}"
 
 
 @pytest.mark.parametrize("service", ["tracking", "artifacts", "registry"])
