@@ -141,6 +141,7 @@ class Plan:
             ("services.registry", *arguments),
             MODELSTEAD_LISTEN=str(self.settings.registry),
             MODELSTEAD_TRACKING_ADDRESS=str(reachable(self.settings.tracking)),
+            MODELSTEAD_ARTIFACTS_ADDRESS=str(reachable(self.settings.artifacts)),
             **self._own_schema("registry"),
             **self._other_stores(),
         )

@@ -21,6 +21,7 @@ from services.common.pages import PageTokens
 from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
 from services.common.rpc.server import Service, serve
 from services.registry.aliases.service import Aliases
+from services.registry.artifacts import ArtifactsClient
 from services.registry.model_versions.origins import Origins
 from services.registry.model_versions.service import ModelVersions
 from services.registry.model_versions.servicer import ModelVersionServicer
@@ -66,12 +67,15 @@ async def _serve(config: Settings) -> None:
     db = Database(config.database_url, schema=SCHEMA)
     pages = PageTokens(config.page_token_key.encode())
     tracking = TrackingClient(config.tracking_address)
+    artifacts = ArtifactsClient(config.artifacts_address)
     models = RegisteredModels(db=db, pages=pages, now_ms=_now_ms)
     versions = ModelVersions(
         db=db,
         pages=pages,
         now_ms=_now_ms,
-        origins=Origins(db=db, tracking=tracking, stores=stores),
+        origins=Origins(
+            db=db, tracking=tracking, stores=stores, artifacts=artifacts if config.require_source else None
+        ),
         tracking=tracking,
     )
     aliases = Aliases(db=db, now_ms=_now_ms)
@@ -93,6 +97,7 @@ async def _serve(config: Settings) -> None:
         drain_notice_s=config.drain_notice_s,
     )
     await tracking.close()
+    await artifacts.close()
     await asyncio.shield(db.close())
 
 

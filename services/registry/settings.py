@@ -10,6 +10,7 @@ from services.common.settings import Address, SettingsError, secret, variable
 _KEY_LENGTH_MIN = 32
 _LISTEN = Address("127.0.0.1", 8083)
 _TRACKING = Address("127.0.0.1", 8081)
+_ARTIFACTS = Address("127.0.0.1", 8082)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +22,9 @@ class Settings:
     page_token_key: str = secret()
     # Who knows where the artifacts of a run or a logged model are, below which a version's source may lie.
     tracking_address: Address = _TRACKING
+    # Whether there must be files at the source of a new version, and who knows whether there are.
+    require_source: bool = False
+    artifacts_address: Address = _ARTIFACTS
     # The file that allows stores elsewhere, which versions may name as their source even if it names a host.
     artifact_stores: Path | None = None
     listen: Address = _LISTEN

@@ -20,7 +20,12 @@ SERVICES = sorted(path.parent.name for path in (REPOSITORY / "services").glob("*
 KUBERNETES_VERSIONS = ("1.30", kubernetes_validate.latest_version())
 LISTENS_ON_ALL = "0.0.0.0:"
 DATABASE_OWNERS = sorted(set(SERVICES) - {"gateway"})
-PEERS = [("artifacts", "tracking"), ("artifacts", "registry"), ("registry", "tracking")]
+PEERS = [
+    ("artifacts", "tracking"),
+    ("artifacts", "registry"),
+    ("registry", "tracking"),
+    ("registry", "artifacts"),
+]
 CALLS = [*(("gateway", backend) for backend in DATABASE_OWNERS), *PEERS]
 
 Manifest = dict[str, Any]
@@ -173,6 +178,12 @@ def test_a_service_finds_the_one_that_it_asks(service: str, peer: str) -> None:
     [container] = _containers(_one("Deployment", service))
 
     assert _environment(container)[f"MODELSTEAD_{peer.upper()}_ADDRESS"] == f"{peer}:{_port(peer)}"
+
+
+def test_a_version_without_files_is_refused_in_production() -> None:
+    [container] = _containers(_one("Deployment", "registry"))
+
+    assert _environment(container)["MODELSTEAD_REQUIRE_SOURCE"] == "true"
 
 
 @pytest.mark.parametrize("service", ["tracking", "artifacts", "registry"])

@@ -11,7 +11,7 @@ from services.artifacts.owned.model import Owner, Owners, Versions
 from services.artifacts.trees import Entry, OpenFile, Segments, Tree
 from services.common import artifact_stores
 from services.common.auth import Asker
-from services.common.errors import InvalidArgument, NotFound
+from services.common.errors import InvalidArgument, NotFound, ServiceError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +63,16 @@ class OwnedArtifacts:
         uri = await self.versions.artifact_uri(name, version, asker)
         tree, root = await self._source(uri, asker)
         return await _existing(tree, root, segments), segments[-1]
+
+    async def exist(self, uri: str, asker: Asker) -> bool:
+        """Return whether there is anything where a version's files would be, also by `runs:/…` of no known run."""
+        try:
+            tree, path = await self._source(uri, asker)
+        except ServiceError as error:
+            if error.reason != NotFound.reason:
+                raise
+            return False
+        return await tree.has(path)
 
     async def upload(
         self, run_id: str, path: str, chunks: AsyncIterator[bytes], *, size: int | None, asker: Asker

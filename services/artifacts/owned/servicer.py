@@ -55,6 +55,9 @@ class OwnedArtifactServicer:
         async for message in answers.stream(file, name=name, conditions=_conditions(request)):
             yield message
 
+    async def ProbeArtifacts(self, request: pb.ProbeArtifactsRequest, call: Call) -> pb.ProbeArtifactsResponse:
+        return pb.ProbeArtifactsResponse(found=await self._artifacts.exist(request.artifact_uri, call.asker))
+
     async def UploadRunArtifact(
         self, request: pb.UploadRunArtifactRequest, following: AsyncIterator[pb.UploadRunArtifactRequest], call: Call
     ) -> pb.UploadRunArtifactResponse:

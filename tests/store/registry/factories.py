@@ -72,7 +72,7 @@ class Registry:
     @classmethod
     def over(cls, db: Database) -> "Registry":
         tracking = Tracking()
-        origins = Origins(db=db, tracking=tracking, stores=NO_STORES)
+        origins = Origins(db=db, tracking=tracking, stores=NO_STORES, artifacts=None)
         return cls(
             models=RegisteredModels(db=db, pages=PAGES, now_ms=now_ms),
             versions=ModelVersions(db=db, pages=PAGES, now_ms=now_ms, origins=origins, tracking=tracking),

@@ -255,6 +255,50 @@ class DownloadModelVersionArtifactRequest(_message.Message):
 Global___DownloadModelVersionArtifactRequest: _TypeAlias = DownloadModelVersionArtifactRequest  # noqa: Y015
 
 @_typing.final
+class ProbeArtifactsRequest(_message.Message):
+    """Request of ProbeArtifacts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARTIFACT_URI_FIELD_NUMBER: _builtins.int
+    artifact_uri: _builtins.str
+    """Where to look."""
+    def __init__(
+        self,
+        *,
+        artifact_uri: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_uri", b"artifact_uri"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_uri", b"artifact_uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProbeArtifactsRequest: _TypeAlias = ProbeArtifactsRequest  # noqa: Y015
+
+@_typing.final
+class ProbeArtifactsResponse(_message.Message):
+    """Response of ProbeArtifacts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOUND_FIELD_NUMBER: _builtins.int
+    found: _builtins.bool
+    """Whether there is anything."""
+    def __init__(
+        self,
+        *,
+        found: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["found", b"found"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProbeArtifactsResponse: _TypeAlias = ProbeArtifactsResponse  # noqa: Y015
+
+@_typing.final
 class UploadRunArtifactRequest(_message.Message):
     """Request of UploadRunArtifact; only `content` counts after the first message."""
 

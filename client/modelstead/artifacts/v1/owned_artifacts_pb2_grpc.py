@@ -63,6 +63,11 @@ class OwnedArtifactServiceStub(object):
                 request_serializer=modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.DownloadModelVersionArtifactRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.ProbeArtifacts = channel.unary_unary(
+                '/modelstead.artifacts.v1.OwnedArtifactService/ProbeArtifacts',
+                request_serializer=modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.ProbeArtifactsRequest.SerializeToString,
+                response_deserializer=modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.ProbeArtifactsResponse.FromString,
+                _registered_method=True)
         self.UploadRunArtifact = channel.stream_unary(
                 '/modelstead.artifacts.v1.OwnedArtifactService/UploadRunArtifact',
                 request_serializer=modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.UploadRunArtifactRequest.SerializeToString,
@@ -130,6 +135,14 @@ class OwnedArtifactServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ProbeArtifacts(self, request, context):
+        """Tells whether there is anything at a URI, as a version's source may be: a file, or a folder with something in it.
+        Beside artifact URIs it may be `runs:/<run id>/<path>`. INVALID_PARAMETER_VALUE if it is in no store that is allowed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UploadRunArtifact(self, request_iterator, context):
         """Stores a file of at most 10 MiB for a run, as the web UI does.
         """
@@ -180,6 +193,11 @@ def add_OwnedArtifactServiceServicer_to_server(servicer, server):
                     servicer.DownloadModelVersionArtifact,
                     request_deserializer=modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.DownloadModelVersionArtifactRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'ProbeArtifacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProbeArtifacts,
+                    request_deserializer=modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.ProbeArtifactsRequest.FromString,
+                    response_serializer=modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.ProbeArtifactsResponse.SerializeToString,
             ),
             'UploadRunArtifact': grpc.stream_unary_rpc_method_handler(
                     servicer.UploadRunArtifact,
@@ -335,6 +353,33 @@ class OwnedArtifactService(object):
             '/modelstead.artifacts.v1.OwnedArtifactService/DownloadModelVersionArtifact',
             modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.DownloadModelVersionArtifactRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProbeArtifacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelstead.artifacts.v1.OwnedArtifactService/ProbeArtifacts',
+            modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.ProbeArtifactsRequest.SerializeToString,
+            modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.ProbeArtifactsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,6 +61,10 @@ class OwnedArtifactServiceStub:
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
+    ProbeArtifacts: _grpc.UnaryUnaryMultiCallable[_owned_artifacts_pb2.ProbeArtifactsRequest, _owned_artifacts_pb2.ProbeArtifactsResponse]
+    """Tells whether there is anything at a URI, as a version's source may be: a file, or a folder with something in it.
+    Beside artifact URIs it may be `runs:/<run id>/<path>`. INVALID_PARAMETER_VALUE if it is in no store that is allowed.
+    """
     UploadRunArtifact: _grpc.StreamUnaryMultiCallable[_owned_artifacts_pb2.UploadRunArtifactRequest, _owned_artifacts_pb2.UploadRunArtifactResponse]
     """Stores a file of at most 10 MiB for a run, as the web UI does."""
     CreatePresignedDownloadUrl: _grpc.UnaryUnaryMultiCallable[_owned_artifacts_pb2.CreatePresignedDownloadUrlRequest, _owned_artifacts_pb2.CreatePresignedDownloadUrlResponse]
@@ -103,6 +107,10 @@ class OwnedArtifactServiceAsyncStub(OwnedArtifactServiceStub):
     ArtifactService.DownloadArtifact does. RESOURCE_DOES_NOT_EXIST for an unknown version.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    ProbeArtifacts: _aio.UnaryUnaryMultiCallable[_owned_artifacts_pb2.ProbeArtifactsRequest, _owned_artifacts_pb2.ProbeArtifactsResponse]  # type: ignore[assignment]
+    """Tells whether there is anything at a URI, as a version's source may be: a file, or a folder with something in it.
+    Beside artifact URIs it may be `runs:/<run id>/<path>`. INVALID_PARAMETER_VALUE if it is in no store that is allowed.
     """
     UploadRunArtifact: _aio.StreamUnaryMultiCallable[_owned_artifacts_pb2.UploadRunArtifactRequest, _owned_artifacts_pb2.UploadRunArtifactResponse]  # type: ignore[assignment]
     """Stores a file of at most 10 MiB for a run, as the web UI does."""
@@ -173,6 +181,16 @@ class OwnedArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         ArtifactService.DownloadArtifact does. RESOURCE_DOES_NOT_EXIST for an unknown version.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def ProbeArtifacts(
+        self,
+        request: _owned_artifacts_pb2.ProbeArtifactsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_owned_artifacts_pb2.ProbeArtifactsResponse, _abc.Awaitable[_owned_artifacts_pb2.ProbeArtifactsResponse]]:
+        """Tells whether there is anything at a URI, as a version's source may be: a file, or a folder with something in it.
+        Beside artifact URIs it may be `runs:/<run id>/<path>`. INVALID_PARAMETER_VALUE if it is in no store that is allowed.
         """
 
     @_abc_1.abstractmethod

@@ -87,7 +87,8 @@ class ModelVersionServiceServicer(object):
     """
 
     def CreateModelVersion(self, request, context):
-        """Creates the next version of a registered model. INVALID_PARAMETER_VALUE for a source that the caller may not give.
+        """Creates the next version of a registered model. INVALID_PARAMETER_VALUE for a source that the caller may not give
+        and, where the operator demands it, for one at which there are no files.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,9 @@ class ModelVersionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ModelVersionServiceAsyncStub: ...
     CreateModelVersion: _grpc.UnaryUnaryMultiCallable[_model_versions_pb2.CreateModelVersionRequest, _model_versions_pb2.CreateModelVersionResponse]
-    """Creates the next version of a registered model. INVALID_PARAMETER_VALUE for a source that the caller may not give."""
+    """Creates the next version of a registered model. INVALID_PARAMETER_VALUE for a source that the caller may not give
+    and, where the operator demands it, for one at which there are no files.
+    """
     GetModelVersion: _grpc.UnaryUnaryMultiCallable[_model_versions_pb2.GetModelVersionRequest, _model_versions_pb2.GetModelVersionResponse]
     """Returns a version. RESOURCE_DOES_NOT_EXIST if there is none."""
     UpdateModelVersion: _grpc.UnaryUnaryMultiCallable[_model_versions_pb2.UpdateModelVersionRequest, _model_versions_pb2.UpdateModelVersionResponse]
@@ -62,7 +64,9 @@ class ModelVersionServiceAsyncStub(ModelVersionServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateModelVersion: _aio.UnaryUnaryMultiCallable[_model_versions_pb2.CreateModelVersionRequest, _model_versions_pb2.CreateModelVersionResponse]  # type: ignore[assignment]
-    """Creates the next version of a registered model. INVALID_PARAMETER_VALUE for a source that the caller may not give."""
+    """Creates the next version of a registered model. INVALID_PARAMETER_VALUE for a source that the caller may not give
+    and, where the operator demands it, for one at which there are no files.
+    """
     GetModelVersion: _aio.UnaryUnaryMultiCallable[_model_versions_pb2.GetModelVersionRequest, _model_versions_pb2.GetModelVersionResponse]  # type: ignore[assignment]
     """Returns a version. RESOURCE_DOES_NOT_EXIST if there is none."""
     UpdateModelVersion: _aio.UnaryUnaryMultiCallable[_model_versions_pb2.UpdateModelVersionRequest, _model_versions_pb2.UpdateModelVersionResponse]  # type: ignore[assignment]
@@ -93,7 +97,9 @@ class ModelVersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_versions_pb2.CreateModelVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_versions_pb2.CreateModelVersionResponse, _abc.Awaitable[_model_versions_pb2.CreateModelVersionResponse]]:
-        """Creates the next version of a registered model. INVALID_PARAMETER_VALUE for a source that the caller may not give."""
+        """Creates the next version of a registered model. INVALID_PARAMETER_VALUE for a source that the caller may not give
+        and, where the operator demands it, for one at which there are no files.
+        """
 
     @_abc_1.abstractmethod
     def GetModelVersion(
