@@ -6,18 +6,13 @@
 import asyncio
 import os
 import sys
-import time
 from pathlib import Path
-from types import ModuleType
-
-import uvloop
-from google.protobuf.descriptor import ServiceDescriptor
 
 from modelstead.registry.v1 import model_versions_pb2, registered_models_pb2
-from services.common import artifact_stores, auth, logs, settings, telemetry
+from services.common import artifact_stores, auth, program
 from services.common.database import Database
-from services.common.errors import ServiceError
 from services.common.pages import PageTokens
+from services.common.program import descriptor, now_ms
 from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
 from services.common.rpc.server import Service, serve
 from services.registry.aliases.service import Aliases
@@ -36,30 +31,9 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 def main(arguments: list[str]) -> None:
     """Run the service or, given `migrate`, its migrations. Exits 2 with one sentence for a wrong setting."""
-    try:
-        config = settings.load(Settings, os.environ)
-        logs.configure(log_format=config.log_format, log_level=config.log_level)
-        if config.migrate_on_start or arguments == ["migrate"]:
-            _migrate(config)
-        if arguments != ["migrate"]:
-            telemetry.start("registry", otlp_endpoint=config.otlp_endpoint, metrics_listen=config.metrics_listen)
-            uvloop.run(_serve(config))
-    except settings.SettingsError as error:
-        sys.exit(_complain(str(error), code=2))
-    except ServiceError as error:
-        sys.exit(_complain(error.message, code=1))
-
-
-def _complain(sentence: str, *, code: int) -> int:
-    print(f"registry: {sentence}", file=sys.stderr)
-    return code
-
-
-def _migrate(config: Settings) -> None:
-    # Alembic costs 15 MB, which only a process that migrates pays.
-    from services.common import migrations
-
-    migrations.upgrade(config.database_url, schema=SCHEMA, scripts=MIGRATIONS)
+    program.run(
+        arguments, environ=os.environ, schema=SCHEMA, migrations=MIGRATIONS, settings_class=Settings, serve=_serve
+    )
 
 
 async def _serve(config: Settings) -> None:
@@ -68,23 +42,23 @@ async def _serve(config: Settings) -> None:
     pages = PageTokens(config.page_token_key.encode())
     tracking = TrackingClient(config.tracking_address)
     artifacts = ArtifactsClient(config.artifacts_address)
-    models = RegisteredModels(db=db, pages=pages, now_ms=_now_ms)
+    models = RegisteredModels(db=db, pages=pages, now_ms=now_ms)
     versions = ModelVersions(
         db=db,
         pages=pages,
-        now_ms=_now_ms,
+        now_ms=now_ms,
         origins=Origins(
             db=db, tracking=tracking, stores=stores, artifacts=artifacts if config.require_source else None
         ),
         tracking=tracking,
     )
-    aliases = Aliases(db=db, now_ms=_now_ms)
+    aliases = Aliases(db=db, now_ms=now_ms)
     await serve(
         [
             Service(
-                _service(registered_models_pb2, "RegisteredModelService"), RegisteredModelServicer(models, aliases)
+                descriptor(registered_models_pb2, "RegisteredModelService"), RegisteredModelServicer(models, aliases)
             ),
-            Service(_service(model_versions_pb2, "ModelVersionService"), ModelVersionServicer(versions)),
+            Service(descriptor(model_versions_pb2, "ModelVersionService"), ModelVersionServicer(versions)),
         ],
         listen=config.listen,
         pipeline=Pipeline(
@@ -99,15 +73,6 @@ async def _serve(config: Settings) -> None:
     await tracking.close()
     await artifacts.close()
     await asyncio.shield(db.close())
-
-
-def _service(module: ModuleType, name: str) -> ServiceDescriptor:
-    service: ServiceDescriptor = module.DESCRIPTOR.services_by_name[name]
-    return service
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 if __name__ == "__main__":

@@ -83,8 +83,12 @@ class RegisteredModels:
         rules.check_name(name)
         by = By(caller=caller, now_ms=self.now_ms())
         async with self.db.pipeline() as tx:
-            held = await hold(tx, name)
-            renamed = await store.rename(tx, held, name=new_name, now_ms=by.now_ms)
+            # In the order of names, so that opposite renames do not wait for each other.
+            held = {each: await store.hold(tx, each) for each in sorted({name, new_name})}
+            subject = held[name]
+            if subject is None:
+                raise model.not_found(name)
+            renamed = await store.rename(tx, subject, name=new_name, now_ms=by.now_ms)
             if renamed is None:
                 raise AlreadyExists(f"Registered Model (name={new_name}) already exists.")
             if new_name != name:
