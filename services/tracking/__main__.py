@@ -12,6 +12,7 @@ from pathlib import Path
 from modelstead.tracking.v1 import (
     datasets_pb2,
     experiments_pb2,
+    ingest_pb2,
     logged_models_pb2,
     metrics_pb2,
     retention_pb2,
@@ -29,6 +30,8 @@ from services.tracking.datasets.service import Datasets
 from services.tracking.datasets.servicer import DatasetServicer
 from services.tracking.experiments.service import Experiments
 from services.tracking.experiments.servicer import ExperimentServicer
+from services.tracking.ingest.service import Ingest
+from services.tracking.ingest.servicer import IngestServicer
 from services.tracking.logged_models.service import LoggedModels
 from services.tracking.logged_models.servicer import LoggedModelServicer
 from services.tracking.metrics.service import Metrics
@@ -60,6 +63,13 @@ async def _serve(config: Settings) -> None:
     run_logs = RunLogs(db)
     models = LoggedModels(db=db, pages=pages, now_ms=now_ms, new_id=_new_id)
     retention = Retention(db=db, pages=pages, artifact_root=config.artifact_root, now_ms=now_ms)
+    ingest = Ingest(
+        db,
+        experiments,
+        now_ms=now_ms,
+        memory_bytes=config.ingest_memory_bytes,
+        window_bytes=config.ingest_window_bytes,
+    )
     await experiments.ensure_default()
     await serve(
         [
@@ -69,6 +79,7 @@ async def _serve(config: Settings) -> None:
             Service(descriptor(datasets_pb2, "DatasetService"), DatasetServicer(Datasets(db=db))),
             Service(descriptor(logged_models_pb2, "LoggedModelService"), LoggedModelServicer(models)),
             Service(descriptor(retention_pb2, "RetentionService"), RetentionServicer(retention)),
+            Service(descriptor(ingest_pb2, "IngestService"), IngestServicer(ingest)),
         ],
         listen=config.listen,
         pipeline=Pipeline(
