@@ -81,8 +81,10 @@ def _operation(route: Route, schemas: "_Schemas", count: int) -> Json:
     elif route.body == "*":
         body = schemas.of_message(route.method.input_type)
         # What a DELETE asks for may stand in its query string instead.
-        is_required = route.verb != "DELETE"
-        operation["requestBody"] = {"required": is_required, "content": {"application/json": {"schema": body}}}
+        operation["requestBody"] = {
+            "required": route.verb != "DELETE",
+            "content": {"application/json": {"schema": body}},
+        }
     return operation
 
 
