@@ -13,7 +13,14 @@ from types import ModuleType
 import uvloop
 from google.protobuf.descriptor import ServiceDescriptor
 
-from modelstead.registry.v1 import model_versions_pb2, registered_models_pb2
+from modelstead.registry.v1 import (
+    checks_pb2,
+    model_versions_pb2,
+    policies_pb2,
+    registered_models_pb2,
+    releases_pb2,
+    transition_requests_pb2,
+)
 from services.common import artifact_stores, auth, logs, settings, telemetry
 from services.common.database import Database
 from services.common.errors import ServiceError
@@ -21,13 +28,21 @@ from services.common.pages import PageTokens
 from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
 from services.common.rpc.server import Service, serve
 from services.registry.aliases.service import Aliases
+from services.registry.checks.service import VersionChecks
+from services.registry.checks.servicer import VersionCheckServicer
 from services.registry.model_versions.origins import Origins
 from services.registry.model_versions.service import ModelVersions
 from services.registry.model_versions.servicer import ModelVersionServicer
+from services.registry.policies.service import PromotionPolicies
+from services.registry.policies.servicer import PromotionPolicyServicer
 from services.registry.registered_models.service import RegisteredModels
 from services.registry.registered_models.servicer import RegisteredModelServicer
+from services.registry.releases.service import Releases
+from services.registry.releases.servicer import ReleaseServicer
 from services.registry.settings import Settings
 from services.registry.tracking import TrackingClient
+from services.registry.transition_requests.service import TransitionRequests
+from services.registry.transition_requests.servicer import TransitionRequestServicer
 
 SCHEMA = "registry"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -81,6 +96,19 @@ async def _serve(config: Settings) -> None:
                 _service(registered_models_pb2, "RegisteredModelService"), RegisteredModelServicer(models, aliases)
             ),
             Service(_service(model_versions_pb2, "ModelVersionService"), ModelVersionServicer(versions)),
+            Service(
+                _service(transition_requests_pb2, "TransitionRequestService"),
+                TransitionRequestServicer(TransitionRequests(db=db, now_ms=_now_ms)),
+            ),
+            Service(
+                _service(policies_pb2, "PromotionPolicyService"),
+                PromotionPolicyServicer(PromotionPolicies(db=db, pages=pages, now_ms=_now_ms)),
+            ),
+            Service(
+                _service(checks_pb2, "VersionCheckService"),
+                VersionCheckServicer(VersionChecks(db=db, now_ms=_now_ms)),
+            ),
+            Service(_service(releases_pb2, "ReleaseService"), ReleaseServicer(Releases(db=db, now_ms=_now_ms))),
         ],
         listen=config.listen,
         pipeline=Pipeline(
