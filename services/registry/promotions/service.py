@@ -36,7 +36,7 @@ async def check(tx: Driver, model: Subject, events: Sequence[Event], by: By) -> 
     level = await permissions.level_of(tx, model, by.caller)
     missing = [sentence for event in judged for sentence in _missing(event, judged, evidence, level, by)]
     if missing:
-        raise PermissionDenied(f"The promotion policy of model {model.name} refuses {'; and '.join(missing)}.")
+        raise PermissionDenied(f"The promotion policy of model {model.name} refuses {'. It refuses '.join(missing)}.")
 
 
 async def check_default(tx: Driver, by: By) -> None:
@@ -71,7 +71,7 @@ def _missing(event: Event, told: Sequence[Event], evidence: Evidence, level: Lev
     if move is not None:
         lacks = [*_lacked_level(policy, move, level), *_lacked_rules(move, told, evidence, by)]
         if lacks:
-            yield f"{move}: {', '.join(lacks)}"
+            yield f"{move}: {'; '.join(lacks)}"
     elif (refused := _needs_an_owner(event, told, policy)) and not policy.may_be_changed_by(by.caller, level):
         yield f"{refused}: {_owners_needed(policy)}"
     elif event.kind is Kind.VERSION_CREATED and event.changes["current_stage"] != {"to": rules.NO_STAGE}:

@@ -46,6 +46,13 @@ class _Held:
         before = None if target.startswith("@") else self.version.current_stage
         return Move(version=self.number, before=before, target=target)
 
+    def target_of(self, text: str) -> str:
+        """Return the target that a text names, also one that the policy has no more. Raises InvalidArgument."""
+        asked = (request.to_stage for request in self.requests)
+        folded = text if text.startswith("@") else text.lower()
+        known = next((one for one in asked if (one if one.startswith("@") else one.lower()) == folded), None)
+        return known or self.policy.target_of(text)
+
     def requests_for(self, target: str) -> list[TransitionRequest]:
         """Return the open requests for a target. Raises NotFound if there is none."""
         found = [request for request in self.requests if request.to_stage == target]
@@ -128,9 +135,10 @@ class TransitionRequests:
         by = By(caller=caller, now_ms=self.now_ms())
         async with self.db.pipeline() as tx:
             held = await _hold(tx, name, version, by)
-            wish = Wish.of(held.policy, stage, comment=comment)
-            requests = held.requests_for(wish.target)
-            _check_may_decide(held, wish.target, caller)
+            model.check_comment(comment)
+            target = held.target_of(stage)
+            requests = held.requests_for(target)
+            _check_may_decide(held, target, caller)
             await _close(
                 tx, held, Kind.TRANSITION_REQUEST_REJECTED, requests, state=model.REJECTED, comment=comment, by=by
             )
@@ -143,13 +151,14 @@ class TransitionRequests:
         by = By(caller=caller, now_ms=self.now_ms())
         async with self.db.pipeline() as tx:
             held = await _hold(tx, name, version, by)
-            wish = Wish.of(held.policy, stage, comment=comment)
-            requests = [request for request in held.requests_for(wish.target) if request.user_id == creator]
+            model.check_comment(comment)
+            target = held.target_of(stage)
+            requests = [request for request in held.requests_for(target) if request.user_id == creator]
             if not requests:
-                raise model.not_found(name, held.number, f"{wish.target}, creator={creator[:300]}")
+                raise model.not_found(name, held.number, f"{target}, creator={creator[:300]}")
             if not model.may_cancel(creator, caller=caller, level=held.level):
                 raise PermissionDenied(
-                    f"The request of {creator} to move version {held.number} to {wish.target} can be cancelled by "
+                    f"The request of {creator} to move version {held.number} to {target} can be cancelled by "
                     f"{creator} and with the permission MANAGE on the model."
                 )
             kind = Kind.TRANSITION_REQUEST_CANCELLED
@@ -237,7 +246,7 @@ def _check_may_decide(held: _Held, target: str, caller: Caller) -> None:
         lacks.append(f"it needs {needed.approvers}")
     if lacks:
         raise PermissionDenied(
-            f"The promotion policy of model {held.subject.name} refuses deciding about {move}: {', '.join(lacks)}."
+            f"The promotion policy of model {held.subject.name} refuses deciding about {move}: {'; '.join(lacks)}."
         )
 
 
@@ -272,7 +281,7 @@ async def _move_or_wait(tx: Driver, held: _Held, wish: Wish, by: By) -> None:
         stage=held.version.current_stage,
         comment=wish.comment,
         approvals=decision.approvals or None,
-        pending=", ".join(decision.missing),
+        pending="; ".join(decision.missing),
     )
     await record(tx, held.subject, event, by=by)
 

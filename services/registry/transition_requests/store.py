@@ -49,6 +49,17 @@ _CLOSE = """
     WHERE request_id = ANY(%(request_ids)s::bigint[])
 """
 
+_CLOSE_FOR = """
+    UPDATE transition_requests
+    SET state = 'APPROVED',
+        last_updated_timestamp = %(now_ms)s
+    WHERE registered_model_id = %(registered_model_id)s
+        AND version = ANY(%(versions)s::bigint[])
+        AND to_stage = %(to_stage)s
+        AND state = 'OPEN'
+        AND (expire_timestamp IS NULL OR expire_timestamp > %(now_ms)s)
+"""
+
 _APPROVE = """
     INSERT INTO transition_approvals (request_id, user_id, groups, creation_timestamp)
     SELECT i.request_id, %(user_id)s, %(groups)s, %(now_ms)s
@@ -89,6 +100,12 @@ async def expire(tx: Driver, model: Subject, version: int, *, now_ms: int) -> li
 
 async def close(tx: Driver, request_ids: Sequence[int], *, state: str, now_ms: int) -> None:
     await tx.execute(_CLOSE, {"request_ids": list(request_ids), "state": state, "now_ms": now_ms})
+
+
+async def close_for(tx: Driver, model: Subject, versions: Sequence[int], *, target: str, now_ms: int) -> None:
+    """Note that versions got to a target, as the open requests for it wanted."""
+    given = {"registered_model_id": model.registered_model_id, "versions": list(versions), "to_stage": target}
+    await tx.execute(_CLOSE_FOR, {**given, "now_ms": now_ms})
 
 
 async def approve(tx: Driver, request_ids: Sequence[int], caller: Caller, *, now_ms: int) -> None:

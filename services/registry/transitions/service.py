@@ -11,7 +11,6 @@ from services.registry.promotions import store as promotions_store
 from services.registry.promotions.model import Evidence, Move, Request, decide
 from services.registry.registered_models import store as models_store
 from services.registry.transition_requests import store as requests_store
-from services.registry.transition_requests.model import APPROVED
 from services.registry.transitions.model import Wish
 
 
@@ -29,8 +28,7 @@ async def make(tx: Driver, held: Subject, number: int, wish: Wish, *, by: By) ->
         await _point_alias(tx, held, version, wish, evidence, by)
     else:
         await _move_to_stage(tx, held, version, wish, evidence, by)
-    requests = [request.request_id for request in evidence.requests if request.target == wish.target]
-    await requests_store.close(tx, requests, state=APPROVED, now_ms=by.now_ms)
+    await requests_store.close_for(tx, held, [number], target=wish.target, now_ms=by.now_ms)
 
 
 def approval_event(move: Move, requests: Sequence[Request], *, stage: str, comment: str, **more: object) -> Event:
@@ -78,6 +76,7 @@ async def _move_to_stage(
     if others:
         assert archive is not None, "a wish to archive needs a stage for it"
         await versions_store.move(tx, held, others, stage=archive, now_ms=by.now_ms)
+        await requests_store.close_for(tx, held, others, target=archive, now_ms=by.now_ms)
     await versions_store.move(tx, held, [number], stage=wish.target, now_ms=by.now_ms)
     await models_store.touch(tx, held, now_ms=by.now_ms)
 
