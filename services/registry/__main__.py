@@ -8,7 +8,14 @@ import os
 import sys
 from pathlib import Path
 
-from modelstead.registry.v1 import model_versions_pb2, registered_models_pb2
+from modelstead.registry.v1 import (
+    checks_pb2,
+    model_versions_pb2,
+    policies_pb2,
+    registered_models_pb2,
+    releases_pb2,
+    transition_requests_pb2,
+)
 from services.common import artifact_stores, auth, program
 from services.common.database import Database
 from services.common.pages import PageTokens
@@ -17,13 +24,21 @@ from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
 from services.common.rpc.server import Service, serve
 from services.registry.aliases.service import Aliases
 from services.registry.artifacts import ArtifactsClient
+from services.registry.checks.service import VersionChecks
+from services.registry.checks.servicer import VersionCheckServicer
 from services.registry.model_versions.origins import Origins
 from services.registry.model_versions.service import ModelVersions
 from services.registry.model_versions.servicer import ModelVersionServicer
+from services.registry.policies.service import PromotionPolicies
+from services.registry.policies.servicer import PromotionPolicyServicer
 from services.registry.registered_models.service import RegisteredModels
 from services.registry.registered_models.servicer import RegisteredModelServicer
+from services.registry.releases.service import Releases
+from services.registry.releases.servicer import ReleaseServicer
 from services.registry.settings import Settings
 from services.registry.tracking import TrackingClient
+from services.registry.transition_requests.service import TransitionRequests
+from services.registry.transition_requests.servicer import TransitionRequestServicer
 
 SCHEMA = "registry"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -59,6 +74,19 @@ async def _serve(config: Settings) -> None:
                 descriptor(registered_models_pb2, "RegisteredModelService"), RegisteredModelServicer(models, aliases)
             ),
             Service(descriptor(model_versions_pb2, "ModelVersionService"), ModelVersionServicer(versions)),
+            Service(
+                descriptor(transition_requests_pb2, "TransitionRequestService"),
+                TransitionRequestServicer(TransitionRequests(db=db, now_ms=now_ms)),
+            ),
+            Service(
+                descriptor(policies_pb2, "PromotionPolicyService"),
+                PromotionPolicyServicer(PromotionPolicies(db=db, pages=pages, now_ms=now_ms)),
+            ),
+            Service(
+                descriptor(checks_pb2, "VersionCheckService"),
+                VersionCheckServicer(VersionChecks(db=db, now_ms=now_ms)),
+            ),
+            Service(descriptor(releases_pb2, "ReleaseService"), ReleaseServicer(Releases(db=db, now_ms=now_ms))),
         ],
         listen=config.listen,
         pipeline=Pipeline(

@@ -46,6 +46,16 @@ _READ_AFTER = """
     LIMIT %(limit)s
 """
 
+_NEWEST = """
+    SELECT
+        transaction_id, event_id, registered_model_id, name, revision, version, kind, actor, creation_timestamp, changes
+    FROM events
+    WHERE registered_model_id = %(registered_model_id)s
+        AND kind = %(kind)s
+    ORDER BY revision DESC
+    LIMIT 1
+"""
+
 # The revision of a name that no model has: that of its deletion or, where the model went on under another name, one
 # more than the last that it had under this one. The name is the column `name` of what a statement calls `wanted`.
 REVISION_OF_ABSENT = """
@@ -98,6 +108,14 @@ async def read_after(tx: Driver, position: Position, *, limit: int) -> list[Told
     given = {"transaction_id": position.transaction_id, "event_id": position.event_id, "limit": limit}
     rows = await (await tx.execute(_READ_AFTER, given)).fetchall()
     return [_told(*row) for row in rows]
+
+
+async def newest(tx: Driver, model: Subject, kind: Kind) -> Told:
+    """Return the newest event of a kind that was told of a model."""
+    given = {"registered_model_id": model.registered_model_id, "kind": kind.value}
+    row = await (await tx.execute(_NEWEST, given)).fetchone()
+    assert row is not None, "nobody asks for what was not told"
+    return _told(*row)
 
 
 async def catch_up(tx: Driver, model: Subject) -> None:

@@ -20,6 +20,7 @@ from services.registry.model_versions.model import (
     not_found,
 )
 from services.registry.model_versions.sources import ModelUri
+from services.registry.promotions import store as promotions_store
 from services.registry.registered_models import model as registered_models
 from services.registry.registered_models import store as registered_models_store
 
@@ -100,7 +101,9 @@ async def _named(tx: Driver, uri: ModelUri, *, source: str) -> ModelVersion:
         if found is None:
             raise not_found(uri.name, number)
         return found
-    stage = rules.stage_of(uri.stage) if uri.stage is not None else None
+    stage = None
+    if uri.stage is not None:
+        stage = (await promotions_store.policy_of(tx, subject)).stage_of(uri.stage)
     found = await store.get_newest(tx, uri.name, stage=stage)
     if found is None:
         in_stage = f" and stage '{uri.stage}'" if uri.stage is not None else ""

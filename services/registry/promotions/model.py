@@ -57,8 +57,9 @@ class Rules:
         return self.approvers is None or self.approvers.include(caller)
 
     def counts(self, approver: Caller, *, requester: str) -> bool:
-        """Whether somebody's approval counts for a request of somebody."""
-        return self.may_approve(approver) and (self.self_approval or approver.name != requester)
+        """Whether somebody's approval counts for a request of somebody; where none is needed, everybody's does."""
+        may_be_own = self.self_approval or not self.approvals
+        return self.may_approve(approver) and (may_be_own or approver.name != requester)
 
 
 NO_RULES = Rules()
@@ -207,24 +208,19 @@ def decide(evidence: Evidence, move: Move, caller: Caller, now_ms: int) -> Decis
     policy = evidence.policy
     needed = policy.rules_of(move.before or "", move.target)
     approvers = _best_approvers(evidence, move, needed, caller)
-    unknown = _unknown(policy, move)
+    no_way = missing_way(policy, move)
     missing = (
-        [unknown]
-        if unknown
-        else [
-            *_missing_edge(policy, move),
-            *_frozen(policy, move, now_ms),
-            *_missing_checks(evidence, move, needed),
-            *_missing_approvals(needed, approvers, caller),
-        ]
+        *([no_way] if no_way else ()),
+        *_frozen(policy, move, now_ms),
+        *_missing_checks(evidence, move, needed),
+        *_missing_approvals(needed, approvers, caller),
     )
-    return Decision(missing=tuple(missing), approvals=len(approvers), approvals_required=needed.approvals)
+    return Decision(missing=missing, approvals=len(approvers), approvals_required=needed.approvals)
 
 
-def decide_archiving(policy: Policy, move: Move) -> Decision:
-    """Decide about a version that another one replaces, whose move is decided by itself: there must be that edge."""
-    missing = (unknown,) if (unknown := _unknown(policy, move)) else tuple(_missing_edge(policy, move))
-    return Decision(missing=missing, approvals=0, approvals_required=0)
+def missing_way(policy: Policy, move: Move) -> str | None:
+    """Return why there is no such move at all, whoever approves it."""
+    return _unknown(policy, move) or _missing_edge(policy, move)
 
 
 def level_needed(move: Move) -> Level:
@@ -261,13 +257,13 @@ def _unknown(policy: Policy, move: Move) -> str | None:
     return None
 
 
-def _missing_edge(policy: Policy, move: Move) -> Iterator[str]:
+def _missing_edge(policy: Policy, move: Move) -> str | None:
     if policy.edges is None or move.before is None or (move.before, move.target) in policy.edges:
-        return
+        return None
     if move.before not in policy.all_stages:
-        return
+        return None
     ways = ", ".join(target for before, target in policy.edges if before == move.before)
-    yield f"the policy has no edge from {move.before} to {move.target}, only to {ways or 'nowhere'}"
+    return f"the policy has no edge from {move.before} to {move.target}, only to {ways or 'nowhere'}"
 
 
 def _frozen(policy: Policy, move: Move, now_ms: int) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Decides whether a registered model may be changed as somebody wants it: the place of the promotion policy."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 from services.common.database import Driver
@@ -10,7 +11,7 @@ from services.registry.permissions import service as permissions
 from services.registry.permissions.model import Level
 from services.registry.promotions import model as promotions
 from services.registry.promotions import store
-from services.registry.promotions.model import Evidence, Move, Policy
+from services.registry.promotions.model import Decision, Evidence, Move, Policy
 
 _ALIAS = "aliases."
 _JUDGED = frozenset(
@@ -35,7 +36,7 @@ async def check(tx: Driver, model: Subject, events: Sequence[Event], by: By) -> 
     level = await permissions.level_of(tx, model, by.caller)
     missing = [sentence for event in judged for sentence in _missing(event, judged, evidence, level, by)]
     if missing:
-        raise PermissionDenied(f"The promotion policy of model {model.name} refuses {'; and '.join(missing)}.")
+        raise PermissionDenied(f"The promotion policy of model {model.name} refuses {'. It refuses '.join(missing)}.")
 
 
 async def check_default(tx: Driver, by: By) -> None:
@@ -57,6 +58,12 @@ def move_of(event: Event) -> Move | None:
     return None
 
 
+def judge(move: Move, evidence: Evidence, level: Level, by: By) -> Decision:
+    """Return what a move by itself lacks, the permission for it included."""
+    decision = promotions.decide(evidence, move, by.caller, by.now_ms)
+    return dataclasses.replace(decision, missing=(*_lacked_level(evidence.policy, move, level), *decision.missing))
+
+
 def _missing(event: Event, told: Sequence[Event], evidence: Evidence, level: Level, by: By) -> Iterator[str]:
     """Yield what forbids an event that is told together with others, as sentences without their ends."""
     policy = evidence.policy
@@ -64,7 +71,7 @@ def _missing(event: Event, told: Sequence[Event], evidence: Evidence, level: Lev
     if move is not None:
         lacks = [*_lacked_level(policy, move, level), *_lacked_rules(move, told, evidence, by)]
         if lacks:
-            yield f"{move}: {', '.join(lacks)}"
+            yield f"{move}: {'; '.join(lacks)}"
     elif (refused := _needs_an_owner(event, told, policy)) and not policy.may_be_changed_by(by.caller, level):
         yield f"{refused}: {_owners_needed(policy)}"
     elif event.kind is Kind.VERSION_CREATED and event.changes["current_stage"] != {"to": rules.NO_STAGE}:
@@ -86,7 +93,8 @@ def _lacked_level(policy: Policy, move: Move, level: Level) -> Iterator[str]:
 
 def _lacked_rules(move: Move, told: Sequence[Event], evidence: Evidence, by: By) -> tuple[str, ...]:
     if _is_replaced(move, told, evidence.policy):
-        return promotions.decide_archiving(evidence.policy, move).missing
+        no_way = promotions.missing_way(evidence.policy, move)
+        return (no_way,) if no_way else ()
     return promotions.decide(evidence, move, by.caller, by.now_ms).missing
 
 

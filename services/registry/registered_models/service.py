@@ -15,6 +15,7 @@ from services.registry.events.model import By, Event, Kind, Subject, change, cha
 from services.registry.events.service import record
 from services.registry.model_versions import store as versions_store
 from services.registry.model_versions.model import ModelVersion
+from services.registry.promotions import store as promotions_store
 from services.registry.registered_models import model, store
 from services.registry.registered_models.model import RegisteredModel
 from services.registry.searches import store as searches_store
@@ -136,7 +137,8 @@ class RegisteredModels:
         rules.check_name(name)
         async with self.db.pipeline(snapshot=True) as tx:
             found = await _found(tx, name)
-            wanted = {rules.stage_of(stage) for stage in stages}
+            policy = await promotions_store.policy_of(tx, found)
+            wanted = {policy.stage_of(stage) for stage in stages}
             latest = await versions_store.latest_of(tx, [found.registered_model_id], with_aliases=True)
         versions = latest[found.registered_model_id]
         return [version for version in versions if version.current_stage in wanted] if wanted else versions

@@ -6,6 +6,7 @@ from services.common.codec import encode
 from services.common.rpc.call import Call
 from services.registry.aliases.service import Aliases
 from services.registry.registered_models.service import RegisteredModels
+from services.registry.transitions.requests import expected_of
 
 
 class RegisteredModelServicer:
@@ -84,13 +85,19 @@ class RegisteredModelServicer:
     async def SetRegisteredModelAlias(
         self, request: pb.SetRegisteredModelAliasRequest, call: Call
     ) -> pb.SetRegisteredModelAliasResponse:
-        await self._aliases.set(request.name, request.alias, version=request.version, caller=call.caller)
+        await self._aliases.set(
+            request.name,
+            request.alias,
+            version=request.version,
+            caller=call.caller,
+            expected=expected_of(request),
+        )
         return pb.SetRegisteredModelAliasResponse()
 
     async def DeleteRegisteredModelAlias(
         self, request: pb.DeleteRegisteredModelAliasRequest, call: Call
     ) -> pb.DeleteRegisteredModelAliasResponse:
-        await self._aliases.delete(request.name, request.alias, caller=call.caller)
+        await self._aliases.delete(request.name, request.alias, caller=call.caller, expected=expected_of(request))
         return pb.DeleteRegisteredModelAliasResponse()
 
     async def GetModelVersionByAlias(

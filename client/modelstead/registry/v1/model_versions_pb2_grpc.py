@@ -109,7 +109,9 @@ class ModelVersionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def TransitionModelVersionStage(self, request, context):
-        """Moves a version to a stage, and with `archive_existing_versions` those that are there to Archived.
+        """Moves a version to a stage, and with `archive_existing_versions` those that are there to the stage for that, which
+        is Archived unless the promotion policy names another. PERMISSION_DENIED, with all that is missing, if the policy
+        refuses it; RESOURCE_CONFLICT if `if_stage` or `if_version` does not hold.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

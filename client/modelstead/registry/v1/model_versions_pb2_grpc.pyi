@@ -42,7 +42,10 @@ class ModelVersionServiceStub:
     UpdateModelVersion: _grpc.UnaryUnaryMultiCallable[_model_versions_pb2.UpdateModelVersionRequest, _model_versions_pb2.UpdateModelVersionResponse]
     """Sets the description; an absent one removes it, as in MLflow."""
     TransitionModelVersionStage: _grpc.UnaryUnaryMultiCallable[_model_versions_pb2.TransitionModelVersionStageRequest, _model_versions_pb2.TransitionModelVersionStageResponse]
-    """Moves a version to a stage, and with `archive_existing_versions` those that are there to Archived."""
+    """Moves a version to a stage, and with `archive_existing_versions` those that are there to the stage for that, which
+    is Archived unless the promotion policy names another. PERMISSION_DENIED, with all that is missing, if the policy
+    refuses it; RESOURCE_CONFLICT if `if_stage` or `if_version` does not hold.
+    """
     DeleteModelVersion: _grpc.UnaryUnaryMultiCallable[_model_versions_pb2.DeleteModelVersionRequest, _model_versions_pb2.DeleteModelVersionResponse]
     """Deletes a version and the aliases that point at it; its number is not used again. RESOURCE_DOES_NOT_EXIST if there
     is none.
@@ -72,7 +75,10 @@ class ModelVersionServiceAsyncStub(ModelVersionServiceStub):
     UpdateModelVersion: _aio.UnaryUnaryMultiCallable[_model_versions_pb2.UpdateModelVersionRequest, _model_versions_pb2.UpdateModelVersionResponse]  # type: ignore[assignment]
     """Sets the description; an absent one removes it, as in MLflow."""
     TransitionModelVersionStage: _aio.UnaryUnaryMultiCallable[_model_versions_pb2.TransitionModelVersionStageRequest, _model_versions_pb2.TransitionModelVersionStageResponse]  # type: ignore[assignment]
-    """Moves a version to a stage, and with `archive_existing_versions` those that are there to Archived."""
+    """Moves a version to a stage, and with `archive_existing_versions` those that are there to the stage for that, which
+    is Archived unless the promotion policy names another. PERMISSION_DENIED, with all that is missing, if the policy
+    refuses it; RESOURCE_CONFLICT if `if_stage` or `if_version` does not hold.
+    """
     DeleteModelVersion: _aio.UnaryUnaryMultiCallable[_model_versions_pb2.DeleteModelVersionRequest, _model_versions_pb2.DeleteModelVersionResponse]  # type: ignore[assignment]
     """Deletes a version and the aliases that point at it; its number is not used again. RESOURCE_DOES_NOT_EXIST if there
     is none.
@@ -123,7 +129,10 @@ class ModelVersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_versions_pb2.TransitionModelVersionStageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_versions_pb2.TransitionModelVersionStageResponse, _abc.Awaitable[_model_versions_pb2.TransitionModelVersionStageResponse]]:
-        """Moves a version to a stage, and with `archive_existing_versions` those that are there to Archived."""
+        """Moves a version to a stage, and with `archive_existing_versions` those that are there to the stage for that, which
+        is Archived unless the promotion policy names another. PERMISSION_DENIED, with all that is missing, if the policy
+        refuses it; RESOURCE_CONFLICT if `if_stage` or `if_version` does not hold.
+        """
 
     @_abc_1.abstractmethod
     def DeleteModelVersion(
