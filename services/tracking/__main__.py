@@ -17,6 +17,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from modelstead.tracking.v1 import (
     datasets_pb2,
     experiments_pb2,
+    ingest_pb2,
     logged_models_pb2,
     metrics_pb2,
     retention_pb2,
@@ -33,6 +34,8 @@ from services.tracking.datasets.service import Datasets
 from services.tracking.datasets.servicer import DatasetServicer
 from services.tracking.experiments.service import Experiments
 from services.tracking.experiments.servicer import ExperimentServicer
+from services.tracking.ingest.service import Ingest
+from services.tracking.ingest.servicer import IngestServicer
 from services.tracking.logged_models.service import LoggedModels
 from services.tracking.logged_models.servicer import LoggedModelServicer
 from services.tracking.metrics.service import Metrics
@@ -85,6 +88,13 @@ async def _serve(config: Settings) -> None:
     run_logs = RunLogs(db)
     models = LoggedModels(db=db, pages=pages, now_ms=_now_ms, new_id=_new_id)
     retention = Retention(db=db, pages=pages, artifact_root=config.artifact_root, now_ms=_now_ms)
+    ingest = Ingest(
+        db,
+        experiments,
+        now_ms=_now_ms,
+        memory_bytes=config.ingest_memory_bytes,
+        window_bytes=config.ingest_window_bytes,
+    )
     await experiments.ensure_default()
     await serve(
         [
@@ -94,6 +104,7 @@ async def _serve(config: Settings) -> None:
             Service(_service(datasets_pb2, "DatasetService"), DatasetServicer(Datasets(db=db))),
             Service(_service(logged_models_pb2, "LoggedModelService"), LoggedModelServicer(models)),
             Service(_service(retention_pb2, "RetentionService"), RetentionServicer(retention)),
+            Service(_service(ingest_pb2, "IngestService"), IngestServicer(ingest)),
         ],
         listen=config.listen,
         pipeline=Pipeline(

@@ -17,6 +17,7 @@ from services.common.auth import Authenticator, Caller
 from services.common.errors import DeadlineExceeded, InvalidArgument, ServiceError
 from services.common.rpc.call import Call, abort, metadata_of, request_id_of, status_code
 from services.common.rpc.contract import Contract
+from services.common.rpc.exchanges import Exchanges
 
 MESSAGE_WAIT_S_MAX = 60.0
 METADATA_BYTES_MAX = 16 * 1024
@@ -27,6 +28,8 @@ UnaryHandler = Callable[[Any, Call], Awaitable[Message]]
 StreamHandler = Callable[[Any, Call], AsyncIterator[Message]]
 # Gets the first message, which the checks have seen, and the ones after it, which they have not.
 UploadHandler = Callable[[Any, AsyncIterator[Any], Call], Awaitable[Message]]
+# The same, and answers while they come.
+ExchangeHandler = Callable[[Any, AsyncIterator[Any], Call], AsyncIterator[Message]]
 
 
 class Authorizer(Protocol):
@@ -49,6 +52,11 @@ class Pipeline:
     def __init__(self, authenticator: Authenticator, authorizer: Authorizer) -> None:
         self._authenticator = authenticator
         self._authorizer = authorizer
+        self._exchanges = Exchanges()
+
+    def drain(self) -> None:
+        """Let streams that go both ways end: all that has come is answered, then they fail with UNAVAILABLE."""
+        self._exchanges.drain()
 
     def unary(self, contract: Contract, handler: UnaryHandler) -> Callable[[bytes, Any], Awaitable[bytes]]:
         """Return the handler of a method that answers with one message."""
@@ -96,6 +104,27 @@ class Pipeline:
                 following = (_parse(contract, body) async for body in arriving)
                 return (await handler(request, following, call)).SerializeToString()
             raise AssertionError("an aborted call does not return")
+
+        return serve
+
+    def exchange(
+        self, contract: Contract, handler: ExchangeHandler
+    ) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
+        """Return the handler of a method that takes a stream of messages and answers with one, side by side."""
+
+        async def serve(bodies: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+            async with self._observed(contract, context) as admit, _deadline(context, contract.deadline_s):
+                self._exchanges.check_open()
+                arriving = self._exchanges.arriving(bodies)
+                request, call = admit(await anext(arriving, b""))
+                following = (_parse(contract, body) async for body in arriving)
+                with self._exchanges.admitted(call.caller.name):
+                    async with contextlib.aclosing(
+                        handler(request, following, call)  # type: ignore[type-var]
+                    ) as messages:
+                        async for message in messages:
+                            yield message.SerializeToString()
+                self._exchanges.check_open()
 
         return serve
 
