@@ -13,7 +13,7 @@ from types import ModuleType
 import uvloop
 from google.protobuf.descriptor import ServiceDescriptor
 
-from modelstead.registry.v1 import model_versions_pb2, registered_models_pb2
+from modelstead.registry.v1 import lookups_pb2, model_versions_pb2, registered_models_pb2
 from services.common import artifact_stores, auth, logs, settings, telemetry
 from services.common.database import Database
 from services.common.errors import ServiceError
@@ -21,6 +21,10 @@ from services.common.pages import PageTokens
 from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
 from services.common.rpc.server import Service, serve
 from services.registry.aliases.service import Aliases
+from services.registry.events.listener import Listener
+from services.registry.lookups.service import Lookups
+from services.registry.lookups.servicer import LookupServicer
+from services.registry.lookups.watches import Watches
 from services.registry.model_versions.origins import Origins
 from services.registry.model_versions.service import ModelVersions
 from services.registry.model_versions.servicer import ModelVersionServicer
@@ -75,12 +79,18 @@ async def _serve(config: Settings) -> None:
         tracking=tracking,
     )
     aliases = Aliases(db=db, now_ms=_now_ms)
+    listener = Listener(config.database_url)
+    lookups = Lookups(db, listener)
+    watches = Watches(lookups.states, listener)
+    listener.start()
     await serve(
         [
             Service(
-                _service(registered_models_pb2, "RegisteredModelService"), RegisteredModelServicer(models, aliases)
+                _service(registered_models_pb2, "RegisteredModelService"),
+                RegisteredModelServicer(models, aliases, lookups),
             ),
             Service(_service(model_versions_pb2, "ModelVersionService"), ModelVersionServicer(versions)),
+            Service(_service(lookups_pb2, "LookupService"), LookupServicer(lookups, watches)),
         ],
         listen=config.listen,
         pipeline=Pipeline(
@@ -92,6 +102,7 @@ async def _serve(config: Settings) -> None:
         with_reflection=config.reflection,
         drain_notice_s=config.drain_notice_s,
     )
+    await listener.close()
     await tracking.close()
     await asyncio.shield(db.close())
 
