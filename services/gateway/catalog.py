@@ -7,6 +7,7 @@ from google.protobuf.descriptor import FileDescriptor
 from modelstead.artifacts.v1 import artifacts_pb2, owned_artifacts_pb2, uploads_pb2
 from modelstead.registry.v1 import (
     checks_pb2,
+    lookups_pb2,
     model_versions_pb2,
     policies_pb2,
     registered_models_pb2,
@@ -56,6 +57,7 @@ def backends(settings: Settings) -> list[Backend]:
                 policies_pb2.DESCRIPTOR,
                 checks_pb2.DESCRIPTOR,
                 releases_pb2.DESCRIPTOR,
+                lookups_pb2.DESCRIPTOR,
             ),
         ),
     ]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from modelstead.registry.v1 import (
     checks_pb2,
+    lookups_pb2,
     model_versions_pb2,
     policies_pb2,
     registered_models_pb2,
@@ -26,6 +27,10 @@ from services.registry.aliases.service import Aliases
 from services.registry.artifacts import ArtifactsClient
 from services.registry.checks.service import VersionChecks
 from services.registry.checks.servicer import VersionCheckServicer
+from services.registry.events.listener import Listener
+from services.registry.lookups.service import Lookups
+from services.registry.lookups.servicer import LookupServicer
+from services.registry.lookups.watches import Watches
 from services.registry.model_versions.origins import Origins
 from services.registry.model_versions.service import ModelVersions
 from services.registry.model_versions.servicer import ModelVersionServicer
@@ -68,10 +73,15 @@ async def _serve(config: Settings) -> None:
         tracking=tracking,
     )
     aliases = Aliases(db=db, now_ms=now_ms)
+    listener = Listener(config.database_url)
+    lookups = Lookups(db, listener)
+    watches = Watches(lookups.states, listener)
+    listener.start()
     await serve(
         [
             Service(
-                descriptor(registered_models_pb2, "RegisteredModelService"), RegisteredModelServicer(models, aliases)
+                descriptor(registered_models_pb2, "RegisteredModelService"),
+                RegisteredModelServicer(models, aliases, lookups),
             ),
             Service(descriptor(model_versions_pb2, "ModelVersionService"), ModelVersionServicer(versions)),
             Service(
@@ -87,6 +97,7 @@ async def _serve(config: Settings) -> None:
                 VersionCheckServicer(VersionChecks(db=db, now_ms=now_ms)),
             ),
             Service(descriptor(releases_pb2, "ReleaseService"), ReleaseServicer(Releases(db=db, now_ms=now_ms))),
+            Service(descriptor(lookups_pb2, "LookupService"), LookupServicer(lookups, watches)),
         ],
         listen=config.listen,
         pipeline=Pipeline(
@@ -98,6 +109,7 @@ async def _serve(config: Settings) -> None:
         with_reflection=config.reflection,
         drain_notice_s=config.drain_notice_s,
     )
+    await listener.close()
     await tracking.close()
     await artifacts.close()
     await asyncio.shield(db.close())

@@ -24,8 +24,10 @@ METADATA_BYTES_MAX = 16 * 1024
 
 _log = logging.getLogger("modelstead.rpc")
 
-UnaryHandler = Callable[[Any, Call], Awaitable[Message]]
-StreamHandler = Callable[[Any, Call], AsyncIterator[Message]]
+# A message, or one in its wire form.
+Answer = Message | bytes
+UnaryHandler = Callable[[Any, Call], Awaitable[Answer]]
+StreamHandler = Callable[[Any, Call], AsyncIterator[Answer]]
 # Gets the first message, which the checks have seen, and the ones after it, which they have not.
 UploadHandler = Callable[[Any, AsyncIterator[Any], Call], Awaitable[Message]]
 # The same, and answers while they come.
@@ -65,7 +67,7 @@ class Pipeline:
             async with self._observed(contract, context) as admit:
                 request, call = admit(body)
                 async with _deadline(context, contract.deadline_s):
-                    return (await handler(request, call)).SerializeToString()
+                    return _wire_form(await handler(request, call))
             raise AssertionError("an aborted call does not return")
 
         return serve
@@ -83,7 +85,7 @@ class Pipeline:
                     ) as messages,
                 ):
                     async for message in messages:
-                        yield message.SerializeToString()
+                        yield _wire_form(message)
 
         return serve
 
@@ -175,6 +177,10 @@ async def _arriving(bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         if body is None:
             return
         yield body
+
+
+def _wire_form(answer: Answer) -> bytes:
+    return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
 
 def _parse(contract: Contract, body: bytes) -> Message:
