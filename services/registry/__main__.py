@@ -13,17 +13,23 @@ from types import ModuleType
 import uvloop
 from google.protobuf.descriptor import ServiceDescriptor
 
-from modelstead.registry.v1 import model_versions_pb2, registered_models_pb2
+from modelstead.registry.v1 import model_versions_pb2, permissions_pb2, registered_models_pb2
 from services.common import artifact_stores, auth, logs, settings, telemetry
 from services.common.database import Database
 from services.common.errors import ServiceError
 from services.common.pages import PageTokens
-from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
+from services.common.rpc.pipeline import Pipeline
 from services.common.rpc.server import Service, serve
 from services.registry.aliases.service import Aliases
+from services.registry.events.listener import Listener
 from services.registry.model_versions.origins import Origins
 from services.registry.model_versions.service import ModelVersions
 from services.registry.model_versions.servicer import ModelVersionServicer
+from services.registry.permissions import store as permissions_store
+from services.registry.permissions.authorizer import Authorizer
+from services.registry.permissions.granting import Granting
+from services.registry.permissions.model import Defaults
+from services.registry.permissions.servicer import RegisteredModelPermissionServicer
 from services.registry.registered_models.service import RegisteredModels
 from services.registry.registered_models.servicer import RegisteredModelServicer
 from services.registry.settings import Settings
@@ -63,10 +69,14 @@ def _migrate(config: Settings) -> None:
 
 async def _serve(config: Settings) -> None:
     stores = artifact_stores.load(config.artifact_stores)
-    db = Database(config.database_url, schema=SCHEMA)
+    defaults = Defaults(level=config.default_permission, admin_group=config.admin_group)
+    db = Database(config.database_url, schema=SCHEMA, parameters=permissions_store.parameters(defaults))
     pages = PageTokens(config.page_token_key.encode())
     tracking = TrackingClient(config.tracking_address)
-    models = RegisteredModels(db=db, pages=pages, now_ms=_now_ms)
+    listener = Listener(config.database_url)
+    authorizer = Authorizer(db, defaults, hears=lambda: listener.hears)
+    listener.subscribe(authorizer.forget)
+    models = RegisteredModels(db=db, pages=pages, now_ms=_now_ms, changed=authorizer.forget)
     versions = ModelVersions(
         db=db,
         pages=pages,
@@ -75,23 +85,30 @@ async def _serve(config: Settings) -> None:
         tracking=tracking,
     )
     aliases = Aliases(db=db, now_ms=_now_ms)
+    granting = Granting(db=db, now_ms=_now_ms, defaults=defaults, changed=authorizer.forget)
+    listener.start()
     await serve(
         [
             Service(
                 _service(registered_models_pb2, "RegisteredModelService"), RegisteredModelServicer(models, aliases)
             ),
             Service(_service(model_versions_pb2, "ModelVersionService"), ModelVersionServicer(versions)),
+            Service(
+                _service(permissions_pb2, "RegisteredModelPermissionService"),
+                RegisteredModelPermissionServicer(granting),
+            ),
         ],
         listen=config.listen,
         pipeline=Pipeline(
             auth.authenticator(config.auth, tokens_file=config.tokens_file, listen=config.listen),
-            EveryoneMayEverything(),
+            authorizer,
         ),
         # What is registered is served also while tracking is away.
         ready=db.is_ready,
         with_reflection=config.reflection,
         drain_notice_s=config.drain_notice_s,
     )
+    await listener.close()
     await tracking.close()
     await asyncio.shield(db.close())
 

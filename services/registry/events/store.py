@@ -43,6 +43,14 @@ _READ_AFTER = """
     LIMIT %(limit)s
 """
 
+_SELECT_CREATOR = """
+    SELECT actor
+    FROM events
+    WHERE registered_model_id = %(registered_model_id)s
+    ORDER BY revision
+    LIMIT 1
+"""
+
 _CATCH_UP = """
     UPDATE registered_models AS m
     SET revision = greatest(m.revision, (
@@ -80,6 +88,12 @@ async def read_after(tx: Driver, position: Position, *, limit: int) -> list[Told
     given = {"transaction_id": position.transaction_id, "event_id": position.event_id, "limit": limit}
     rows = await (await tx.execute(_READ_AFTER, given)).fetchall()
     return [_told(*row) for row in rows]
+
+
+async def creator_of(tx: Driver, model: Subject) -> str | None:
+    """Return who made a model."""
+    row = await (await tx.execute(_SELECT_CREATOR, {"registered_model_id": model.registered_model_id})).fetchone()
+    return row[0] if row else None
 
 
 async def catch_up(tx: Driver, model: Subject) -> None:

@@ -38,6 +38,14 @@ _SELECT_ID = """
 
 _HOLD = _SELECT_ID + "FOR NO KEY UPDATE"
 
+_SELECT_BY_ID = """
+    SELECT registered_model_id, name
+    FROM registered_models
+    WHERE registered_model_id = %(registered_model_id)s
+"""
+
+_HOLD_BY_ID = _SELECT_BY_ID + "FOR NO KEY UPDATE"
+
 _SELECT_DETAILS = """
     SELECT
         m.registered_model_id, m.name, m.creation_timestamp, m.last_updated_timestamp, m.description,
@@ -142,6 +150,12 @@ async def find(tx: Driver, name: str) -> Subject | None:
 async def hold(tx: Driver, name: str) -> Subject | None:
     """Return the model of a name and keep others from changing it until the transaction ends."""
     return await _subject(tx, _HOLD, {"name": name})
+
+
+async def find_by_id(tx: Driver, registered_model_id: int, *, hold: bool = False) -> Subject | None:
+    """Return the model of a number; with `hold` nobody else changes it until the transaction ends."""
+    given = {"registered_model_id": registered_model_id}
+    return await _subject(tx, _HOLD_BY_ID if hold else _SELECT_BY_ID, given)
 
 
 async def with_details(tx: Driver, registered_model_ids: Sequence[int]) -> list[RegisteredModel]:

@@ -2,7 +2,7 @@
 
 import itertools
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,8 @@ from services.registry.aliases.service import Aliases
 from services.registry.model_versions.model import Draft, LoggedModel, ModelVersion
 from services.registry.model_versions.origins import Origins
 from services.registry.model_versions.service import ModelVersions
+from services.registry.permissions.granting import Granting
+from services.registry.permissions.model import Defaults
 from services.registry.registered_models.model import RegisteredModel
 from services.registry.registered_models.service import RegisteredModels
 
@@ -68,16 +70,20 @@ class Registry:
     versions: ModelVersions
     aliases: Aliases
     tracking: Tracking
+    granting: Granting
 
     @classmethod
-    def over(cls, db: Database) -> "Registry":
+    def over(
+        cls, db: Database, *, defaults: Defaults | None = None, changed: Callable[[str], None] = lambda _: None
+    ) -> "Registry":
         tracking = Tracking()
         origins = Origins(db=db, tracking=tracking, stores=NO_STORES)
         return cls(
-            models=RegisteredModels(db=db, pages=PAGES, now_ms=now_ms),
+            models=RegisteredModels(db=db, pages=PAGES, now_ms=now_ms, changed=changed),
             versions=ModelVersions(db=db, pages=PAGES, now_ms=now_ms, origins=origins, tracking=tracking),
             aliases=Aliases(db=db, now_ms=now_ms),
             tracking=tracking,
+            granting=Granting(db=db, now_ms=now_ms, defaults=defaults or Defaults(), changed=changed),
         )
 
     async def new_model(self, name: str | None = None, **given: Any) -> str:
