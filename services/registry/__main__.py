@@ -13,7 +13,7 @@ from types import ModuleType
 import uvloop
 from google.protobuf.descriptor import ServiceDescriptor
 
-from modelstead.registry.v1 import model_versions_pb2, permissions_pb2, registered_models_pb2
+from modelstead.registry.v1 import comments_pb2, model_versions_pb2, permissions_pb2, registered_models_pb2
 from services.common import artifact_stores, auth, logs, settings, telemetry
 from services.common.database import Database
 from services.common.errors import ServiceError
@@ -21,6 +21,8 @@ from services.common.pages import PageTokens
 from services.common.rpc.pipeline import Pipeline
 from services.common.rpc.server import Service, serve
 from services.registry.aliases.service import Aliases
+from services.registry.comments.service import Comments
+from services.registry.comments.servicer import CommentServicer
 from services.registry.events.listener import Listener
 from services.registry.model_versions.origins import Origins
 from services.registry.model_versions.service import ModelVersions
@@ -86,6 +88,7 @@ async def _serve(config: Settings) -> None:
     )
     aliases = Aliases(db=db, now_ms=_now_ms)
     granting = Granting(db=db, now_ms=_now_ms, defaults=defaults, changed=authorizer.forget)
+    comments = Comments(db=db, pages=pages, now_ms=_now_ms)
     listener.start()
     await serve(
         [
@@ -97,6 +100,7 @@ async def _serve(config: Settings) -> None:
                 _service(permissions_pb2, "RegisteredModelPermissionService"),
                 RegisteredModelPermissionServicer(granting),
             ),
+            Service(_service(comments_pb2, "CommentService"), CommentServicer(comments)),
         ],
         listen=config.listen,
         pipeline=Pipeline(

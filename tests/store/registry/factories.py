@@ -11,6 +11,7 @@ from services.common.auth import Asker, Caller
 from services.common.database import Database
 from services.common.pages import PageTokens
 from services.registry.aliases.service import Aliases
+from services.registry.comments.service import Comments
 from services.registry.model_versions.model import Draft, LoggedModel, ModelVersion
 from services.registry.model_versions.origins import Origins
 from services.registry.model_versions.service import ModelVersions
@@ -71,6 +72,7 @@ class Registry:
     aliases: Aliases
     tracking: Tracking
     granting: Granting
+    comments: Comments
 
     @classmethod
     def over(
@@ -84,6 +86,7 @@ class Registry:
             aliases=Aliases(db=db, now_ms=now_ms),
             tracking=tracking,
             granting=Granting(db=db, now_ms=now_ms, defaults=defaults or Defaults(), changed=changed),
+            comments=Comments(db=db, pages=PAGES, now_ms=now_ms),
         )
 
     async def new_model(self, name: str | None = None, **given: Any) -> str:
