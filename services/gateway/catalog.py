@@ -7,8 +7,10 @@ from google.protobuf.descriptor import FileDescriptor
 from modelstead.artifacts.v1 import artifacts_pb2, owned_artifacts_pb2, uploads_pb2
 from modelstead.registry.v1 import (
     checks_pb2,
+    comments_pb2,
     lookups_pb2,
     model_versions_pb2,
+    permissions_pb2,
     policies_pb2,
     registered_models_pb2,
     releases_pb2,
@@ -58,6 +60,8 @@ def backends(settings: Settings) -> list[Backend]:
                 checks_pb2.DESCRIPTOR,
                 releases_pb2.DESCRIPTOR,
                 lookups_pb2.DESCRIPTOR,
+                permissions_pb2.DESCRIPTOR,
+                comments_pb2.DESCRIPTOR,
             ),
         ),
     ]

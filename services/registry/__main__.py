@@ -10,8 +10,10 @@ from pathlib import Path
 
 from modelstead.registry.v1 import (
     checks_pb2,
+    comments_pb2,
     lookups_pb2,
     model_versions_pb2,
+    permissions_pb2,
     policies_pb2,
     registered_models_pb2,
     releases_pb2,
@@ -21,12 +23,14 @@ from services.common import artifact_stores, auth, program
 from services.common.database import Database
 from services.common.pages import PageTokens
 from services.common.program import descriptor, now_ms
-from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
+from services.common.rpc.pipeline import Pipeline
 from services.common.rpc.server import Service, serve
 from services.registry.aliases.service import Aliases
 from services.registry.artifacts import ArtifactsClient
 from services.registry.checks.service import VersionChecks
 from services.registry.checks.servicer import VersionCheckServicer
+from services.registry.comments.service import Comments
+from services.registry.comments.servicer import CommentServicer
 from services.registry.events.listener import Listener
 from services.registry.lookups.service import Lookups
 from services.registry.lookups.servicer import LookupServicer
@@ -34,6 +38,11 @@ from services.registry.lookups.watches import Watches
 from services.registry.model_versions.origins import Origins
 from services.registry.model_versions.service import ModelVersions
 from services.registry.model_versions.servicer import ModelVersionServicer
+from services.registry.permissions import store as permissions_store
+from services.registry.permissions.authorizer import Authorizer
+from services.registry.permissions.granting import Granting
+from services.registry.permissions.model import Defaults
+from services.registry.permissions.servicer import RegisteredModelPermissionServicer
 from services.registry.policies.service import PromotionPolicies
 from services.registry.policies.servicer import PromotionPolicyServicer
 from services.registry.registered_models.service import RegisteredModels
@@ -58,11 +67,15 @@ def main(arguments: list[str]) -> None:
 
 async def _serve(config: Settings) -> None:
     stores = artifact_stores.load(config.artifact_stores)
-    db = Database(config.database_url, schema=SCHEMA)
+    defaults = Defaults(level=config.default_permission, admin_group=config.admin_group)
+    db = Database(config.database_url, schema=SCHEMA, parameters=permissions_store.parameters(defaults))
     pages = PageTokens(config.page_token_key.encode())
     tracking = TrackingClient(config.tracking_address)
     artifacts = ArtifactsClient(config.artifacts_address)
-    models = RegisteredModels(db=db, pages=pages, now_ms=now_ms)
+    listener = Listener(config.database_url)
+    authorizer = Authorizer(db, defaults, hears=lambda: listener.hears)
+    listener.subscribe(authorizer.forget)
+    models = RegisteredModels(db=db, pages=pages, now_ms=now_ms, changed=authorizer.forget)
     versions = ModelVersions(
         db=db,
         pages=pages,
@@ -73,7 +86,7 @@ async def _serve(config: Settings) -> None:
         tracking=tracking,
     )
     aliases = Aliases(db=db, now_ms=now_ms)
-    listener = Listener(config.database_url)
+    granting = Granting(db=db, now_ms=now_ms, defaults=defaults, changed=authorizer.forget)
     lookups = Lookups(db, listener)
     watches = Watches(lookups.states, listener)
     listener.start()
@@ -97,12 +110,20 @@ async def _serve(config: Settings) -> None:
                 VersionCheckServicer(VersionChecks(db=db, now_ms=now_ms)),
             ),
             Service(descriptor(releases_pb2, "ReleaseService"), ReleaseServicer(Releases(db=db, now_ms=now_ms))),
+            Service(
+                descriptor(permissions_pb2, "RegisteredModelPermissionService"),
+                RegisteredModelPermissionServicer(granting),
+            ),
+            Service(
+                descriptor(comments_pb2, "CommentService"),
+                CommentServicer(Comments(db=db, pages=pages, now_ms=now_ms)),
+            ),
             Service(descriptor(lookups_pb2, "LookupService"), LookupServicer(lookups, watches)),
         ],
         listen=config.listen,
         pipeline=Pipeline(
             auth.authenticator(config.auth, tokens_file=config.tokens_file, listen=config.listen),
-            EveryoneMayEverything(),
+            authorizer,
         ),
         # What is registered is served also while tracking is away.
         ready=db.is_ready,

@@ -6,6 +6,7 @@ from pathlib import Path
 from services.common.auth import AuthKind
 from services.common.logs import LogFormat, LogLevel
 from services.common.settings import Address, SettingsError, secret, variable
+from services.registry.permissions.model import Level
 
 _KEY_LENGTH_MIN = 32
 _LISTEN = Address("127.0.0.1", 8083)
@@ -30,6 +31,11 @@ class Settings:
     listen: Address = _LISTEN
     auth: AuthKind = AuthKind.NONE
     tokens_file: Path | None = None
+    # What every caller may do with every model, besides what is granted on it: NONE, READ, EDIT,
+    # MANAGE_STAGING_VERSIONS, MANAGE_PRODUCTION_VERSIONS or MANAGE.
+    default_permission: Level = Level.MANAGE
+    # The group whose members may do everything.
+    admin_group: str = "admins"
     migrate_on_start: bool = False
     reflection: bool = False
     # How long a server that was told to stop goes on, so that peers look elsewhere.

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Index,
     MetaData,
     PrimaryKeyConstraint,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -221,3 +222,31 @@ model_version_checks = Table(
     _of_version(),
     CheckConstraint("state IN ('PENDING', 'PASSED', 'FAILED')", name="state"),
 )
+
+# Who may do what with a model, besides what everyone may and the administrators.
+registered_model_grants = Table(
+    "registered_model_grants",
+    metadata,
+    Column("registered_model_id", BigInteger, ForeignKey("registered_models.registered_model_id", ondelete="CASCADE")),
+    Column("principal_kind", Text),
+    Column("principal", Text),
+    # The number of permissions.model.Level.
+    Column("level", SmallInteger, nullable=False),
+    PrimaryKeyConstraint("registered_model_id", "principal_kind", "principal"),
+    CheckConstraint("principal_kind IN ('user', 'group', 'service_principal')", name="principal_kind"),
+    CheckConstraint("level BETWEEN 1 AND 5", name="level"),
+)
+
+comments = Table(
+    "comments",
+    metadata,
+    Column("comment_id", BigInteger, Identity(), primary_key=True),
+    Column("registered_model_id", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("creation_timestamp", BigInteger, nullable=False),
+    Column("last_updated_timestamp", BigInteger, nullable=False),
+    _of_version(),
+)
+Index(None, comments.c.registered_model_id, comments.c.version, comments.c.comment_id)

@@ -1,5 +1,5 @@
 """The way of every call through a server, in order: trace, log line and metrics; errors; metadata and size;
-authentication; access; required fields and text; deadline; the servicer.
+authentication; required fields and text; access; deadline; the servicer.
 """
 
 import asyncio
@@ -35,16 +35,16 @@ ExchangeHandler = Callable[[Any, AsyncIterator[Any], Call], AsyncIterator[Messag
 
 
 class Authorizer(Protocol):
-    """Decides whether a caller may make a call. Grants will be looked up here."""
+    """Decides whether a caller may make a call."""
 
-    def check(self, caller: Caller, contract: Contract, request: Any) -> None:
-        """Return if the call is allowed. Raises PermissionDenied."""
+    async def check(self, caller: Caller, contract: Contract, request: Any) -> None:
+        """Return if the call is allowed; `request` has been checked as `contract` says. Raises PermissionDenied."""
 
 
 class EveryoneMayEverything:
-    """Allows every authenticated caller everything, until roles and grants exist."""
+    """Allows every authenticated caller everything."""
 
-    def check(self, caller: Caller, contract: Contract, request: Any) -> None:
+    async def check(self, caller: Caller, contract: Contract, request: Any) -> None:
         return
 
 
@@ -65,7 +65,7 @@ class Pipeline:
 
         async def serve(body: bytes, context: Any) -> bytes:
             async with self._observed(contract, context) as admit:
-                request, call = admit(body)
+                request, call = await admit(body)
                 async with _deadline(context, contract.deadline_s):
                     return _wire_form(await handler(request, call))
             raise AssertionError("an aborted call does not return")
@@ -77,7 +77,7 @@ class Pipeline:
 
         async def serve(body: bytes, context: Any) -> AsyncIterator[bytes]:
             async with self._observed(contract, context) as admit:
-                request, call = admit(body)
+                request, call = await admit(body)
                 async with (
                     _deadline(context, contract.deadline_s),
                     contextlib.aclosing(
@@ -102,7 +102,7 @@ class Pipeline:
             async with self._observed(contract, context) as admit, _deadline(context, contract.deadline_s):
                 arriving = _arriving(bodies)
                 # A call without a message lacks what is required, as an empty message does.
-                request, call = admit(await anext(arriving, b""))
+                request, call = await admit(await anext(arriving, b""))
                 following = (_parse(contract, body) async for body in arriving)
                 return (await handler(request, following, call)).SerializeToString()
             raise AssertionError("an aborted call does not return")
@@ -118,7 +118,7 @@ class Pipeline:
             async with self._observed(contract, context) as admit, _deadline(context, contract.deadline_s):
                 self._exchanges.check_open()
                 arriving = self._exchanges.arriving(bodies)
-                request, call = admit(await anext(arriving, b""))
+                request, call = await admit(await anext(arriving, b""))
                 following = (_parse(contract, body) async for body in arriving)
                 with self._exchanges.admitted(call.caller.name):
                     async with contextlib.aclosing(
@@ -133,13 +133,13 @@ class Pipeline:
     @contextlib.asynccontextmanager
     async def _observed(
         self, contract: Contract, context: Any
-    ) -> AsyncIterator[Callable[[bytes], tuple[Message, Call]]]:
+    ) -> AsyncIterator[Callable[[bytes], Awaitable[tuple[Message, Call]]]]:
         started = time.perf_counter()
         metadata = metadata_of(context)
         request_id = request_id_of(metadata)
         caller_name, code = None, "OK"
 
-        def admit(body: bytes) -> tuple[Message, Call]:
+        async def admit(body: bytes) -> tuple[Message, Call]:
             nonlocal caller_name
             if sum(len(key) + len(value) for key, value in metadata.items()) > METADATA_BYTES_MAX:
                 raise InvalidArgument(f"The call's metadata exceeds {METADATA_BYTES_MAX} bytes.")
@@ -147,8 +147,8 @@ class Pipeline:
             caller = self._authenticator.authenticate(authorization)
             caller_name = caller.name
             request = _parse(contract, body)
-            self._authorizer.check(caller, contract, request)
             contract.check(request)
+            await self._authorizer.check(caller, contract, request)
             return request, Call(caller=caller, request_id=request_id, authorization=authorization)
 
         with telemetry.serving(contract.full_name, metadata):

@@ -46,6 +46,14 @@ _READ_AFTER = """
     LIMIT %(limit)s
 """
 
+_SELECT_CREATOR = """
+    SELECT actor
+    FROM events
+    WHERE registered_model_id = %(registered_model_id)s
+    ORDER BY revision
+    LIMIT 1
+"""
+
 _NEWEST = """
     SELECT
         transaction_id, event_id, registered_model_id, name, revision, version, kind, actor, creation_timestamp, changes
@@ -116,6 +124,12 @@ async def newest(tx: Driver, model: Subject, kind: Kind) -> Told:
     row = await (await tx.execute(_NEWEST, given)).fetchone()
     assert row is not None, "nobody asks for what was not told"
     return _told(*row)
+
+
+async def creator_of(tx: Driver, model: Subject) -> str | None:
+    """Return who made a model."""
+    row = await (await tx.execute(_SELECT_CREATOR, {"registered_model_id": model.registered_model_id})).fetchone()
+    return row[0] if row else None
 
 
 async def catch_up(tx: Driver, model: Subject) -> None:

@@ -62,6 +62,7 @@ class RegisteredModelServicer:
             order_by=request.order_by,
             max_results=request.max_results,
             page_token=request.page_token,
+            caller=call.caller,
         )
         models = [encode(pb.RegisteredModel, model) for model in found]
         return pb.SearchRegisteredModelsResponse(registered_models=models, next_page_token=next_page_token)
