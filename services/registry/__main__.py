@@ -13,7 +13,13 @@ from types import ModuleType
 import uvloop
 from google.protobuf.descriptor import ServiceDescriptor
 
-from modelstead.registry.v1 import model_versions_pb2, registered_models_pb2
+from modelstead.registry.v1 import (
+    model_versions_pb2,
+    registered_models_pb2,
+    registry_webhooks_pb2,
+    webhook_deliveries_pb2,
+    webhooks_pb2,
+)
 from services.common import artifact_stores, auth, logs, settings, telemetry
 from services.common.database import Database
 from services.common.errors import ServiceError
@@ -21,6 +27,11 @@ from services.common.pages import PageTokens
 from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
 from services.common.rpc.server import Service, serve
 from services.registry.aliases.service import Aliases
+from services.registry.deliveries.courier import Courier
+from services.registry.deliveries.model import Schedule
+from services.registry.delivery_logs import retention
+from services.registry.delivery_logs.service import DeliveryLogs
+from services.registry.delivery_logs.servicer import WebhookDeliveryServicer
 from services.registry.model_versions.origins import Origins
 from services.registry.model_versions.service import ModelVersions
 from services.registry.model_versions.servicer import ModelVersionServicer
@@ -28,6 +39,11 @@ from services.registry.registered_models.service import RegisteredModels
 from services.registry.registered_models.servicer import RegisteredModelServicer
 from services.registry.settings import Settings
 from services.registry.tracking import TrackingClient
+from services.registry.webhooks.networks import Networks, parse_networks
+from services.registry.webhooks.sealing import Sealer
+from services.registry.webhooks.sending import Sender
+from services.registry.webhooks.service import Webhooks
+from services.registry.webhooks.servicer import RegistryWebhookServicer, WebhookServicer
 
 SCHEMA = "registry"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -75,12 +91,26 @@ async def _serve(config: Settings) -> None:
         tracking=tracking,
     )
     aliases = Aliases(db=db, now_ms=_now_ms)
+    networks = Networks(allowed=parse_networks(config.webhook_networks), plain_http=config.webhook_plain_http)
+    sealer, sender = Sealer(config.webhook_secret_keys), Sender(networks)
+    webhooks = Webhooks(db=db, pages=pages, now_ms=_now_ms, networks=networks, sealer=sealer, sender=sender)
+    courier = Courier(db=db, sender=sender, sealer=sealer, schedule=Schedule(retry_s=config.webhook_retry_s))
+    chores = [
+        asyncio.create_task(courier.run()),
+        asyncio.create_task(retention.run(db, days=config.webhook_log_days, now_ms=_now_ms)),
+    ]
     await serve(
         [
             Service(
                 _service(registered_models_pb2, "RegisteredModelService"), RegisteredModelServicer(models, aliases)
             ),
             Service(_service(model_versions_pb2, "ModelVersionService"), ModelVersionServicer(versions)),
+            Service(_service(webhooks_pb2, "WebhookService"), WebhookServicer(webhooks)),
+            Service(_service(registry_webhooks_pb2, "RegistryWebhookService"), RegistryWebhookServicer(webhooks)),
+            Service(
+                _service(webhook_deliveries_pb2, "WebhookDeliveryService"),
+                WebhookDeliveryServicer(DeliveryLogs(db=db, pages=pages)),
+            ),
         ],
         listen=config.listen,
         pipeline=Pipeline(
@@ -92,8 +122,16 @@ async def _serve(config: Settings) -> None:
         with_reflection=config.reflection,
         drain_notice_s=config.drain_notice_s,
     )
+    await _end(chores)
+    await sender.close()
     await tracking.close()
     await asyncio.shield(db.close())
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _service(module: ModuleType, name: str) -> ServiceDescriptor:
