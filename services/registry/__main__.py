@@ -18,6 +18,7 @@ from services.common import artifact_stores, auth, logs, settings, telemetry
 from services.common.database import Database
 from services.common.errors import ServiceError
 from services.common.pages import PageTokens
+from services.common.rpc.contract import WATCH_AGE_S_MAX
 from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
 from services.common.rpc.server import Service, serve
 from services.registry.aliases.service import Aliases
@@ -101,6 +102,8 @@ async def _serve(config: Settings) -> None:
         ready=db.is_ready,
         with_reflection=config.reflection,
         drain_notice_s=config.drain_notice_s,
+        # Of a connection that is given up, the watches go on for as long as they would have.
+        connection_grace_s=WATCH_AGE_S_MAX,
     )
     await listener.close()
     await tracking.close()
