@@ -8,6 +8,7 @@ from modelstead.artifacts.v1 import artifacts_pb2, owned_artifacts_pb2, uploads_
 from modelstead.registry.v1 import (
     checks_pb2,
     comments_pb2,
+    lookups_pb2,
     model_versions_pb2,
     permissions_pb2,
     policies_pb2,
@@ -61,6 +62,7 @@ def backends(settings: Settings) -> list[Backend]:
                 policies_pb2.DESCRIPTOR,
                 checks_pb2.DESCRIPTOR,
                 releases_pb2.DESCRIPTOR,
+                lookups_pb2.DESCRIPTOR,
                 permissions_pb2.DESCRIPTOR,
                 comments_pb2.DESCRIPTOR,
                 webhooks_pb2.DESCRIPTOR,
