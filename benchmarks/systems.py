@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Protocol
@@ -59,6 +59,8 @@ class Running:
     process: Process
     endpoint: Endpoint
     took_s: float
+    # Where the registry speaks gRPC; None of MLflow.
+    registry_address: str | None = None
 
     def __enter__(self) -> "Running":
         return self
@@ -103,7 +105,7 @@ class Modelstead:
     def _up(self, data_dir: Path, *options: str) -> Running:
         address = Address(HOST, _free_ports(4))
         variables = {"MODELSTEAD_PORT": str(address.port), "MODELSTEAD_DATA_DIR": str(data_dir)}
-        return _launch(
+        running = _launch(
             Child(
                 name="modelstead",
                 argv=[str(MODELSTEAD_BIN / "modelstead"), "up", *options],
@@ -113,6 +115,7 @@ class Modelstead:
             ),
             address,
         )
+        return replace(running, registry_address=str(Address(HOST, address.port + 3)))
 
 
 class Mlflow:
