@@ -7,6 +7,8 @@ import modelstead
 
 try:
     import typer
+
+    from modelstead.sync_command import sync
 except ModuleNotFoundError as error:
     raise SystemExit("The `modelstead` command needs typer: `pip install 'modelstead[cli]'`.") from error
 
@@ -33,6 +35,7 @@ def application() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_options)
+    app.command("sync")(sync)
     commands = {entry.name: entry for entry in metadata.entry_points(group=ENTRY_POINT_GROUP)}
     for name, entry in sorted(commands.items()):
         app.command(name)(entry.load())
