@@ -30,10 +30,10 @@ class Adoption:
         self._thread.start()
 
     def has_unsent(self) -> bool:
-        """Whether there is anything that a child has logged so far and that is not acknowledged."""
+        """Whether there is anything that a child has logged so far and that is not acknowledged, or not removed yet."""
         self._scan()
         with self._lock:
-            return not all(sender.is_caught_up() for sender in self._senders.values())
+            return not all(sender.is_at_rest() for sender in self._senders.values())
 
     def _run(self) -> None:
         while not self._stopping.wait(_SCAN_S):

@@ -6,7 +6,6 @@ import signal
 import sys
 import threading
 import time
-import weakref
 from types import FrameType
 from typing import Any, Protocol
 
@@ -28,7 +27,7 @@ class Process:
 
     def __init__(self) -> None:
         self._recorders: dict[Settings, Recorder] = {}
-        self._runs: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._runs: set[Endable] = set()
         self._adoption: Adoption | None = None
         # What a forked child has of its parent's gRPC: to be neither used nor collected.
         self._abandoned: list[Any] = []
@@ -72,7 +71,7 @@ class Process:
         """Keep the recorders that runs hold, but nothing of what they have: no thread, no channel, no session."""
         self._lock = threading.Lock()
         self._has_exit_thread = False
-        self._runs = weakref.WeakSet()
+        self._runs = set()
         self._abandoned.append(self._adoption)
         self._adoption = None
         for recorder in self._recorders.values():

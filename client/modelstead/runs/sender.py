@@ -106,10 +106,10 @@ class Sender:
         with self._changed:
             self._changed.notify_all()
 
-    def is_caught_up(self) -> bool:
-        """Whether everything that is on the disk now is acknowledged."""
+    def is_at_rest(self) -> bool:
+        """Whether everything that is on the disk now is acknowledged, and the writer, which lives, may add to it."""
         with self._changed:
-            return self._outbox.is_empty()
+            return self._outbox.is_empty() and not self.session.lock_writer()
 
     def wait_for(self, sequence: int, timeout_s: float) -> bool:
         """Wait until a sequence is acknowledged. Returns whether it is."""
