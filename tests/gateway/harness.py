@@ -18,6 +18,7 @@ from grpc_health.v1._async import HealthServicer
 
 from modelstead import http_pb2
 from modelstead.artifacts.v1 import artifacts_pb2, artifacts_pb2_grpc
+from modelstead.registry.v1 import registered_models_pb2, registered_models_pb2_grpc
 from modelstead.tracking.v1 import metrics_pb2, metrics_pb2_grpc, runs_pb2, runs_pb2_grpc
 from services.common.auth import AuthKind, authenticator
 from services.common.settings import Address
@@ -183,6 +184,17 @@ class Artifacts(artifacts_pb2_grpc.ArtifactServiceServicer):
         return artifacts_pb2.DeleteArtifactResponse()
 
 
+class RegisteredModels(registered_models_pb2_grpc.RegisteredModelServiceServicer):
+    def __init__(self, backend: "Backend") -> None:
+        self._backend = backend
+
+    async def DeleteRegisteredModel(
+        self, request: registered_models_pb2.DeleteRegisteredModelRequest, context: Any
+    ) -> registered_models_pb2.DeleteRegisteredModelResponse:
+        self._backend.script.note(request, context)
+        return registered_models_pb2.DeleteRegisteredModelResponse()
+
+
 class Backend:
     """The gRPC server; `script` is to be renewed between tests that share it."""
 
@@ -200,6 +212,8 @@ class Backend:
         runs_pb2_grpc.add_RunServiceServicer_to_server(runs(self), self._server)
         metrics_pb2_grpc.add_MetricServiceServicer_to_server(metrics(self), self._server)
         artifacts_pb2_grpc.add_ArtifactServiceServicer_to_server(artifacts(self), self._server)
+        models: Any = RegisteredModels
+        registered_models_pb2_grpc.add_RegisteredModelServiceServicer_to_server(models(self), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()

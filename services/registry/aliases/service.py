@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from services.common.auth import Caller
 from services.common.database import Database, Driver
-from services.common.errors import InvalidArgument, NotFound
+from services.common.errors import InvalidArgument, NotFound, ServiceError
 from services.registry import rules
 from services.registry.events.model import By, Event, Kind, change
 from services.registry.events.service import record
@@ -71,15 +71,19 @@ class Aliases:
 
 async def version_of_alias(tx: Driver, name: str, alias: str) -> ModelVersion:
     """Return the version that an alias points at. Raises NotFound; InvalidArgument for no such alias, as MLflow."""
-    is_latest = alias.lower() == rules.LATEST
-    if is_latest:
+    if alias.lower() == rules.LATEST:
         found = await versions_store.get_newest(tx, name)
     else:
         found = await versions_store.get_by_alias(tx, name, alias)
     if found is not None:
         return found
-    if await store.find(tx, name) is None:
-        raise model.not_found(name)
-    if is_latest:
-        raise NotFound(f"Latest version not found for model {name}.")
-    raise InvalidArgument(f"Registered model alias {alias} not found.")
+    raise no_version(name, alias, model_exists=await store.find(tx, name) is not None)
+
+
+def no_version(name: str, alias: str, *, model_exists: bool) -> ServiceError:
+    """Return the error for an alias that points at nothing, as MLflow."""
+    if not model_exists:
+        return model.not_found(name)
+    if alias.lower() == rules.LATEST:
+        return NotFound(f"Latest version not found for model {name}.")
+    return InvalidArgument(f"Registered model alias {alias} not found.")

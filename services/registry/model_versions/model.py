@@ -102,6 +102,13 @@ class Tracking(Protocol):
         """Set tags of a logged model."""
 
 
+class Artifacts(Protocol):
+    """What the registry asks the artifact service, on behalf of its own caller."""
+
+    async def exist(self, uri: str, asker: Asker) -> bool:
+        """Return whether there is anything at a URI. Raises InvalidArgument if it may not be looked at, Unavailable."""
+
+
 def check_tag(key: str, value: str) -> None:
     """Raises InvalidArgument for a malformed or long tag of a version."""
     if key == prompts.TEXT_TAG and len(value) > rules.TAG_VALUE_LENGTH_MAX:

@@ -43,9 +43,9 @@ class ModelVersions:
     tracking: Tracking
 
     async def create(self, draft: Draft, *, caller: Caller, asker: Asker, request_id: str) -> ModelVersion:
-        """Create the next version of a model. Raises NotFound, InvalidArgument, Unavailable."""
+        """Create the next version of a model. Raises NotFound, InvalidArgument, PermissionDenied, Unavailable."""
         draft.check()
-        origin = await self.origins.of(draft, asker)
+        origin = await self.origins.of(draft, caller=caller, asker=asker)
         by = By(caller=caller, now_ms=self.now_ms())
 
         async with self.db.pipeline() as tx:
@@ -174,9 +174,11 @@ class ModelVersions:
                 await store.delete_tag(tx, held, number, key=key)
 
     async def search(
-        self, *, filter_text: str, order_by: Sequence[str], max_results: int, page_token: str
+        self, *, filter_text: str, order_by: Sequence[str], max_results: int, page_token: str, caller: Caller
     ) -> tuple[list[ModelVersion], str | None]:
-        """Return a page of versions, without aliases, and the token of the next one. Raises InvalidArgument."""
+        """Return a page of the versions that the caller may read, without aliases, and the token of the next one.
+        Raises InvalidArgument.
+        """
         model.check_page_size(max_results)
         terms, with_prompts = prompts.split(parse_filter(filter_text, MODEL_VERSIONS))
         order = parse_order_by(order_by or _DEFAULT_ORDER, MODEL_VERSION_ORDER)
@@ -184,7 +186,13 @@ class ModelVersions:
         position = self.pages.decode(page_token, query) if page_token else None
         async with self.db.begin(snapshot=True) as tx:
             found, positions = await searches_store.version_keys(
-                tx, terms=terms, with_prompts=with_prompts, order=order, position=position, limit=max_results + 1
+                tx,
+                caller=caller,
+                terms=terms,
+                with_prompts=with_prompts,
+                order=order,
+                position=position,
+                limit=max_results + 1,
             )
             versions = await store.get_many(await driver_of(tx), found[:max_results])
         token = self.pages.encode(positions[max_results - 1], query) if len(found) > max_results else None

@@ -73,6 +73,7 @@ class ModelVersionServicer:
             order_by=request.order_by,
             max_results=request.max_results,
             page_token=request.page_token,
+            caller=call.caller,
         )
         versions = [encode(pb.ModelVersion, version) for version in found]
         return pb.SearchModelVersionsResponse(model_versions=versions, next_page_token=next_page_token)

@@ -48,6 +48,14 @@ _HOLD_ALL = """
     FOR NO KEY UPDATE
 """
 
+_SELECT_BY_ID = """
+    SELECT registered_model_id, name
+    FROM registered_models
+    WHERE registered_model_id = %(registered_model_id)s
+"""
+
+_HOLD_BY_ID = _SELECT_BY_ID + "FOR NO KEY UPDATE"
+
 _SELECT_DETAILS = """
     SELECT
         m.registered_model_id, m.name, m.creation_timestamp, m.last_updated_timestamp, m.description,
@@ -158,6 +166,12 @@ async def hold_all(tx: Driver, names: Sequence[str]) -> dict[str, Subject]:
     """Return the models of names, by name, and keep others from changing them until the transaction ends."""
     rows = await (await tx.execute(_HOLD_ALL, {"names": list(names)})).fetchall()
     return {name: Subject(registered_model_id=number, name=name) for number, name in rows}
+
+
+async def find_by_id(tx: Driver, registered_model_id: int, *, hold: bool = False) -> Subject | None:
+    """Return the model of a number; with `hold` nobody else changes it until the transaction ends."""
+    given = {"registered_model_id": registered_model_id}
+    return await _subject(tx, _HOLD_BY_ID if hold else _SELECT_BY_ID, given)
 
 
 async def with_details(tx: Driver, registered_model_ids: Sequence[int]) -> list[RegisteredModel]:

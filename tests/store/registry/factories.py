@@ -14,9 +14,12 @@ from services.registry.activities.model import Activity
 from services.registry.aliases.service import Aliases
 from services.registry.checks.model import VersionCheck
 from services.registry.checks.service import VersionChecks
+from services.registry.comments.service import Comments
 from services.registry.model_versions.model import Draft, LoggedModel, ModelVersion
 from services.registry.model_versions.origins import Origins
 from services.registry.model_versions.service import ModelVersions
+from services.registry.permissions.granting import Granting
+from services.registry.permissions.model import Defaults
 from services.registry.policies.model import PromotionPolicy
 from services.registry.policies.service import PromotionPolicies
 from services.registry.registered_models.model import RegisteredModel
@@ -81,13 +84,22 @@ class Registry:
     policies: PromotionPolicies
     checks: VersionChecks
     releases: Releases
+    granting: Granting
+    comments: Comments
 
     @classmethod
-    def over(cls, db: Database, now_ms: Callable[[], int] = now_ms) -> "Registry":
+    def over(
+        cls,
+        db: Database,
+        now_ms: Callable[[], int] = now_ms,
+        *,
+        defaults: Defaults | None = None,
+        changed: Callable[[str], None] = lambda _: None,
+    ) -> "Registry":
         tracking = Tracking()
-        origins = Origins(db=db, tracking=tracking, stores=NO_STORES)
+        origins = Origins(db=db, tracking=tracking, stores=NO_STORES, artifacts=None)
         return cls(
-            models=RegisteredModels(db=db, pages=PAGES, now_ms=now_ms),
+            models=RegisteredModels(db=db, pages=PAGES, now_ms=now_ms, changed=changed),
             versions=ModelVersions(db=db, pages=PAGES, now_ms=now_ms, origins=origins, tracking=tracking),
             aliases=Aliases(db=db, now_ms=now_ms),
             tracking=tracking,
@@ -95,6 +107,8 @@ class Registry:
             policies=PromotionPolicies(db=db, pages=PAGES, now_ms=now_ms),
             checks=VersionChecks(db=db, now_ms=now_ms),
             releases=Releases(db=db, now_ms=now_ms),
+            granting=Granting(db=db, now_ms=now_ms, defaults=defaults or Defaults(), changed=changed),
+            comments=Comments(db=db, pages=PAGES, now_ms=now_ms),
         )
 
     async def new_model(self, name: str | None = None, **given: Any) -> str:

@@ -137,7 +137,11 @@ async def test_a_rename_under_load_loses_nothing(registry: Registry) -> None:
     await asyncio.gather(rename(), *(create() for _ in range(4)))
 
     found, _ = await registry.versions.search(
-        filter_text=f"name = '{names[0]}'", order_by=["version_number"], max_results=10_000, page_token=""
+        filter_text=f"name = '{names[0]}'",
+        order_by=["version_number"],
+        max_results=10_000,
+        page_token="",
+        caller=factories.CALLER,
     )
     assert made
     assert [int(version.version) for version in found] == sorted(made) == list(range(1, len(made) + 1))
@@ -155,7 +159,7 @@ async def test_two_renames_to_one_name_leave_both_models(registry: Registry) -> 
     assert sum(isinstance(outcome, AlreadyExists) for outcome in outcomes) == 7
     left, _ = await registry.models.search(
         filter_text=f"name IN ({', '.join(repr(name) for name in [*names, wanted])})",
-        order_by=[], max_results=100, page_token="",
+        order_by=[], max_results=100, page_token="", caller=factories.CALLER,
     )  # fmt: skip
     assert len(left) == 8
 
