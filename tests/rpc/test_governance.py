@@ -193,8 +193,8 @@ def test_policies_are_set_read_and_listed(platform: Platform, name: str) -> None
     assert platform.refused_post("promotion-policies/set", caller="bob", **key, policy_yaml=changed).status == 403
     assert platform.refused_post("promotion-policies/set", **key, policy_yaml="stages: [a b]") == Refusal(
         400, "INVALID_PARAMETER_VALUE",
-        "Invalid policy_yaml, line 1: stages[0]: 'a b' cannot name a stage: a letter, then letters, digits and _ . -, at "
-        "most 64; not None, where every version begins, and not latest",
+        "Invalid policy_yaml, line 1: stages[0]: 'a b' cannot name a stage: a letter, then letters, digits and _ . -, "
+        "at most 64; not None, where every version begins, and not latest",
     )  # fmt: skip
 
     made = platform.post("promotion-policies/set", **key, policy_yaml=changed, if_revision=1)["policy"]
@@ -264,8 +264,8 @@ def test_a_release_moves_several_models_or_none(platform: Platform, name: str) -
 
     assert denied == Refusal(
         403, "PERMISSION_DENIED",
-        f"The promotion policy of model {name} refuses moving version 1 from None to Production: it has 0 of 1 approval "
-        "by group leads.",
+        f"The promotion policy of model {name} refuses moving version 1 from None to Production: it has 0 of 1 "
+        "approval by group leads.",
     )  # fmt: skip
     assert [(one["name"], one["current_stage"]) for one in made["model_versions"]] == [
         (other, "Production"), (name, "Production"),

@@ -21,8 +21,9 @@ from services.common.auth import Caller
 from services.common.database import Database
 from services.common.errors import ServiceError
 from services.registry.__main__ import SCHEMA
-from services.registry.permissions import service as permissions
-from services.registry.permissions.model import Level
+from services.registry.permissions import store as permissions_store
+from services.registry.permissions.model import Defaults, Level, Principal, PrincipalKind
+from services.registry.registered_models import store as models_store
 from services.registry.releases.model import ReleaseMove
 from services.registry.transitions.model import Expected
 from tests.stateful import oracle
@@ -34,7 +35,7 @@ HOUR_MS = 3_600_000
 STAGES = ["None", "Staging", "Production", "Archived", "Live"]
 ALIASES = ["champion", "shadow"]
 NAMES = ["a", "b", "c"]
-GROUPS = {"ann": [], "lea": ["leads"], "lou": ["leads", "risk"], "bob": [], "eve": [], "ci": ["bots"]}
+GROUPS = {"ann": ["admins"], "lea": ["leads"], "lou": ["leads", "risk"], "bob": [], "eve": [], "ci": ["bots"]}
 CALLERS = [Caller(name=name, groups=frozenset(groups)) for name, groups in GROUPS.items()]
 LEVELS = {
     "ann": oracle.MANAGE, "lea": oracle.MANAGE, "lou": oracle.MANAGE_PRODUCTION, "bob": oracle.MANAGE,
@@ -289,6 +290,7 @@ class PromotionPolicyMachine(RuleBasedStateMachine):
 
     def _create(self, name: str) -> None:
         self.run(self.registry.new_model(self._name(name)))
+        self.run(_grant(self.db, self._name(name)))
         self.world.models[name] = oracle.Model()
 
     def _name(self, name: str) -> str:
@@ -325,16 +327,22 @@ async def _forget_default(db: Database) -> None:
         await tx.execute(statement)
 
 
-@pytest.fixture
-def machine(registry_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[PromotionPolicyMachine]]:
-    async def level_of(tx: object, model: object, caller: Caller) -> Level:
-        return Level(LEVELS[caller.name]) if caller.name in LEVELS else Level.MANAGE
+async def _grant(db: Database, name: str) -> None:
+    """Let callers do with a model what `LEVELS` says."""
+    grants = {Principal(kind=PrincipalKind.USER, name=caller): Level(level) for caller, level in LEVELS.items()}
+    async with db.pipeline() as tx:
+        subject = await models_store.find(tx, name)
+        assert subject is not None
+        await permissions_store.add(tx, subject, grants)
 
-    monkeypatch.setattr(permissions, "level_of", level_of)
+
+@pytest.fixture
+def machine(registry_url: str) -> Iterator[type[PromotionPolicyMachine]]:
+    parameters = permissions_store.parameters(Defaults(level=Level.READ, admin_group="admins"))
     with asyncio.Runner() as runner:
 
         class Machine(PromotionPolicyMachine):
-            db = Database(registry_url, schema=SCHEMA)
+            db = Database(registry_url, schema=SCHEMA, parameters=parameters)
             run = staticmethod(runner.run)
 
         yield Machine
@@ -348,7 +356,7 @@ def test_no_sequence_of_calls_gets_past_the_policy(machine: type[PromotionPolicy
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=50,
+            max_examples=40,
             stateful_step_count=40,
             deadline=None,
             print_blob=True,
