@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from google.protobuf.descriptor import FileDescriptor
 
 from modelstead.artifacts.v1 import artifacts_pb2, owned_artifacts_pb2, uploads_pb2
-from modelstead.registry.v1 import comments_pb2, model_versions_pb2, permissions_pb2, registered_models_pb2
+from modelstead.registry.v1 import (
+    activities_pb2,
+    audit_pb2,
+    comments_pb2,
+    model_versions_pb2,
+    permissions_pb2,
+    registered_models_pb2,
+)
 from modelstead.tracking.v1 import datasets_pb2, experiments_pb2, logged_models_pb2, metrics_pb2, runs_pb2
 from services.common.settings import Address
 from services.gateway.settings import Settings
@@ -47,6 +54,8 @@ def backends(settings: Settings) -> list[Backend]:
                 model_versions_pb2.DESCRIPTOR,
                 permissions_pb2.DESCRIPTOR,
                 comments_pb2.DESCRIPTOR,
+                activities_pb2.DESCRIPTOR,
+                audit_pb2.DESCRIPTOR,
             ),
         ),
     ]

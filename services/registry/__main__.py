@@ -13,14 +13,25 @@ from types import ModuleType
 import uvloop
 from google.protobuf.descriptor import ServiceDescriptor
 
-from modelstead.registry.v1 import comments_pb2, model_versions_pb2, permissions_pb2, registered_models_pb2
+from modelstead.registry.v1 import (
+    activities_pb2,
+    audit_pb2,
+    comments_pb2,
+    model_versions_pb2,
+    permissions_pb2,
+    registered_models_pb2,
+)
 from services.common import artifact_stores, auth, logs, settings, telemetry
 from services.common.database import Database
 from services.common.errors import ServiceError
 from services.common.pages import PageTokens
 from services.common.rpc.pipeline import Pipeline
 from services.common.rpc.server import Service, serve
+from services.registry.activities.service import Activities
+from services.registry.activities.servicer import ActivityServicer
 from services.registry.aliases.service import Aliases
+from services.registry.audit.service import Audit
+from services.registry.audit.servicer import AuditServicer
 from services.registry.comments.service import Comments
 from services.registry.comments.servicer import CommentServicer
 from services.registry.events.listener import Listener
@@ -101,6 +112,8 @@ async def _serve(config: Settings) -> None:
                 RegisteredModelPermissionServicer(granting),
             ),
             Service(_service(comments_pb2, "CommentService"), CommentServicer(comments)),
+            Service(_service(activities_pb2, "ActivityService"), ActivityServicer(Activities(db=db, pages=pages))),
+            Service(_service(audit_pb2, "AuditService"), AuditServicer(Audit(db=db, pages=pages))),
         ],
         listen=config.listen,
         pipeline=Pipeline(

@@ -10,7 +10,9 @@ from services.common.artifact_stores import NO_STORES
 from services.common.auth import Asker, Caller
 from services.common.database import Database
 from services.common.pages import PageTokens
+from services.registry.activities.service import Activities
 from services.registry.aliases.service import Aliases
+from services.registry.audit.service import Audit
 from services.registry.comments.service import Comments
 from services.registry.model_versions.model import Draft, LoggedModel, ModelVersion
 from services.registry.model_versions.origins import Origins
@@ -73,6 +75,8 @@ class Registry:
     tracking: Tracking
     granting: Granting
     comments: Comments
+    activities: Activities
+    audit: Audit
 
     @classmethod
     def over(
@@ -87,6 +91,8 @@ class Registry:
             tracking=tracking,
             granting=Granting(db=db, now_ms=now_ms, defaults=defaults or Defaults(), changed=changed),
             comments=Comments(db=db, pages=PAGES, now_ms=now_ms),
+            activities=Activities(db=db, pages=PAGES),
+            audit=Audit(db=db, pages=PAGES),
         )
 
     async def new_model(self, name: str | None = None, **given: Any) -> str:
