@@ -9,6 +9,7 @@ from modelstead.registry.v1 import (
     activities_pb2,
     audit_pb2,
     comments_pb2,
+    history_pb2,
     model_versions_pb2,
     permissions_pb2,
     registered_models_pb2,
@@ -56,6 +57,7 @@ def backends(settings: Settings) -> list[Backend]:
                 comments_pb2.DESCRIPTOR,
                 activities_pb2.DESCRIPTOR,
                 audit_pb2.DESCRIPTOR,
+                history_pb2.DESCRIPTOR,
             ),
         ),
     ]

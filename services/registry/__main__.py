@@ -17,6 +17,7 @@ from modelstead.registry.v1 import (
     activities_pb2,
     audit_pb2,
     comments_pb2,
+    history_pb2,
     model_versions_pb2,
     permissions_pb2,
     registered_models_pb2,
@@ -35,6 +36,8 @@ from services.registry.audit.servicer import AuditServicer
 from services.registry.comments.service import Comments
 from services.registry.comments.servicer import CommentServicer
 from services.registry.events.listener import Listener
+from services.registry.history.service import History
+from services.registry.history.servicer import HistoryServicer
 from services.registry.model_versions.origins import Origins
 from services.registry.model_versions.service import ModelVersions
 from services.registry.model_versions.servicer import ModelVersionServicer
@@ -114,6 +117,7 @@ async def _serve(config: Settings) -> None:
             Service(_service(comments_pb2, "CommentService"), CommentServicer(comments)),
             Service(_service(activities_pb2, "ActivityService"), ActivityServicer(Activities(db=db, pages=pages))),
             Service(_service(audit_pb2, "AuditService"), AuditServicer(Audit(db=db, pages=pages))),
+            Service(_service(history_pb2, "HistoryService"), HistoryServicer(History(db=db))),
         ],
         listen=config.listen,
         pipeline=Pipeline(

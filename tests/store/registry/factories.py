@@ -14,6 +14,7 @@ from services.registry.activities.service import Activities
 from services.registry.aliases.service import Aliases
 from services.registry.audit.service import Audit
 from services.registry.comments.service import Comments
+from services.registry.history.service import History
 from services.registry.model_versions.model import Draft, LoggedModel, ModelVersion
 from services.registry.model_versions.origins import Origins
 from services.registry.model_versions.service import ModelVersions
@@ -77,6 +78,7 @@ class Registry:
     comments: Comments
     activities: Activities
     audit: Audit
+    history: History
 
     @classmethod
     def over(
@@ -93,6 +95,7 @@ class Registry:
             comments=Comments(db=db, pages=PAGES, now_ms=now_ms),
             activities=Activities(db=db, pages=PAGES),
             audit=Audit(db=db, pages=PAGES),
+            history=History(db=db),
         )
 
     async def new_model(self, name: str | None = None, **given: Any) -> str:
