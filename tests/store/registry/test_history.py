@@ -20,7 +20,7 @@ from services.registry.permissions.model import Defaults, Level
 from tests.store.registry import factories
 from tests.store.registry.factories import CALLER, Registry
 
-_SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 _TEXTS, _NAMES = st.sampled_from(["", "a", "b"]), st.sampled_from([0, 1])
 _STAGES = st.sampled_from(["None", "Staging", "Production", "Archived"])
 _VERSIONS, _ALIASES = st.sampled_from(["1", "2", "3"]), st.sampled_from(["x", "y"])
