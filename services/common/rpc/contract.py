@@ -58,8 +58,6 @@ def _of_method(service: ServiceDescriptor, method: MethodDescriptor) -> Contract
         raise ContractError(f"{method.full_name} declares no (modelstead.retry)")
     if access.id_field and access.id_field not in method.input_type.fields_by_name:
         raise ContractError(f"{method.full_name}: (modelstead.access) names no field of its request: {access.id_field}")
-    if method.client_streaming and method.server_streaming:
-        raise ContractError(f"{method.full_name} streams both ways, which the server does not assemble")
     return Contract(
         service=service.full_name,
         name=method.name,

@@ -17,16 +17,21 @@ from services.common.auth import Authenticator, Caller
 from services.common.errors import DeadlineExceeded, InvalidArgument, ServiceError
 from services.common.rpc.call import Call, abort, metadata_of, request_id_of, status_code
 from services.common.rpc.contract import Contract
+from services.common.rpc.exchanges import Exchanges
 
 MESSAGE_WAIT_S_MAX = 60.0
 METADATA_BYTES_MAX = 16 * 1024
 
 _log = logging.getLogger("modelstead.rpc")
 
-UnaryHandler = Callable[[Any, Call], Awaitable[Message]]
-StreamHandler = Callable[[Any, Call], AsyncIterator[Message]]
+# A message, or one in its wire form.
+Answer = Message | bytes
+UnaryHandler = Callable[[Any, Call], Awaitable[Answer]]
+StreamHandler = Callable[[Any, Call], AsyncIterator[Answer]]
 # Gets the first message, which the checks have seen, and the ones after it, which they have not.
 UploadHandler = Callable[[Any, AsyncIterator[Any], Call], Awaitable[Message]]
+# The same, and answers while they come.
+ExchangeHandler = Callable[[Any, AsyncIterator[Any], Call], AsyncIterator[Message]]
 
 
 class Authorizer(Protocol):
@@ -49,6 +54,11 @@ class Pipeline:
     def __init__(self, authenticator: Authenticator, authorizer: Authorizer) -> None:
         self._authenticator = authenticator
         self._authorizer = authorizer
+        self._exchanges = Exchanges()
+
+    def drain(self) -> None:
+        """Let streams that go both ways end: all that has come is answered, then they fail with UNAVAILABLE."""
+        self._exchanges.drain()
 
     def unary(self, contract: Contract, handler: UnaryHandler) -> Callable[[bytes, Any], Awaitable[bytes]]:
         """Return the handler of a method that answers with one message."""
@@ -57,7 +67,7 @@ class Pipeline:
             async with self._observed(contract, context) as admit:
                 request, call = await admit(body)
                 async with _deadline(context, contract.deadline_s):
-                    return (await handler(request, call)).SerializeToString()
+                    return _wire_form(await handler(request, call))
             raise AssertionError("an aborted call does not return")
 
         return serve
@@ -75,7 +85,7 @@ class Pipeline:
                     ) as messages,
                 ):
                     async for message in messages:
-                        yield message.SerializeToString()
+                        yield _wire_form(message)
 
         return serve
 
@@ -96,6 +106,27 @@ class Pipeline:
                 following = (_parse(contract, body) async for body in arriving)
                 return (await handler(request, following, call)).SerializeToString()
             raise AssertionError("an aborted call does not return")
+
+        return serve
+
+    def exchange(
+        self, contract: Contract, handler: ExchangeHandler
+    ) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
+        """Return the handler of a method that takes a stream of messages and answers with one, side by side."""
+
+        async def serve(bodies: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+            async with self._observed(contract, context) as admit, _deadline(context, contract.deadline_s):
+                self._exchanges.check_open()
+                arriving = self._exchanges.arriving(bodies)
+                request, call = await admit(await anext(arriving, b""))
+                following = (_parse(contract, body) async for body in arriving)
+                with self._exchanges.admitted(call.caller.name):
+                    async with contextlib.aclosing(
+                        handler(request, following, call)  # type: ignore[type-var]
+                    ) as messages:
+                        async for message in messages:
+                            yield message.SerializeToString()
+                self._exchanges.check_open()
 
         return serve
 
@@ -146,6 +177,10 @@ async def _arriving(bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         if body is None:
             return
         yield body
+
+
+def _wire_form(answer: Answer) -> bytes:
+    return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
 
 def _parse(contract: Contract, body: bytes) -> Message:

@@ -47,7 +47,7 @@ class Event:
 
     Fields are those of the resource; a tag is `tags.<key>` and an alias `aliases.<alias>`. A change of a stage or an
     alias may also tell `comment`, `approved` (it carries out a request that is told as approved beside it) and
-    `replaced_by` (the version that came in its place). The event of a transition request tells `from_stage`, `to_stage`,
+    `replaced_by` (the version that came in its place). The event of a request tells `from_stage`, `to_stage`,
     which is `@<alias>` for an alias, `comment`, `requesters`, how many `approvals` there are and what is `pending`.
     """
 

@@ -10,27 +10,47 @@ from services.common.errors import NotFound
 from services.registry import prompts, rules
 from services.registry.aliases.service import version_of_alias
 from services.registry.model_versions import sources, store
-from services.registry.model_versions.model import Draft, LoggedModel, ModelVersion, Origin, Tracking, not_found
+from services.registry.model_versions.model import (
+    Artifacts,
+    Draft,
+    LoggedModel,
+    ModelVersion,
+    Origin,
+    Tracking,
+    not_found,
+)
 from services.registry.model_versions.sources import ModelUri
 from services.registry.permissions.model import Level
 from services.registry.permissions.service import require
+from services.registry.promotions import store as promotions_store
 from services.registry.registered_models import model as registered_models
 from services.registry.registered_models import store as registered_models_store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origins:
-    """`stores` are those beside the platform's own that the operator allows, also under URIs that name a host."""
+    """`stores` are those beside the platform's own that the operator allows, also under URIs that name a host.
+
+    `artifacts` is asked whether there is anything at a source; None where there need not be.
+    """
 
     db: Database
     tracking: Tracking
     stores: Stores
+    artifacts: Artifacts | None
 
     async def of(self, draft: Draft, *, caller: Caller, asker: Asker) -> Origin:
         """Return what a draft is made from. Raises InvalidArgument, NotFound, PermissionDenied, Unavailable."""
         if draft.is_prompt:
             prompts.check_source(draft.source)
             return _origin(draft, storage_location=draft.source)
+        origin = await self._claimed(draft, caller, asker)
+        if self.artifacts is not None and not await self.artifacts.exist(origin.storage_location, asker):
+            raise sources.absent(draft.source)
+        return origin
+
+    async def _claimed(self, draft: Draft, caller: Caller, asker: Asker) -> Origin:
+        """Return what a draft is made from, if it may be."""
         check_host(draft.source, field="source", stores=self.stores)
         uri = sources.parse_model_uri(draft.source)
         if uri is not None and uri.model_id is None:
@@ -86,7 +106,9 @@ async def _named(tx: Driver, uri: ModelUri, caller: Caller, *, source: str) -> M
         if found is None:
             raise not_found(uri.name, number)
         return found
-    stage = rules.stage_of(uri.stage) if uri.stage is not None else None
+    stage = None
+    if uri.stage is not None:
+        stage = (await promotions_store.policy_of(tx, subject)).stage_of(uri.stage)
     found = await store.get_newest(tx, uri.name, stage=stage)
     if found is None:
         in_stage = f" and stage '{uri.stage}'" if uri.stage is not None else ""

@@ -21,7 +21,7 @@ _HELD_MAX = 100_000
 
 _MODEL = "registered_model"
 # Only the use-case can tell which model it is about, so it asks itself, in its transaction.
-_ASKED_BY_USE_CASES = frozenset({"comment", "registered_model_history", "registered_model_permissions"})
+_ASKED_BY_USE_CASES = frozenset({"comment", "registered_model_history", "registered_model_permissions", "webhook"})
 
 
 class Authorizer:

@@ -16,6 +16,7 @@ from services.registry.events.service import record
 from services.registry.model_versions import store as versions_store
 from services.registry.model_versions.model import ModelVersion
 from services.registry.permissions.service import grant_to_creator
+from services.registry.promotions import store as promotions_store
 from services.registry.registered_models import model, store
 from services.registry.registered_models.model import RegisteredModel
 from services.registry.searches import store as searches_store
@@ -88,8 +89,12 @@ class RegisteredModels:
         rules.check_name(name)
         by = By(caller=caller, now_ms=self.now_ms())
         async with self.db.pipeline() as tx:
-            held = await hold(tx, name)
-            renamed = await store.rename(tx, held, name=new_name, now_ms=by.now_ms)
+            # In the order of names, so that opposite renames do not wait for each other.
+            held = {each: await store.hold(tx, each) for each in sorted({name, new_name})}
+            subject = held[name]
+            if subject is None:
+                raise model.not_found(name)
+            renamed = await store.rename(tx, subject, name=new_name, now_ms=by.now_ms)
             if renamed is None:
                 raise AlreadyExists(f"Registered Model (name={new_name}) already exists.")
             if new_name != name:
@@ -141,7 +146,8 @@ class RegisteredModels:
         rules.check_name(name)
         async with self.db.pipeline(snapshot=True) as tx:
             found = await _found(tx, name)
-            wanted = {rules.stage_of(stage) for stage in stages}
+            policy = await promotions_store.policy_of(tx, found)
+            wanted = {policy.stage_of(stage) for stage in stages}
             latest = await versions_store.latest_of(tx, [found.registered_model_id], with_aliases=True)
         versions = latest[found.registered_model_id]
         return [version for version in versions if version.current_stage in wanted] if wanted else versions

@@ -167,14 +167,17 @@ class RegisteredModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SetRegisteredModelAlias(self, request, context):
-        """Points an alias at a version, away from another if need be. RESOURCE_DOES_NOT_EXIST if there is no such version.
+        """Points an alias at a version, away from another if need be. RESOURCE_DOES_NOT_EXIST if there is no such version;
+        PERMISSION_DENIED if the promotion policy protects the alias; RESOURCE_CONFLICT if `if_stage` or `if_version` does
+        not hold.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteRegisteredModelAlias(self, request, context):
-        """Removes an alias; one that is not set is no error.
+        """Removes an alias; one that is not set is no error. PERMISSION_DENIED if the promotion policy protects it and the
+        caller may not change the policy; RESOURCE_CONFLICT if `if_stage` or `if_version` does not hold.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -56,9 +56,14 @@ class RegisteredModelServiceStub:
     DeleteRegisteredModelTag: _grpc.UnaryUnaryMultiCallable[_registered_models_pb2.DeleteRegisteredModelTagRequest, _registered_models_pb2.DeleteRegisteredModelTagResponse]
     """Removes a tag; one that is not set is no error."""
     SetRegisteredModelAlias: _grpc.UnaryUnaryMultiCallable[_registered_models_pb2.SetRegisteredModelAliasRequest, _registered_models_pb2.SetRegisteredModelAliasResponse]
-    """Points an alias at a version, away from another if need be. RESOURCE_DOES_NOT_EXIST if there is no such version."""
+    """Points an alias at a version, away from another if need be. RESOURCE_DOES_NOT_EXIST if there is no such version;
+    PERMISSION_DENIED if the promotion policy protects the alias; RESOURCE_CONFLICT if `if_stage` or `if_version` does
+    not hold.
+    """
     DeleteRegisteredModelAlias: _grpc.UnaryUnaryMultiCallable[_registered_models_pb2.DeleteRegisteredModelAliasRequest, _registered_models_pb2.DeleteRegisteredModelAliasResponse]
-    """Removes an alias; one that is not set is no error."""
+    """Removes an alias; one that is not set is no error. PERMISSION_DENIED if the promotion policy protects it and the
+    caller may not change the policy; RESOURCE_CONFLICT if `if_stage` or `if_version` does not hold.
+    """
     GetModelVersionByAlias: _grpc.UnaryUnaryMultiCallable[_registered_models_pb2.GetModelVersionByAliasRequest, _registered_models_pb2.GetModelVersionByAliasResponse]
     """Returns the version that an alias points at. INVALID_PARAMETER_VALUE if there is no such alias, as in MLflow.
     The alias `latest` is the newest version.
@@ -92,9 +97,14 @@ class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
     DeleteRegisteredModelTag: _aio.UnaryUnaryMultiCallable[_registered_models_pb2.DeleteRegisteredModelTagRequest, _registered_models_pb2.DeleteRegisteredModelTagResponse]  # type: ignore[assignment]
     """Removes a tag; one that is not set is no error."""
     SetRegisteredModelAlias: _aio.UnaryUnaryMultiCallable[_registered_models_pb2.SetRegisteredModelAliasRequest, _registered_models_pb2.SetRegisteredModelAliasResponse]  # type: ignore[assignment]
-    """Points an alias at a version, away from another if need be. RESOURCE_DOES_NOT_EXIST if there is no such version."""
+    """Points an alias at a version, away from another if need be. RESOURCE_DOES_NOT_EXIST if there is no such version;
+    PERMISSION_DENIED if the promotion policy protects the alias; RESOURCE_CONFLICT if `if_stage` or `if_version` does
+    not hold.
+    """
     DeleteRegisteredModelAlias: _aio.UnaryUnaryMultiCallable[_registered_models_pb2.DeleteRegisteredModelAliasRequest, _registered_models_pb2.DeleteRegisteredModelAliasResponse]  # type: ignore[assignment]
-    """Removes an alias; one that is not set is no error."""
+    """Removes an alias; one that is not set is no error. PERMISSION_DENIED if the promotion policy protects it and the
+    caller may not change the policy; RESOURCE_CONFLICT if `if_stage` or `if_version` does not hold.
+    """
     GetModelVersionByAlias: _aio.UnaryUnaryMultiCallable[_registered_models_pb2.GetModelVersionByAliasRequest, _registered_models_pb2.GetModelVersionByAliasResponse]  # type: ignore[assignment]
     """Returns the version that an alias points at. INVALID_PARAMETER_VALUE if there is no such alias, as in MLflow.
     The alias `latest` is the newest version.
@@ -185,7 +195,10 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registered_models_pb2.SetRegisteredModelAliasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registered_models_pb2.SetRegisteredModelAliasResponse, _abc.Awaitable[_registered_models_pb2.SetRegisteredModelAliasResponse]]:
-        """Points an alias at a version, away from another if need be. RESOURCE_DOES_NOT_EXIST if there is no such version."""
+        """Points an alias at a version, away from another if need be. RESOURCE_DOES_NOT_EXIST if there is no such version;
+        PERMISSION_DENIED if the promotion policy protects the alias; RESOURCE_CONFLICT if `if_stage` or `if_version` does
+        not hold.
+        """
 
     @_abc_1.abstractmethod
     def DeleteRegisteredModelAlias(
@@ -193,7 +206,9 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registered_models_pb2.DeleteRegisteredModelAliasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registered_models_pb2.DeleteRegisteredModelAliasResponse, _abc.Awaitable[_registered_models_pb2.DeleteRegisteredModelAliasResponse]]:
-        """Removes an alias; one that is not set is no error."""
+        """Removes an alias; one that is not set is no error. PERMISSION_DENIED if the promotion policy protects it and the
+        caller may not change the policy; RESOURCE_CONFLICT if `if_stage` or `if_version` does not hold.
+        """
 
     @_abc_1.abstractmethod
     def GetModelVersionByAlias(
