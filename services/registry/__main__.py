@@ -31,6 +31,7 @@ from services.common import artifact_stores, auth, program
 from services.common.database import Database
 from services.common.pages import PageTokens
 from services.common.program import descriptor, now_ms
+from services.common.rpc.contract import WATCH_AGE_S_MAX
 from services.common.rpc.pipeline import Pipeline
 from services.common.rpc.server import Service, serve
 from services.registry.activities.service import Activities
@@ -126,6 +127,8 @@ async def _serve(config: Settings) -> None:
             ready=db.is_ready,
             with_reflection=config.reflection,
             drain_notice_s=config.drain_notice_s,
+            # Of a connection that is given up, the watches go on for as long as they would have.
+            connection_grace_s=WATCH_AGE_S_MAX,
         )
         await listener.close()
     await asyncio.shield(db.close())

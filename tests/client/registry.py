@@ -70,7 +70,7 @@ class Registry(pb_grpc.LookupServiceServicer):
     def kill(self) -> None:
         """Cut every call and the port."""
         if self._server:
-            self._end_streams()
+            self.end_streams()
             self._server.stop(0).wait()
             self._server = None
 
@@ -91,6 +91,13 @@ class Registry(pb_grpc.LookupServiceServicer):
             for _, stream in self._streams:
                 stream.put(message)
 
+    def end_streams(self) -> None:
+        """End all streams, as a registry does from time to time."""
+        with self._lock:
+            for _, stream in self._streams:
+                stream.put(None)
+            self._streams.clear()
+
     def WatchModels(
         self, request: pb.WatchModelsRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.WatchModelsResponse]:
@@ -106,6 +113,7 @@ class Registry(pb_grpc.LookupServiceServicer):
                 if name in changed:
                     model = self.states.get(name) or state(name, 0, exists=False)
                     stream.put(pb.WatchModelsResponse(model=model, resume_token=str(len(self._log))))
+            stream.put(pb.WatchModelsResponse(resume_token=str(len(self._log))))
             entry = (set(request.names), stream)
             self._streams.append(entry)
         context.add_callback(lambda: stream.put(None))
@@ -125,9 +133,3 @@ class Registry(pb_grpc.LookupServiceServicer):
             context.abort(grpc.StatusCode.NOT_FOUND, "not found")
             raise AssertionError
         return pb.ResolveModelResponse(model_version=found, revision=model.revision)
-
-    def _end_streams(self) -> None:
-        with self._lock:
-            for _, stream in self._streams:
-                stream.put(None)
-            self._streams.clear()

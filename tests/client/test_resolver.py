@@ -258,6 +258,33 @@ def test_an_hour_without_the_registry_is_answered_throughout(
     assert resolver.get(CHAMPION).age_s == 0
 
 
+def test_a_change_of_one_model_confirms_the_others(fraud: Registry, make: Make, clock: SimulatedClock) -> None:
+    fraud.set(state("spam", 1, version("spam", 1)))
+    resolver = make(names=["fraud", "spam"], clock=clock)
+    resolver.get(CHAMPION)
+    clock.passed_s = 100
+
+    def tell() -> bool:
+        fraud.set(state("spam", fraud.states["spam"].revision + 1))
+        return resolver.get(CHAMPION).age_s == 0
+
+    until(tell)
+
+
+def test_a_stream_that_the_registry_ends_is_resumed_without_alarm(
+    fraud: Registry, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    resolver = make(names=["fraud"])
+    resolver.get(CHAMPION)
+
+    for round_ in range(3):
+        fraud.end_streams()
+        until(lambda: len(fraud.watches) == round_ + 2)  # noqa: B023 -- it is called in this round
+
+    assert resolver.status().connected
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == []
+
+
 def test_past_the_staleness_that_was_allowed_answers_are_refused(
     fraud: Registry, make: Make, clock: SimulatedClock
 ) -> None:
@@ -469,8 +496,8 @@ def test_nothing_runs_before_the_first_get(fraud: Registry, make: Make) -> None:
 
 def test_threads_that_share_one_see_nothing_go_back(fraud: Registry, make: Make) -> None:
     resolver = make(names=["fraud"])
-    seen: list[list[int]] = [[] for _ in range(8)]
-    last = 400
+    seen: list[list[int]] = [[] for _ in range(4)]
+    last = 60
 
     def read(mine: list[int]) -> None:
         while not mine or mine[-1] != last:

@@ -2,7 +2,6 @@
 
 import csv
 import re
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,6 @@ from services.gateway.settings import Settings
 from services.gateway.unsupported import UNSUPPORTED, Unsupported
 
 TABLE = Path(__file__).parents[1] / "compat" / "mlflow_rest_3_18.csv"
-# What is Databricks', and what is only ours; `*` is any text.
-BEYOND_MLFLOW = (
-    "/api/2.0/mlflow/registry-webhooks/*",
-    "/api/2.0/mlflow/webhooks/*/deliveries*",
-)
 
 Row = tuple[str, str, str]
 
@@ -64,19 +58,3 @@ def test_every_entry_of_the_list_is_needed() -> None:
 
 def test_the_table_is_mlflows() -> None:
     assert len(stock_rows()) == 331
-
-
-def unnamed(path: str) -> str:
-    """A path without the names of its variables."""
-    return re.sub(r"\{[^}]*\}", "{}", path)
-
-
-async def test_every_route_of_ours_is_one_of_mlflows_or_meant_to_be_another() -> None:
-    stock = {(verb, unnamed(path)) for verb, path, _ in stock_rows()}
-
-    assert [
-        route.label
-        for route in RouteTable(backends(Settings())).routes
-        if (route.verb, unnamed(route.path)) not in stock
-        and not any(fnmatchcase(route.path, pattern) for pattern in BEYOND_MLFLOW)
-    ] == []

@@ -1,4 +1,4 @@
-"""What is sent goes to addresses that were checked and nowhere else, and nothing a receiver does holds it up for long."""
+"""What is sent goes to addresses that were checked and nowhere else, and no receiver holds it up for long."""
 
 import asyncio
 import datetime

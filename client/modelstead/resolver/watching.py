@@ -18,6 +18,10 @@ from modelstead.resolver.model import Change
 
 NAMES_MAX = 1000
 _BACKOFF_FIRST_S, _BACKOFF_MAX_S = 0.1, 10.0
+# A stream that ends sooner is not taken for a sign that all is well.
+_LASTING_S = 5.0
+# How often one message confirms all models.
+_CONFIRM_INTERVAL_S = 1.0
 # The registry says something every 15 seconds.
 _SILENCE_MAX_S = 45.0
 _SUPERVISION_S = 5.0
@@ -57,7 +61,7 @@ class Watcher:
         self._token = ""
         self._current: set[str] = set()
         self._spoke = False
-        self._last_message = time.monotonic()
+        self._last_message = self._confirmed_at = time.monotonic()
         self._channel: grpc.Channel | None = None
         self._call: Any = None
         self._threads = [
@@ -113,9 +117,10 @@ class Watcher:
         while not self._stopping.is_set():
             self._wake.clear()
             names = self._next_names()
+            began = time.monotonic()
             if names:
                 self._attempt(names)
-            if self._spoke:
+            if self._spoke and time.monotonic() - began > _LASTING_S:
                 backoff_s = _BACKOFF_FIRST_S
             if not names:
                 self._wake.wait(_REFUSED_FOR_S if self.refused else None)
@@ -135,7 +140,8 @@ class Watcher:
         except Exception as failure:  # noqa: BLE001
             # A token that cannot be had, a message that makes no sense: the next attempt may fare better.
             error = repr(failure)
-        if not self._is_interrupted():
+        # The registry ends streams from time to time, so that callers spread: the next attempt is the judge.
+        if not self._spoke and not self._is_interrupted():
             self._lost(error)
 
     def _follow(self, names: list[str]) -> None:
@@ -158,7 +164,8 @@ class Watcher:
 
     def _take(self, message: pb.WatchModelsResponse) -> None:
         change = None
-        if message.HasField("model"):
+        told_all = not message.HasField("model")
+        if not told_all:
             believed, change = self._knowledge.take(message.model)
             if believed:
                 self._current.add(message.model.name)
@@ -168,8 +175,10 @@ class Watcher:
                     "The registry has revision %d of %r, which is behind what is known; going on with the newer one.",
                     message.model.revision, message.model.name,
                 )  # fmt: skip
-        else:
+        # While some change there may be no message that is about none: any tells that the others are as known.
+        if told_all or time.monotonic() - self._confirmed_at > _CONFIRM_INTERVAL_S:
             self._knowledge.confirm(self._current)
+            self._confirmed_at = time.monotonic()
         self._heard(change)
 
     def _refresh_pins(self, names: list[str]) -> None:

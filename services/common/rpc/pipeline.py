@@ -18,6 +18,7 @@ from services.common.errors import DeadlineExceeded, InvalidArgument, ServiceErr
 from services.common.rpc.call import Call, abort, metadata_of, request_id_of, status_code
 from services.common.rpc.contract import Contract
 from services.common.rpc.exchanges import Exchanges
+from services.common.rpc.watching import OpenWatches
 
 MESSAGE_WAIT_S_MAX = 60.0
 METADATA_BYTES_MAX = 16 * 1024
@@ -55,10 +56,14 @@ class Pipeline:
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._exchanges = Exchanges()
+        self._watches = OpenWatches()
 
     def drain(self) -> None:
-        """Let streams that go both ways end: all that has come is answered, then they fail with UNAVAILABLE."""
+        """Let what would not end by itself end with UNAVAILABLE, so that its callers go elsewhere, and take no more:
+        streams that go both ways when all that has come is answered, watches within a second.
+        """
         self._exchanges.drain()
+        self._watches.end()
 
     def unary(self, contract: Contract, handler: UnaryHandler) -> Callable[[bytes, Any], Awaitable[bytes]]:
         """Return the handler of a method that answers with one message."""
@@ -79,7 +84,7 @@ class Pipeline:
             async with self._observed(contract, context) as admit:
                 request, call = await admit(body)
                 async with (
-                    _deadline(context, contract.deadline_s),
+                    self._bounded(contract, context, call),
                     contextlib.aclosing(
                         handler(request, call)  # type: ignore[type-var]
                     ) as messages,
@@ -129,6 +134,16 @@ class Pipeline:
                 self._exchanges.check_open()
 
         return serve
+
+    @contextlib.asynccontextmanager
+    async def _bounded(self, contract: Contract, context: Any, call: Call) -> AsyncIterator[None]:
+        if not contract.is_watch:
+            async with _deadline(context, contract.deadline_s):
+                yield
+            return
+        with telemetry.WATCHES.labels(contract.full_name).track_inprogress():
+            async with self._watches.admit(call.caller.name, age_s=contract.deadline_s), _deadline(context, None):
+                yield
 
     @contextlib.asynccontextmanager
     async def _observed(
@@ -197,19 +212,21 @@ def _unexpected(contract: Contract, request_id: str) -> ServiceError:
 
 
 @contextlib.asynccontextmanager
-async def _deadline(context: Any, limit_s: float) -> AsyncIterator[None]:
-    remaining = context.time_remaining()
-    bound_s = limit_s if remaining is None else min(limit_s, remaining)
+async def _deadline(context: Any, limit_s: float | None) -> AsyncIterator[None]:
+    """End the block at the deadline that the caller set, or when the limit is over."""
+    bounds = [bound for bound in (context.time_remaining(), limit_s) if bound is not None]
+    bound_s = min(bounds, default=None)
     try:
         async with asyncio.timeout(bound_s):
             yield
     except TimeoutError:
-        raise DeadlineExceeded(f"The call was not answered within {bound_s:.1f} s.") from None
+        raise DeadlineExceeded(f"The call was not answered within {bound_s or 0:.1f} s.") from None
 
 
 def _record(contract: Contract, code: str, duration_s: float, request_id: str, caller: str | None) -> None:
     telemetry.CALLS.labels(contract.full_name, code).inc()
-    telemetry.CALL_SECONDS.labels(contract.full_name).observe(duration_s)
+    if not contract.is_watch:
+        telemetry.CALL_SECONDS.labels(contract.full_name).observe(duration_s)
     if _log.isEnabledFor(logging.INFO):
         fields = {
             "method": contract.full_name,

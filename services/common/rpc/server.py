@@ -29,7 +29,7 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", 32 * 1024 * 1024),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_metadata_size", 16 * 1024),
-    ("grpc.max_concurrent_streams", 1024),
+    ("grpc.max_concurrent_streams", 4096),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 15_000),
@@ -61,7 +61,7 @@ async def serve(
     lookahead_bytes: int | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain: tell NOT_SERVING, go on for `drain_notice_s` so that peers look
-    elsewhere, let calls under way end within 30 s, return.
+    elsewhere, end the watches, let other calls under way end within 30 s, return.
 
     `ready` is asked once a second. Connections are closed after 300 s, so that callers spread, and then calls under way
     have `connection_grace_s` to end. Of a stream of requests `lookahead_bytes` are taken in before they are asked for,

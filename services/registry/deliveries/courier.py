@@ -18,10 +18,10 @@ import prometheus_client
 from services.common.database import Database
 from services.common.errors import DataLoss, ServiceError
 from services.registry.deliveries import store
-from services.registry.deliveries.model import Claim, Schedule, Status, Verdict
+from services.registry.deliveries.model import Claim, Schedule, Status
+from services.registry.deliveries.noting import note
 from services.registry.deliveries.planning import plan
 from services.registry.webhooks import payloads
-from services.registry.webhooks import store as webhooks_store
 from services.registry.webhooks.outcomes import Failure, Outcome
 from services.registry.webhooks.payloads import Target
 from services.registry.webhooks.sealing import Sealer
@@ -140,7 +140,7 @@ class Courier:
                 extra={"webhook_id": claim.webhook_id, "id": claim.delivery_id, "failure": outcome.failure},
             )
         try:
-            await self._note(claim, outcome, verdict)
+            await note(self._db, claim, outcome, verdict)
         except ServiceError as error:
             # It will be sent again when the lease is over.
             _log.warning("webhook delivery not noted", extra={"id": claim.delivery_id, "code": error.reason})
@@ -164,15 +164,3 @@ class Courier:
         except Exception:  # noqa: BLE001 -- one delivery that cannot be made must not be tried without end
             _log.exception("webhook delivery failed here", extra={"id": claim.delivery_id})
             return Outcome(duration_ms=0, failure=Failure.INTERNAL)
-
-    async def _note(self, claim: Claim, outcome: Outcome, verdict: Verdict) -> None:
-        async with self._db.pipeline() as tx:
-            if verdict.status is not Status.PENDING:
-                await store.lock_webhook(tx, claim.webhook_id)
-            if not await store.finish(tx, claim, outcome, verdict):
-                return
-            if outcome.failure is Failure.GONE:
-                await webhooks_store.disable(tx, claim.webhook_id)
-                await store.end_pending(tx, claim.webhook_id)
-            elif verdict.status is not Status.PENDING:
-                await store.release(tx, [claim.webhook_id], registered_model_id=claim.registered_model_id)

@@ -26,17 +26,22 @@ class Watches:
         listener.subscribe(self._tell)
 
     async def watch(self, names: Sequence[str], resume_token: str) -> AsyncGenerator[Update, None]:
-        """Yield the state of each model that is news to who has the token, then of each that changes; and every 15
-        seconds of silence that all is told, unless this process does not hear of changes. Raises InvalidArgument.
+        """Yield the state of each model that is news to who has the token, then of each that changes; and that all is
+        told, at the beginning and after 15 seconds of silence, unless this process does not hear of changes. Raises
+        InvalidArgument.
         """
         check_names(names)
         known = Known(names, resume_token)
         with self._watching(names) as watcher:
+            silence_s = 0.0
             while True:
                 for state in await self._read(watcher):
                     if known.learn(state):
                         yield Update(resume_token=known.token(), state=state)
-                if not await watcher.is_woken(self._heartbeat_s) and self._listener.hears:
+                if await watcher.is_woken(silence_s):
+                    continue
+                silence_s = self._heartbeat_s
+                if self._listener.hears:
                     yield Update(resume_token=known.token())
 
     async def _read(self, watcher: "_Watcher") -> list[ModelState]:

@@ -133,7 +133,7 @@ def check_name(name: str) -> None:
 def check_subscriptions(names: Sequence[str], dialect: Dialect) -> None:
     """Raises InvalidArgument for no, too many or unknown events."""
     if not names:
-        raise InvalidArgument("Webhook events must be a non-empty list of events.")
+        raise InvalidArgument("Webhook events must be a non-empty list of WebhookEvent objects: [].")
     if len(names) > EVENTS_MAX:
         raise InvalidArgument(f"'events' has {len(names)} entries, more than {EVENTS_MAX}.")
     for name in names:

@@ -244,8 +244,9 @@ class WatchModelsResponse(_message.Message):
     """Where to resume: opaque, and good for the same names only. With others, all of them are sent."""
     @_builtins.property
     def model(self) -> Global___ModelState:
-        """What the model stands at; absent in a message that only tells that there was no change that was not sent. That one
-        comes after 15 seconds of silence, but not while the server does not hear of changes.
+        """What the model stands at; absent in a message that only tells that there is no change that was not sent. That one
+        comes after what is sent at the beginning, and after 15 seconds of silence, but not while the server does not hear
+        of changes.
         """
 
     @_builtins.property
