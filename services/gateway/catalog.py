@@ -23,6 +23,7 @@ from modelstead.registry.v1 import (
     webhooks_pb2,
 )
 from modelstead.tracking.v1 import datasets_pb2, experiments_pb2, logged_models_pb2, metrics_pb2, runs_pb2
+from modelstead.tracking.v1 import permissions_pb2 as experiment_permissions_pb2
 from services.common.settings import Address
 from services.gateway.settings import Settings
 
@@ -48,6 +49,7 @@ def backends(settings: Settings) -> list[Backend]:
                 metrics_pb2.DESCRIPTOR,
                 datasets_pb2.DESCRIPTOR,
                 logged_models_pb2.DESCRIPTOR,
+                experiment_permissions_pb2.DESCRIPTOR,
             ),
         ),
         Backend(

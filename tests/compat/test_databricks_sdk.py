@@ -250,3 +250,41 @@ def _get(client: WorkspaceClient, path: str, **query: str) -> dict[str, Any]:
     answer: Any = client.api_client.do("GET", f"/api/2.0/mlflow/{path}", query=query)
     assert isinstance(answer, dict)
     return answer
+
+
+def test_runs_are_deleted_and_restored_by_time(alice: WorkspaceClient) -> None:
+    experiments = alice.experiments
+    experiment_id = experiments.create_experiment(uuid.uuid4().hex).experiment_id
+    assert experiment_id
+    for start_time in (10, 20, 30):
+        experiments.create_run(experiment_id=experiment_id, start_time=start_time)
+
+    deleted = experiments.delete_runs(experiment_id, max_timestamp_millis=20)
+    left = list(experiments.search_runs(experiment_ids=[experiment_id]))
+    restored = experiments.restore_runs(experiment_id, min_timestamp_millis=0, max_runs=1)
+
+    assert (deleted.runs_deleted, len(left), restored.runs_restored) == (2, 1, 1)
+    assert len(list(experiments.search_runs(experiment_ids=[experiment_id]))) == 2
+    with pytest.raises(InvalidParameterValue, match="max_runs"):
+        experiments.delete_runs(experiment_id, max_timestamp_millis=20, max_runs=10_001)
+    with pytest.raises(NotFound):
+        experiments.restore_runs("987654321", min_timestamp_millis=0)
+
+
+def test_permissions_of_experiments_are_kept_and_told(alice: WorkspaceClient) -> None:
+    experiments = alice.experiments
+    experiment_id = experiments.create_experiment(uuid.uuid4().hex).experiment_id
+    assert experiment_id
+    bob = ml.ExperimentAccessControlRequest(user_name="bob", permission_level=ml.ExperimentPermissionLevel.CAN_EDIT)
+
+    updated = experiments.update_permissions(experiment_id, access_control_list=[bob])
+    replaced = experiments.set_permissions(experiment_id, access_control_list=[bob])
+
+    assert [line.user_name for line in updated.access_control_list or ()] == ["alice", "bob"]
+    assert [line.user_name for line in replaced.access_control_list or ()] == ["bob"]
+    assert (replaced.object_type, replaced.object_id) == ("mlflowExperiment", f"/experiments/{experiment_id}")
+    assert experiments.get_permissions(experiment_id) == replaced
+    levels = experiments.get_permission_levels(experiment_id).permission_levels or []
+    assert [level.permission_level.value for level in levels if level.permission_level] == [
+        "CAN_READ", "CAN_EDIT", "CAN_MANAGE",
+    ]  # fmt: skip
