@@ -40,6 +40,7 @@ class Pages:
             "/openapi.json": self._openapi,
             "/api/3.0/mlflow/server-info": self._server_info,
             "/ajax-api/3.0/mlflow/server-info": self._server_info,
+            "/.well-known/databricks-config": self._databricks_config,
         }
 
     async def _index(self) -> Reply:
@@ -57,6 +58,10 @@ class Pages:
 
     async def _server_info(self) -> Reply:
         return Reply(body=self._server_info_body)
+
+    async def _databricks_config(self) -> Reply:
+        # Databricks' client asks there where to sign in, and warns if there is no answer: nowhere, it has a token.
+        return Reply(body=b"{}")
 
     async def _openapi(self) -> Reply:
         return Reply(body=self._openapi_body)

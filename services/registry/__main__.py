@@ -11,8 +11,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from modelstead.registry.v1 import (
+    activities_pb2,
+    audit_pb2,
     checks_pb2,
     comments_pb2,
+    history_pb2,
     lookups_pb2,
     model_versions_pb2,
     permissions_pb2,
@@ -31,8 +34,12 @@ from services.common.program import descriptor, now_ms
 from services.common.rpc.contract import WATCH_AGE_S_MAX
 from services.common.rpc.pipeline import Pipeline
 from services.common.rpc.server import Service, serve
+from services.registry.activities.service import Activities
+from services.registry.activities.servicer import ActivityServicer
 from services.registry.aliases.service import Aliases
 from services.registry.artifacts import ArtifactsClient
+from services.registry.audit.service import Audit
+from services.registry.audit.servicer import AuditServicer
 from services.registry.checks.service import VersionChecks
 from services.registry.checks.servicer import VersionCheckServicer
 from services.registry.comments.service import Comments
@@ -43,6 +50,8 @@ from services.registry.delivery_logs import retention
 from services.registry.delivery_logs.service import DeliveryLogs
 from services.registry.delivery_logs.servicer import WebhookDeliveryServicer
 from services.registry.events.listener import Listener
+from services.registry.history.service import History
+from services.registry.history.servicer import HistoryServicer
 from services.registry.lookups.service import Lookups
 from services.registry.lookups.servicer import LookupServicer
 from services.registry.lookups.watches import Watches
@@ -107,6 +116,7 @@ async def _serve(config: Settings) -> None:
                     RegisteredModelPermissionServicer(granting),
                 ),
                 *_governance_services(db, pages),
+                *_history_services(db, pages),
                 *webhook_services,
             ],
             listen=config.listen,
@@ -150,6 +160,15 @@ def _governance_services(db: Database, pages: PageTokens) -> list[Service]:
         Service(descriptor(checks_pb2, "VersionCheckService"), VersionCheckServicer(checks)),
         Service(descriptor(releases_pb2, "ReleaseService"), ReleaseServicer(Releases(db=db, now_ms=now_ms))),
         Service(descriptor(comments_pb2, "CommentService"), CommentServicer(comments)),
+    ]
+
+
+def _history_services(db: Database, pages: PageTokens) -> list[Service]:
+    activities, audit = Activities(db=db, pages=pages), Audit(db=db, pages=pages)
+    return [
+        Service(descriptor(activities_pb2, "ActivityService"), ActivityServicer(activities)),
+        Service(descriptor(audit_pb2, "AuditService"), AuditServicer(audit)),
+        Service(descriptor(history_pb2, "HistoryService"), HistoryServicer(History(db=db))),
     ]
 
 

@@ -17,6 +17,7 @@ from modelstead.registry.v1 import (
 from services.common.auth import ANONYMOUS, Caller
 from services.common.database import Database
 from services.common.errors import NotFound, PermissionDenied
+from services.common.grants import Principal, PrincipalKind
 from services.common.rpc import contract
 from services.common.rpc.contract import Contract
 from services.registry.__main__ import SCHEMA
@@ -24,7 +25,7 @@ from services.registry.events.listener import Listener
 from services.registry.permissions import authorizer as authorizers
 from services.registry.permissions import store
 from services.registry.permissions.authorizer import Authorizer
-from services.registry.permissions.model import Defaults, Level, Principal, PrincipalKind
+from services.registry.permissions.model import Defaults, Level
 from services.registry.registered_models import store as registered_models_store
 from tests.store.registry import factories
 from tests.store.registry.factories import CALLER, Registry

@@ -65,7 +65,7 @@ def _held(permissions: Permissions) -> list[tuple[str | None, list[tuple[str, bo
     return [
         (
             line.user_name or line.group_name or line.service_principal_name,
-            [(permission.permission_level.name, permission.inherited) for permission in line.all_permissions],
+            [(Level(permission.permission_level).name, permission.inherited) for permission in line.all_permissions],
         )
         for line in permissions.access_control_list
     ]
