@@ -47,6 +47,9 @@ class Tree(Protocol):
     async def list(self, path: Segments) -> list[Entry]:
         """Return what is directly in a folder, by name; nothing if there is none."""
 
+    async def has(self, path: Segments) -> bool:
+        """Return whether a file is at the path, or a folder with something in it."""
+
     async def open(self, path: Segments) -> OpenFile | None:
         """Return the file at a path; None if there is none."""
 

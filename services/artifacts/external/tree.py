@@ -40,6 +40,10 @@ class ExternalTree:
         shown = (entry for entry in entries if not entry.name.startswith(RESERVED_PREFIX))
         return sorted(shown, key=lambda entry: entry.name)
 
+    async def has(self, path: Segments) -> bool:
+        """Return whether a file is at the path, or a folder with something in it."""
+        return await self.open(path) is not None or bool(await self.list(path))
+
     async def open(self, path: Segments) -> "ExternalFile | None":
         """Return the file at a path; None if there is none."""
         _check(path)

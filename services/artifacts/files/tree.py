@@ -22,6 +22,11 @@ class ManagedTree:
         entries, _ = await self.files.list(self.workspace, path)
         return entries
 
+    async def has(self, path: Segments) -> bool:
+        """Return whether a file is at the path, or a folder with something in it."""
+        entries, _ = await self.files.list(self.workspace, path, max_results=1)
+        return bool(entries) or await self.open(path) is not None
+
     async def open(self, path: Segments) -> OpenArtifact | None:
         """Return the file at a path; None if there is none."""
         try:

@@ -1,4 +1,4 @@
-"""What can be done with the files of runs and logged models by their ids, wherever their artifact URI leads."""
+"""What can be done with the files of runs, logged models and model versions by their ids, wherever they are."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from services.artifacts import paths
 from services.artifacts.external.files import SignedUrl
 from services.artifacts.external.stores import ExternalStores
 from services.artifacts.owned import model
-from services.artifacts.owned.model import Owner, Owners
+from services.artifacts.owned.model import Owner, Owners, Versions
 from services.artifacts.trees import Entry, OpenFile, Segments, Tree
 from services.common import artifact_stores
 from services.common.auth import Asker
-from services.common.errors import InvalidArgument, NotFound
+from services.common.errors import InvalidArgument, NotFound, ServiceError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,10 +27,12 @@ class OwnedArtifacts:
     """The use-cases. `managed` is what lies below `mlflow-artifacts:/`.
 
     Paths are as clients write them, below the owner's root. All methods raise InvalidArgument for a path that could
-    lead elsewhere and for artifacts in a store that is not allowed, what tracking says of an owner, and Unavailable.
+    lead elsewhere and for artifacts in a store that is not allowed, what tracking says of an owner or the registry of a
+    version, and Unavailable.
     """
 
     owners: Owners
+    versions: Versions
     managed: Tree
     external: ExternalStores
 
@@ -54,6 +56,23 @@ class OwnedArtifacts:
         if not path:
             raise InvalidArgument('Request must include the "artifact_file_path" query parameter.')
         return await self.open(model.logged_model(model_id), path, asker)
+
+    async def open_of_version(self, name: str, version: str, path: str, asker: Asker) -> tuple[OpenFile, str]:
+        """Return a file of a version of a registered model as `open` does."""
+        segments = paths.parse_file(path)
+        uri = await self.versions.artifact_uri(name, version, asker)
+        tree, root = await self._source(uri, asker)
+        return await _existing(tree, root, segments), segments[-1]
+
+    async def exist(self, uri: str, asker: Asker) -> bool:
+        """Return whether there is anything where a version's files would be, also by `runs:/…` of no known run."""
+        try:
+            tree, path = await self._source(uri, asker)
+        except ServiceError as error:
+            if error.reason != NotFound.reason:
+                raise
+            return False
+        return await tree.has(path)
 
     async def upload(
         self, run_id: str, path: str, chunks: AsyncIterator[bytes], *, size: int | None, asker: Asker
@@ -93,6 +112,16 @@ class OwnedArtifacts:
         model.check_not_proxied(uri, transfer=model.UPLOAD)
         tree, root = self.external.resolve(uri)
         return await tree.sign((*root, *segments), expires_s=expires_s, for_upload=True)
+
+    async def _source(self, uri: str, asker: Asker) -> tuple[Tree, Segments]:
+        """Return where the files of a version are, which may be named by their run."""
+        named = model.parse_run_uri(uri)
+        if named is None:
+            return self._place(uri)
+        run_id, path = named
+        below = paths.parse(path)
+        tree, root = self._place(await self.owners.artifact_uri(model.run(run_id), asker))
+        return tree, (*root, *below)
 
     def _place(self, uri: str) -> tuple[Tree, Segments]:
         path = artifact_stores.managed_path(uri)

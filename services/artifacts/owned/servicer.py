@@ -12,7 +12,9 @@ from services.artifacts.owned.service import OwnedArtifacts
 from services.artifacts.trees import Entry
 from services.common.rpc.call import Call
 
-_Download = pb.DownloadRunArtifactRequest | pb.DownloadLoggedModelArtifactRequest
+_Download = (
+    pb.DownloadRunArtifactRequest | pb.DownloadLoggedModelArtifactRequest | pb.DownloadModelVersionArtifactRequest
+)
 
 
 class OwnedArtifactServicer:
@@ -45,6 +47,16 @@ class OwnedArtifactServicer:
         file, name = await self._artifacts.open_of_model(request.model_id, request.artifact_file_path, call.asker)
         async for message in answers.stream(file, name=name, conditions=_conditions(request)):
             yield message
+
+    async def DownloadModelVersionArtifact(
+        self, request: pb.DownloadModelVersionArtifactRequest, call: Call
+    ) -> AsyncIterator[httpbody_pb2.HttpBody]:
+        file, name = await self._artifacts.open_of_version(request.name, request.version, request.path, call.asker)
+        async for message in answers.stream(file, name=name, conditions=_conditions(request)):
+            yield message
+
+    async def ProbeArtifacts(self, request: pb.ProbeArtifactsRequest, call: Call) -> pb.ProbeArtifactsResponse:
+        return pb.ProbeArtifactsResponse(found=await self._artifacts.exist(request.artifact_uri, call.asker))
 
     async def UploadRunArtifact(
         self, request: pb.UploadRunArtifactRequest, following: AsyncIterator[pb.UploadRunArtifactRequest], call: Call

@@ -12,7 +12,7 @@ from typing import Any, LiteralString
 import numpy as np
 
 from services.common.database import Cursor, Driver
-from services.tracking.metrics import columns, model
+from services.tracking.metrics import columns, model, packing
 from services.tracking.metrics.columns import BoolColumn, IntColumn, Points
 from services.tracking.metrics.model import Append, Latest, Metric
 
@@ -259,9 +259,9 @@ async def _insert_chunks(tx: Driver, chunks: dict[int, Points]) -> None:
             "step_mins": np.array([part.steps.min() for part in parts], np.int64),
             "step_maxs": np.array([part.steps.max() for part in parts], np.int64),
             "timestamp_maxs": np.array([part.timestamps.max() for part in parts], np.int64),
-            "steps": [columns.pack(part.steps) for part in parts],
-            "timestamps": [columns.pack(part.timestamps) for part in parts],
-            "point_values": [columns.pack_values(part.values) for part in parts],
+            "steps": [packing.pack(part.steps) for part in parts],
+            "timestamps": [packing.pack(part.timestamps) for part in parts],
+            "point_values": [packing.pack_values(part.values) for part in parts],
         },
     )
 
@@ -280,7 +280,4 @@ def _points(rows: Sequence[Any]) -> Points:
 
 
 def _unpacked(chunk: tuple[Any, ...]) -> Points:
-    steps, timestamps, values = chunk[:3]
-    return Points(
-        timestamps=columns.unpack(timestamps), steps=columns.unpack(steps), values=columns.unpack_values(values)
-    )
+    return packing.unpacked(*chunk[:3])
