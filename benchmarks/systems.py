@@ -54,13 +54,17 @@ class System(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A started system, and how long its first answer took. Leaving the context stops it."""
+    """A started system, and how long its first answer took. Leaving the context stops it.
+
+    `grpc_address` is where it takes and gives metrics over gRPC, if it does.
+    """
 
     process: Process
     endpoint: Endpoint
     took_s: float
     # Where the registry speaks gRPC; None of MLflow.
     registry_address: str | None = None
+    grpc_address: Address | None = None
 
     def __enter__(self) -> "Running":
         return self
@@ -115,7 +119,11 @@ class Modelstead:
             ),
             address,
         )
-        return replace(running, registry_address=str(Address(HOST, address.port + 3)))
+        return replace(
+            running,
+            grpc_address=Address(HOST, address.port + 1),
+            registry_address=str(Address(HOST, address.port + 3)),
+        )
 
 
 class Mlflow:

@@ -1,5 +1,5 @@
-"""What a training job or an inference service installs of Modelstead: gRPC stubs, `ModelResolver` and the `modelstead`
-command.
+"""What a training job or an inference service installs of Modelstead: logging, `ModelResolver`, gRPC stubs and the
+`modelstead` command.
 """
 
 import importlib
@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modelstead.resolver.resolver import ModelResolver as ModelResolver
+    from modelstead.runs.run import Run as Run
+    from modelstead.runs.run import start_run as start_run
 
 __version__ = "0.1.0"
 
-_EXPORTS = {"ModelResolver": "modelstead.resolver.resolver"}
+_EXPORTS = {
+    "ModelResolver": "modelstead.resolver.resolver",
+    "Run": "modelstead.runs.run",
+    "start_run": "modelstead.runs.run",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ try:
     import typer
 
     from modelstead.commands import model
+    from modelstead.sync_command import sync
 except ModuleNotFoundError as error:
     raise SystemExit(f"The `modelstead` command needs {error.name}: `pip install 'modelstead[cli]'`.") from error
 
@@ -37,6 +38,7 @@ def application() -> typer.Typer:
     )
     app.callback()(_options)
     app.add_typer(model.app, name="model")
+    app.command("sync")(sync)
     commands = {entry.name: entry for entry in metadata.entry_points(group=ENTRY_POINT_GROUP)}
     for name, entry in sorted(commands.items()):
         app.command(name)(entry.load())

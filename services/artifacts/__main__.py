@@ -14,6 +14,7 @@ from pathlib import Path
 
 from modelstead.artifacts.v1 import artifacts_pb2, maintenance_pb2, owned_artifacts_pb2, uploads_pb2
 from services.artifacts.external.stores import ExternalStores
+from services.artifacts.files.commits import Commits
 from services.artifacts.files.model import DEFAULT_WORKSPACE
 from services.artifacts.files.service import Files
 from services.artifacts.files.servicer import ArtifactServicer
@@ -55,7 +56,14 @@ async def _serve(config: Settings) -> None:
     memory.give_back_large_blocks()
     db = Database(config.database_url, schema=SCHEMA)
     objects = Objects(_location(config))
-    files = Files(db=db, objects=objects, pages=PageTokens(config.page_token_key.encode()), now=_now, new_id=_new_id)
+    files = Files(
+        db=db,
+        objects=objects,
+        commits=Commits(db=db, now=_now),
+        pages=PageTokens(config.page_token_key.encode()),
+        now=_now,
+        new_id=_new_id,
+    )
     sweeper = Sweeper(
         db=db,
         objects=objects,

@@ -1,11 +1,18 @@
-"""What tests of the client share: a registry to follow, and time that only moves when told."""
+"""What tests of the client share: a registry to follow, a server to log to, a process of its own, and time that only
+moves when told.
+"""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from modelstead.runs import settings
+from modelstead.runs.process import Process
 from tests.client.registry import Registry
+from tests.client.server import IngestServer
 
 
 class SimulatedClock:
@@ -31,3 +38,32 @@ def registry() -> Iterator[Registry]:
 @pytest.fixture
 def clock() -> SimulatedClock:
     return SimulatedClock()
+
+
+@pytest.fixture
+def server() -> Iterator[IngestServer]:
+    with IngestServer() as running:
+        yield running
+
+
+@pytest.fixture
+def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
+    """What a process that has just begun has of this library: nothing."""
+    fresh = Process()
+    fresh.watches_exit = False
+    monkeypatch.setattr("modelstead.runs.run.CURRENT", fresh)
+    yield fresh
+    fresh.finish("FINISHED")
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def make_settings(server: IngestServer, spool: Path) -> Callable[..., settings.Settings]:
+    def make(**how: Any) -> settings.Settings:
+        return settings.load({}, **{"address": server.address, "spool_dir": spool, "exit_timeout_s": 5, **how})
+
+    return make

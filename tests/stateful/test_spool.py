@@ -100,7 +100,7 @@ class _Simulation:
 
     def _acknowledge(self, _: list[Record]) -> None:
         self.acknowledged = self.random.randint(self.acknowledged, max(self.acknowledged, self.reader.position))
-        self.reader.remove(self.acknowledged)
+        self.reader.remove(self.reader.removable(self.acknowledged))
 
     def _check(self, *, is_power_cut: bool, under_way: list[Record]) -> None:
         kept = self.written | {record.sequence: record for record in under_way}

@@ -44,19 +44,18 @@ class Reader:
             self.position = record.sequence
         return record
 
-    def remove(self, acknowledged: int) -> int:
-        """Remove the segments of which every record is acknowledged, but for those that may still be written. Returns
-        how many they were.
-        """
-        names = [
+    def removable(self, acknowledged: int) -> list[str]:
+        """Return the segments of which every record is acknowledged, but for those that may still be written."""
+        return [
             name
             for series in (CONTROL, POINTS)
             for name, following in pairwise(segment_names(self._files, series))
             if first_sequence(following) <= acknowledged + 1
         ]
+
+    def remove(self, names: list[str]) -> None:
         for name in names:
             self._files.remove(name)
-        return len(names)
 
     def _next(self) -> "_Series | None":
         control, points = self._control.peek(), self._points.peek()

@@ -14,6 +14,8 @@ from services.registry.promotions import store
 from services.registry.promotions.model import Decision, Evidence, Move, Policy
 
 _ALIAS = "aliases."
+# Nothing is granted on it, so that a caller may do with it what he may do with every model.
+_NO_MODEL = Subject(registered_model_id=0, name="")
 _JUDGED = frozenset(
     {
         Kind.VERSION_CREATED, Kind.VERSION_TRANSITIONED, Kind.VERSION_DELETED, Kind.ALIAS_SET, Kind.ALIAS_DELETED,
@@ -40,9 +42,13 @@ async def check(tx: Driver, model: Subject, events: Sequence[Event], by: By) -> 
 
 
 async def check_default(tx: Driver, by: By) -> None:
-    """Return if the caller may replace the default policy. Raises PermissionDenied."""
+    """Return if the caller may replace the default policy. Raises PermissionDenied.
+
+    Where it names no owners, whoever manages every model may.
+    """
     policy = await store.policy_of(tx, None)
-    if policy.owners and not policy.owners.include(by.caller):
+    level = await permissions.level_of(tx, _NO_MODEL, by.caller)
+    if not policy.may_be_changed_by(by.caller, level):
         raise PermissionDenied(f"The default promotion policy refuses changing it: {_owners_needed(policy)}.")
 
 

@@ -1,6 +1,8 @@
 """A promotion policy binds every way to move a version or an alias, and says all that is missing."""
 
+import contextlib
 import re
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
@@ -8,8 +10,9 @@ import pytest
 from services.common.auth import Caller
 from services.common.database import Database
 from services.common.errors import AlreadyExists, Conflict, InvalidArgument, NotFound, PermissionDenied
-from services.registry.permissions import service as permissions
-from services.registry.permissions.model import Level
+from services.registry.__main__ import SCHEMA
+from services.registry.permissions import store as permissions_store
+from services.registry.permissions.model import Defaults, Level
 from services.registry.releases.model import ReleaseMove
 from services.registry.transitions.model import Expected
 from tests.store.registry import factories
@@ -437,27 +440,38 @@ async def test_one_request_of_everybody_for_a_target(registry: Registry, name: s
     assert [one.to_stage for one in await registry.requests.list(name, "1", caller=BOB)] == ["Staging"]
 
 
-async def test_actions_are_those_of_the_caller(registry: Registry, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    await registry.set_policy(name, ONE_LEAD)
+@contextlib.asynccontextmanager
+async def _where_everybody_has(level: Level, registry_url: str) -> AsyncIterator[Registry]:
+    parameters = permissions_store.parameters(Defaults(level=level, admin_group="leads"))
+    db = Database(registry_url, schema=SCHEMA, parameters=parameters)
+    yield Registry.over(db)
+    await db.close()
+
+
+async def test_actions_are_those_of_the_caller(registry: Registry, name: str, registry_url: str) -> None:
+    await registry.set_policy(name, ONE_LEAD.replace("leads", "risk"))
     await registry.request(name, "1", "Production", caller=BOB)
+    risk, manager = Caller(name="rik", groups=frozenset({"risk"})), Caller(name="mia", groups=frozenset({"leads"}))
+    both = Caller(name="bo", groups=risk.groups | manager.groups)
 
-    async def level_of(tx: object, model: object, caller: Caller) -> Level:
-        return Level.MANAGE if caller in (LEA, ANN) else Level.READ
+    async with _where_everybody_has(Level.READ, registry_url) as registry:
+        await _check_actions(registry, name, both=both, manager=manager, risk=risk)
 
-    monkeypatch.setattr(permissions, "level_of", level_of)
+
+async def _check_actions(registry: Registry, name: str, *, both: Caller, manager: Caller, risk: Caller) -> None:
     actions = {}
-    for caller in (LEA, ANN, BOB, EVE, LOU):
+    for caller in (both, manager, BOB, EVE, risk):
         (request,) = await registry.requests.list(name, "1", caller=caller)
         actions[caller.name] = [action.partition("_")[0] for action in request.available_actions]
     assert actions == {
-        "lea": ["APPROVE", "REJECT", "CANCEL"],
-        "ann": ["CANCEL"],
+        "bo": ["APPROVE", "REJECT", "CANCEL"],
+        "mia": ["CANCEL"],
         "bob": ["CANCEL"],
         "eve": [],
-        "lou": [],
+        "rik": [],
     }
     with refused("it needs the permission MANAGE_PRODUCTION_VERSIONS on the model"):
-        await registry.approve(name, "1", "Production", caller=LOU)
+        await registry.approve(name, "1", "Production", caller=risk)
     with refused("can be cancelled by bob and with the permission MANAGE on the model"):
         await registry.requests.cancel(name, "1", stage="Production", creator="bob", comment="", caller=EVE)
 
@@ -470,28 +484,33 @@ async def test_actions_are_those_of_the_caller(registry: Registry, name: str, mo
 @pytest.mark.parametrize(
     ("level", "allowed"),
     [
-        (Level.EDIT, []),
+        # What moves nothing needs nothing.
+        (Level.EDIT, ["None"]),
         (Level.MANAGE_STAGING_VERSIONS, ["Staging", "Archived", "None"]),
         (Level.MANAGE_PRODUCTION_VERSIONS, ["Staging", "Production", "Archived", "None"]),
     ],
 )
 async def test_without_a_policy_moves_need_their_permission(
-    registry: Registry, name: str, level: Level, allowed: list[str], monkeypatch: pytest.MonkeyPatch
+    name: str, level: Level, allowed: list[str], registry_url: str
 ) -> None:
-    async def level_of(*_: object) -> Level:
-        return level
-
-    monkeypatch.setattr(permissions, "level_of", level_of)
     moved = []
-    for stage in ("Staging", "Production", "Archived", "None"):
-        try:
-            await registry.transition(name, "1", stage)
-        except PermissionDenied as error:
-            assert "it needs the permission MANAGE_" in error.message  # noqa: PT017 -- either may happen
-        else:
-            moved += [stage] if stage != "None" or level > Level.EDIT else []
+    async with _where_everybody_has(level, registry_url) as registry:
+        for stage in ("Staging", "Production", "Archived", "None"):
+            with contextlib.suppress(PermissionDenied):
+                await registry.transition(name, "1", stage, caller=EVE)
+                moved.append(stage)
 
     assert moved == allowed
+
+
+async def test_the_default_is_set_by_who_manages_every_model_if_it_names_no_owners(registry_url: str) -> None:
+    async with _where_everybody_has(Level.EDIT, registry_url) as registry:
+        with refused("The default promotion policy refuses changing it: it needs the permission MANAGE"):
+            await registry.set_policy("", "archive: Archived", caller=EVE)
+        await registry.set_policy("", "archive: Archived", caller=LEA)
+        with refused("The default promotion policy refuses changing it"):
+            await registry.policies.delete("", caller=EVE)
+        await registry.policies.delete("", caller=LEA)
 
 
 async def test_evaluate_says_what_the_move_would_meet(registry: Registry, name: str) -> None:
