@@ -32,6 +32,7 @@ from services.registry.deliveries.model import Schedule
 from services.registry.delivery_logs import retention
 from services.registry.delivery_logs.service import DeliveryLogs
 from services.registry.delivery_logs.servicer import WebhookDeliveryServicer
+from services.registry.events.listener import Listener
 from services.registry.model_versions.origins import Origins
 from services.registry.model_versions.service import ModelVersions
 from services.registry.model_versions.servicer import ModelVersionServicer
@@ -95,6 +96,9 @@ async def _serve(config: Settings) -> None:
     sealer, sender = Sealer(config.webhook_secret_keys), Sender(networks)
     webhooks = Webhooks(db=db, pages=pages, now_ms=_now_ms, networks=networks, sealer=sealer, sender=sender)
     courier = Courier(db=db, sender=sender, sealer=sealer, schedule=Schedule(retry_s=config.webhook_retry_s))
+    listener = Listener(config.database_url)
+    listener.subscribe(lambda _: courier.wake())
+    listener.start()
     chores = [
         asyncio.create_task(courier.run()),
         asyncio.create_task(retention.run(db, days=config.webhook_log_days, now_ms=_now_ms)),
@@ -122,6 +126,7 @@ async def _serve(config: Settings) -> None:
         with_reflection=config.reflection,
         drain_notice_s=config.drain_notice_s,
     )
+    await listener.close()
     await _end(chores)
     await sender.close()
     await tracking.close()
