@@ -48,8 +48,8 @@ class Answer:
 class Ingest:
     """The use-cases. Batches that arrive together, or while others are being committed, share a transaction.
 
-    `memory_bytes` bounds the batches under way of all callers, `window_bytes` those of one stream. `now_ms` returns
-    milliseconds since the Unix epoch.
+    `memory_bytes` bounds the batches under way of all callers, `window_bytes` those of one stream. A session that has
+    been quiet for `session_age_s` can be forgotten. `now_ms` returns milliseconds since the Unix epoch.
     """
 
     def __init__(
@@ -60,8 +60,10 @@ class Ingest:
         now_ms: Callable[[], int],
         memory_bytes: int,
         window_bytes: int,
+        session_age_s: int,
     ) -> None:
         self._db = db
+        self._session_age_s = session_age_s
         self._experiments = experiments
         self._now_ms = now_ms
         self._window_bytes = window_bytes
@@ -113,15 +115,17 @@ class Ingest:
             with contextlib.suppress(asyncio.CancelledError, ServiceError):
                 await reading
 
-    async def purge(self, *, quiet_s: int) -> int:
-        """Forget sessions that nobody has used for so long, or a bounded part of them, with their rejections.
+    async def purge(self) -> int:
+        """Forget sessions that have been quiet for too long, or a bounded part of them, with their rejections.
 
         Returns how many.
         """
         total = 0
         for _ in range(PURGES_A_CALL):
             async with self._db.pipeline() as tx:
-                count = await store.purge(tx, active_before=self._now_ms() - quiet_s * 1000, limit=SESSIONS_A_PURGE)
+                count = await store.purge(
+                    tx, active_before=self._now_ms() - self._session_age_s * 1000, limit=SESSIONS_A_PURGE
+                )
             total += count
             if count < SESSIONS_A_PURGE:
                 break

@@ -1,0 +1,227 @@
+"""What a stream has acknowledged is there once, whatever is killed or cut, and all of it gets there in the end.
+
+`MODELSTEAD_FAULTS=long` runs each for minutes instead of seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import grpc
+import numpy as np
+import pytest
+
+from modelstead.tracking.v1 import ingest_pb2 as pb
+from modelstead.tracking.v1 import ingest_pb2_grpc, metrics_pb2, metrics_pb2_grpc, runs_pb2, runs_pb2_grpc
+from services.local import waiting
+from tests import ingest
+from tests.faults.proxy import Proxy, seeded
+from tests.stack import Stack
+
+_IS_LONG = os.environ.get("MODELSTEAD_FAULTS") == "long"
+_WRITERS = 4
+_BATCH_POINTS = 1000
+_BATCHES = 1500 if _IS_LONG else 150
+_CUTS_S = 180.0 if _IS_LONG else 12.0
+_UNDER_WAY_MAX = 20
+_FINISH_S = 600.0
+
+
+class Writer(threading.Thread):
+    """A client with a spool: it sends batches in order, and again what it does not know to be acknowledged, until all
+    are. Each writer has a run and a session of its own.
+    """
+
+    def __init__(self, address: str, *, batch_count: int) -> None:
+        super().__init__(daemon=True)
+        self.run_id = ingest.new_id()
+        self.acknowledged = 0
+        self.resumptions_s: list[float] = []
+        self.codes: set[grpc.StatusCode] = set()
+        self._address = address
+        self._session_id = ingest.new_id()
+        self._batch_count = batch_count
+        self._moved = threading.Condition()
+        self._is_broken = False
+
+    @property
+    def is_done(self) -> bool:
+        return self.acknowledged == self._batch_count
+
+    def run(self) -> None:
+        lost_at = time.monotonic()
+        with grpc.insecure_channel(
+            self._address, options=[("grpc.max_reconnect_backoff_ms", 300), ("grpc.min_reconnect_backoff_ms", 100)]
+        ) as channel:
+            while not self.is_done:
+                try:
+                    for answer in self._open(channel):
+                        self._note(answer.acknowledged_sequence, lost_at)
+                        if self.is_done:
+                            return
+                except grpc.RpcError as error:
+                    self.codes.add(error.code())
+                lost_at = time.monotonic()
+
+    def _open(self, channel: grpc.Channel) -> Iterator[pb.IngestStreamResponse]:
+        stub = ingest_pb2_grpc.IngestServiceStub(channel)
+        self._is_broken = False
+        opened = threading.Event()
+        call = stub.IngestStream(self._requests(opened), wait_for_ready=True, timeout=300)
+        try:
+            for answer in call:
+                yield answer
+                opened.set()
+        finally:
+            call.cancel()
+            with self._moved:
+                self._is_broken = True
+                self._moved.notify_all()
+            opened.set()
+
+    def _requests(self, opened: threading.Event) -> Iterator[pb.IngestStreamRequest]:
+        yield ingest.opening(pb.Session(session_id=self._session_id, epoch=1), acknowledged=self.acknowledged)
+        opened.wait()
+        for number in range(self.acknowledged + 1, self._batch_count + 1):
+            self._wait_for_room(number)
+            if self._is_broken:
+                return
+            yield ingest.bringing(self._batch(number))
+
+    def _wait_for_room(self, number: int) -> None:
+        with self._moved:
+            self._moved.wait_for(lambda: self._is_broken or number - self.acknowledged <= _UNDER_WAY_MAX)
+
+    def _batch(self, number: int) -> pb.Batch:
+        steps = np.arange((number - 1) * _BATCH_POINTS, number * _BATCH_POINTS)
+        return pb.Batch(
+            sequence=number,
+            run_id=self.run_id,
+            start=pb.StartRun(start_time=1) if number == 1 else None,
+            points=pb.PointColumns(
+                keys=["m"],
+                counts=[_BATCH_POINTS],
+                steps=steps.tobytes(),
+                timestamps=(steps + 1_000).tobytes(),
+                values=steps.astype("<f8").tobytes(),
+            ),
+        )
+
+    def _note(self, acknowledged: int, lost_at: float) -> None:
+        with self._moved:
+            assert acknowledged >= self.acknowledged, "what was acknowledged is not there any more"
+            if not self.acknowledged or acknowledged > self.acknowledged:
+                self.resumptions_s.append(time.monotonic() - lost_at)
+            self.acknowledged = acknowledged
+            self._moved.notify_all()
+
+
+def _write(address: str, disturb: Callable[[], None], *, disturbances_min: int) -> list[Writer]:
+    """Have four writers write all while they are disturbed."""
+    writers = [Writer(address, batch_count=_BATCHES) for _ in range(_WRITERS)]
+    for writer in writers:
+        writer.start()
+    count, deadline = 0, time.monotonic() + _FINISH_S
+    while (count < disturbances_min or not all(writer.is_done for writer in writers)) and time.monotonic() < deadline:
+        disturb()
+        count += 1
+    for writer in writers:
+        writer.join(timeout=max(0.0, deadline - time.monotonic()))
+        assert writer.is_done, f"{writer.acknowledged} of {_BATCHES} batches acknowledged; {writer.codes}"
+    return writers
+
+
+def _check_all_is_there_once(stack: Stack, writers: list[Writer]) -> None:
+    expected = np.arange(_BATCHES * _BATCH_POINTS)
+    with grpc.insecure_channel(stack.grpc_address) as channel:
+        for writer in writers:
+            request = metrics_pb2.ReadMetricHistoryRequest(run_id=writer.run_id, metric_key="m")
+            parts = list(metrics_pb2_grpc.MetricServiceStub(channel).ReadMetricHistory(request))
+            steps = np.frombuffer(b"".join(part.steps for part in parts), "<i8")
+            values = np.frombuffer(b"".join(part.values for part in parts), "<f8")
+            assert np.array_equal(steps, expected), f"{len(steps)} points, not {len(expected)}"
+            assert np.array_equal(values, expected)
+            assert _taken_in(stack, writer.run_id) == len(expected), "a batch was stored twice"
+
+
+def _taken_in(stack: Stack, run_id: str) -> int:
+    """Return how many points were stored, equal ones included, which no history shows."""
+    import psycopg
+
+    with psycopg.connect(stack.postgres.url()) as connection:
+        row = connection.execute(
+            "SELECT sum(c.point_count) + max(m.pending_count) FROM tracking.metrics AS m"
+            " JOIN tracking.metric_chunks AS c USING (metric_id) WHERE m.run_id = %s",
+            [run_id],
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def test_kills_of_tracking_and_postgres_lose_and_double_nothing(own_stack: Stack) -> None:
+    chance = seeded("kills")
+
+    def kill() -> None:
+        time.sleep(chance.uniform(2, 5))
+        if chance.random() < 0.5:
+            own_stack.kill("tracking")
+            own_stack.start("tracking")
+        else:
+            own_stack.postgres.kill()
+            own_stack.postgres.start()
+        assert waiting.until(own_stack.tracking_is_ready, timeout_s=60)
+
+    writers = _write(own_stack.grpc_address, kill, disturbances_min=4)
+
+    _check_all_is_there_once(own_stack, writers)
+    _check_alive(own_stack)
+
+
+def test_answers_lost_after_the_commit_double_nothing(own_stack: Stack) -> None:
+    chance = seeded("lost answers")
+    with Proxy(own_stack.grpc_address) as proxy:
+        writers = _write(proxy.address, lambda: _lose_answers(proxy, chance), disturbances_min=8)
+
+    _check_all_is_there_once(own_stack, writers)
+
+
+def test_stream_that_is_cut_goes_on_within_a_second(own_stack: Stack) -> None:
+    chance = seeded("cuts")
+    ended = time.monotonic() + _CUTS_S
+    with Proxy(own_stack.grpc_address) as proxy:
+
+        def cut() -> None:
+            time.sleep(chance.uniform(0.3, 1.5))
+            proxy.cut()
+
+        writers = _write(proxy.address, cut, disturbances_min=10)
+        assert time.monotonic() < ended + _FINISH_S
+
+    _check_all_is_there_once(own_stack, writers)
+    slowest = sorted(moment for writer in writers for moment in writer.resumptions_s)
+    assert slowest[int(len(slowest) * 0.5)] < 5.0
+
+
+def _lose_answers(proxy: Proxy, chance: random.Random) -> None:
+    time.sleep(chance.uniform(0.2, 0.8))
+    proxy.is_deaf.set()
+    time.sleep(chance.uniform(0.05, 0.3))
+    proxy.cut()
+    proxy.is_deaf.clear()
+
+
+def _check_alive(stack: Stack) -> None:
+    with grpc.insecure_channel(stack.grpc_address) as channel:
+        created = runs_pb2_grpc.RunServiceStub(channel).CreateRun(
+            runs_pb2.CreateRunRequest(experiment_id="0"), timeout=10
+        )
+    assert created.run.info.run_id
+
+
+@pytest.fixture(autouse=True)
+def _no_leftover_threads() -> Iterator[None]:
+    yield
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, Writer) and thread.is_alive()]
