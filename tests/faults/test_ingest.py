@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 import grpc
 import numpy as np
+import psycopg
 import pytest
 
 from modelstead.tracking.v1 import ingest_pb2 as pb
@@ -25,18 +26,23 @@ from tests.stack import Stack
 _IS_LONG = os.environ.get("MODELSTEAD_FAULTS") == "long"
 _WRITERS = 4
 _BATCH_POINTS = 1000
-_BATCHES = 1500 if _IS_LONG else 150
-_CUTS_S = 180.0 if _IS_LONG else 12.0
 _UNDER_WAY_MAX = 20
+# So that a writer goes on for as long as it is disturbed: 40,000 points a second each.
+_PACE_S = 0.025
+# How often writers are disturbed, and by what.
+_KILLS = 60 if _IS_LONG else 6
+_LOST_ANSWERS = 200 if _IS_LONG else 12
+_CUTS = 120 if _IS_LONG else 10
+_POINTS_MIN = 500_000
 _FINISH_S = 600.0
 
 
 class Writer(threading.Thread):
-    """A client with a spool: it sends batches in order, and again what it does not know to be acknowledged, until all
-    are. Each writer has a run and a session of its own.
+    """A client with a spool: it makes batches until told to finish, sends them in order, and again what it does not
+    know to be acknowledged, until all are. Each writer has a run and a session of its own.
     """
 
-    def __init__(self, address: str, *, batch_count: int) -> None:
+    def __init__(self, address: str) -> None:
         super().__init__(daemon=True)
         self.run_id = ingest.new_id()
         self.acknowledged = 0
@@ -44,16 +50,26 @@ class Writer(threading.Thread):
         self.codes: set[grpc.StatusCode] = set()
         self._address = address
         self._session_id = ingest.new_id()
-        self._batch_count = batch_count
+        self._newest = 0
+        self._finishing = threading.Event()
         self._moved = threading.Condition()
         self._is_broken = False
 
     @property
+    def point_count(self) -> int:
+        """How many points it has made."""
+        return self._newest * _BATCH_POINTS
+
+    @property
     def is_done(self) -> bool:
-        return self.acknowledged == self._batch_count
+        return self._finishing.is_set() and self.acknowledged == self._newest
+
+    def finish(self) -> None:
+        """Make no more batches; the thread ends when those made are acknowledged."""
+        self._finishing.set()
 
     def run(self) -> None:
-        lost_at = time.monotonic()
+        lost_at: float | None = None
         with grpc.insecure_channel(
             self._address, options=[("grpc.max_reconnect_backoff_ms", 300), ("grpc.min_reconnect_backoff_ms", 100)]
         ) as channel:
@@ -61,6 +77,7 @@ class Writer(threading.Thread):
                 try:
                     for answer in self._open(channel):
                         self._note(answer.acknowledged_sequence, lost_at)
+                        lost_at = None
                         if self.is_done:
                             return
                 except grpc.RpcError as error:
@@ -86,10 +103,16 @@ class Writer(threading.Thread):
     def _requests(self, opened: threading.Event) -> Iterator[pb.IngestStreamRequest]:
         yield ingest.opening(pb.Session(session_id=self._session_id, epoch=1), acknowledged=self.acknowledged)
         opened.wait()
-        for number in range(self.acknowledged + 1, self._batch_count + 1):
+        number = self.acknowledged
+        while True:
+            number += 1
             self._wait_for_room(number)
             if self._is_broken:
                 return
+            if number > self._newest:
+                if self._finishing.wait(_PACE_S):
+                    return
+                self._newest = number
             yield ingest.bringing(self._batch(number))
 
     def _wait_for_room(self, number: int) -> None:
@@ -111,34 +134,40 @@ class Writer(threading.Thread):
             ),
         )
 
-    def _note(self, acknowledged: int, lost_at: float) -> None:
+    def _note(self, acknowledged: int, lost_at: float | None) -> None:
         with self._moved:
             assert acknowledged >= self.acknowledged, "what was acknowledged is not there any more"
-            if not self.acknowledged or acknowledged > self.acknowledged:
+            if lost_at is not None:
                 self.resumptions_s.append(time.monotonic() - lost_at)
             self.acknowledged = acknowledged
             self._moved.notify_all()
 
 
-def _write(address: str, disturb: Callable[[], None], *, disturbances_min: int) -> list[Writer]:
-    """Have four writers write all while they are disturbed."""
-    writers = [Writer(address, batch_count=_BATCHES) for _ in range(_WRITERS)]
+def _write(address: str, disturb: Callable[[], None], *, times: int) -> list[Writer]:
+    """Have four writers write while they are disturbed, then let them finish."""
+    writers = [Writer(address) for _ in range(_WRITERS)]
     for writer in writers:
         writer.start()
-    count, deadline = 0, time.monotonic() + _FINISH_S
-    while (count < disturbances_min or not all(writer.is_done for writer in writers)) and time.monotonic() < deadline:
-        disturb()
-        count += 1
+    try:
+        count = 0
+        while count < times or sum(writer.point_count for writer in writers) < _POINTS_MIN:
+            disturb()
+            count += 1
+    finally:
+        for writer in writers:
+            writer.finish()
     for writer in writers:
-        writer.join(timeout=max(0.0, deadline - time.monotonic()))
-        assert writer.is_done, f"{writer.acknowledged} of {_BATCHES} batches acknowledged; {writer.codes}"
+        writer.join(timeout=_FINISH_S)
+        assert writer.is_done, f"{writer.acknowledged} batches of {writer.point_count} points: {writer.codes}"
+    assert any(writer.codes for writer in writers), "nobody was disturbed"
+    print(f"{sum(writer.point_count for writer in writers):,} points, {count} disturbances")
     return writers
 
 
 def _check_all_is_there_once(stack: Stack, writers: list[Writer]) -> None:
-    expected = np.arange(_BATCHES * _BATCH_POINTS)
     with grpc.insecure_channel(stack.grpc_address) as channel:
         for writer in writers:
+            expected = np.arange(writer.point_count)
             request = metrics_pb2.ReadMetricHistoryRequest(run_id=writer.run_id, metric_key="m")
             parts = list(metrics_pb2_grpc.MetricServiceStub(channel).ReadMetricHistory(request))
             steps = np.frombuffer(b"".join(part.steps for part in parts), "<i8")
@@ -150,8 +179,6 @@ def _check_all_is_there_once(stack: Stack, writers: list[Writer]) -> None:
 
 def _taken_in(stack: Stack, run_id: str) -> int:
     """Return how many points were stored, equal ones included, which no history shows."""
-    import psycopg
-
     with psycopg.connect(stack.postgres.url()) as connection:
         row = connection.execute(
             "SELECT sum(c.point_count) + max(m.pending_count) FROM tracking.metrics AS m"
@@ -174,7 +201,7 @@ def test_kills_of_tracking_and_postgres_lose_and_double_nothing(own_stack: Stack
             own_stack.postgres.start()
         assert waiting.until(own_stack.tracking_is_ready, timeout_s=60)
 
-    writers = _write(own_stack.grpc_address, kill, disturbances_min=4)
+    writers = _write(own_stack.grpc_address, kill, times=_KILLS)
 
     _check_all_is_there_once(own_stack, writers)
     _check_alive(own_stack)
@@ -183,26 +210,27 @@ def test_kills_of_tracking_and_postgres_lose_and_double_nothing(own_stack: Stack
 def test_answers_lost_after_the_commit_double_nothing(own_stack: Stack) -> None:
     chance = seeded("lost answers")
     with Proxy(own_stack.grpc_address) as proxy:
-        writers = _write(proxy.address, lambda: _lose_answers(proxy, chance), disturbances_min=8)
+        writers = _write(proxy.address, lambda: _lose_answers(proxy, chance), times=_LOST_ANSWERS)
 
     _check_all_is_there_once(own_stack, writers)
 
 
-def test_stream_that_is_cut_goes_on_within_a_second(own_stack: Stack) -> None:
+def test_stream_that_is_cut_goes_on(own_stack: Stack) -> None:
     chance = seeded("cuts")
-    ended = time.monotonic() + _CUTS_S
     with Proxy(own_stack.grpc_address) as proxy:
 
         def cut() -> None:
-            time.sleep(chance.uniform(0.3, 1.5))
+            time.sleep(chance.uniform(1, 3) if _IS_LONG else chance.uniform(0.3, 1.5))
             proxy.cut()
 
-        writers = _write(proxy.address, cut, disturbances_min=10)
-        assert time.monotonic() < ended + _FINISH_S
+        writers = _write(proxy.address, cut, times=_CUTS)
 
     _check_all_is_there_once(own_stack, writers)
-    slowest = sorted(moment for writer in writers for moment in writer.resumptions_s)
-    assert slowest[int(len(slowest) * 0.5)] < 5.0
+    moments = sorted(moment for writer in writers for moment in writer.resumptions_s)
+    p99 = moments[int(len(moments) * 0.99)]
+    print(f"{len(moments)} resumptions, p99 {p99:.2f} s")
+    # R3 asks for 1 s of a machine that does nothing else.
+    assert p99 < (1.0 if _IS_LONG else 10.0)
 
 
 def _lose_answers(proxy: Proxy, chance: random.Random) -> None:
