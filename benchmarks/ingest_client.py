@@ -1,7 +1,7 @@
 """`python -m benchmarks.ingest_client ADDRESS RUN…`: a process that streams points into runs as fast as it is let.
 
-For each run it opens one stream of batches of 10 metrics × 100 steps, made as they are sent. Each line on its standard
-output is how many points have been acknowledged in all, ten times a second. It ends when its standard input does.
+For each run it opens one stream of batches of 10 metrics × 100 steps, made as they are sent. It answers each line on
+its standard input with how many points have been acknowledged in all, and ends when its standard input does.
 """
 
 import asyncio
@@ -17,7 +17,6 @@ from modelstead.tracking.v1 import ingest_pb2, ingest_pb2_grpc
 
 METRICS, STEPS = 10, 100
 BATCH_POINTS = METRICS * STEPS
-_REPORT_S = 0.1
 
 
 class Stream:
@@ -73,17 +72,12 @@ async def main(address: str, run_ids: Sequence[str]) -> None:
     """Stream into the runs until standard input ends."""
     async with grpc.aio.insecure_channel(address) as channel:
         streams = [Stream(ingest_pb2_grpc.IngestServiceStub(channel), run_id) for run_id in run_ids]
-        tasks = [asyncio.create_task(stream.run()) for stream in streams]
-        told = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-        while not told.done() and not any(task.done() for task in tasks):
-            await asyncio.wait([told, *tasks], timeout=_REPORT_S, return_when=asyncio.FIRST_COMPLETED)
-            print(sum(stream.points for stream in streams), flush=True)
-        for task in tasks:
-            task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        for error in results:
-            if error is not None and not isinstance(error, asyncio.CancelledError):
-                raise error
+        async with asyncio.TaskGroup() as tasks:
+            sending = [tasks.create_task(stream.run()) for stream in streams]
+            while await asyncio.to_thread(sys.stdin.readline):
+                print(sum(stream.points for stream in streams), flush=True)
+            for task in sending:
+                task.cancel()
 
 
 if __name__ == "__main__":

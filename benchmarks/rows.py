@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
-from benchmarks import transfers, workloads
+from benchmarks import ingest, transfers, workloads
 from benchmarks.measuring import Measurement
 from benchmarks.scale import Scale
 from benchmarks.scene import Scene
@@ -68,6 +68,13 @@ ROWS = (
         unit=POINTS_PER_S,
         measure=workloads.log_batch,
         times_better_min=30,
+    ),
+    Row(
+        name="ingest",
+        work="the same points by 8 streams over gRPC (MLflow: `log-batch`)",
+        unit=POINTS_PER_S,
+        measure=ingest.ingest,
+        times_better_min=100,
     ),
     Row(
         name="log-metric",

@@ -45,6 +45,7 @@ from services.tracking.retention.servicer import RetentionServicer
 from services.tracking.run_logs.service import RunLogs
 from services.tracking.runs.service import Runs
 from services.tracking.runs.servicer import RunServicer
+from services.tracking.sealing.service import Sealing
 from services.tracking.settings import Settings
 
 SCHEMA = "tracking"
@@ -96,6 +97,7 @@ async def _serve(config: Settings) -> None:
         window_bytes=config.ingest_window_bytes,
     )
     await experiments.ensure_default()
+    sealing = asyncio.create_task(Sealing(db).work())
     await serve(
         [
             Service(_service(experiments_pb2, "ExperimentService"), ExperimentServicer(experiments)),
@@ -115,6 +117,8 @@ async def _serve(config: Settings) -> None:
         with_reflection=config.reflection,
         drain_notice_s=config.drain_notice_s,
     )
+    sealing.cancel()
+    await asyncio.gather(sealing, return_exceptions=True)
     await asyncio.shield(db.close())
 
 

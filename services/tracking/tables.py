@@ -257,4 +257,5 @@ sealing_queue = Table(
     "sealing_queue",
     metadata,
     Column("run_id", Text, ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
+    Column("change_count", BigInteger, nullable=False),
 )

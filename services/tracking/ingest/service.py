@@ -14,6 +14,7 @@ from services.tracking.experiments.service import Experiments
 from services.tracking.ingest import model, store
 from services.tracking.ingest.flow import Budget, Flow
 from services.tracking.ingest.model import Batch, Mark, Rejected, Rejection, Session, Verdict
+from services.tracking.metrics import store as metrics_store
 from services.tracking.run_logs.model import RUN_NAME_TAG
 from services.tracking.run_logs.service import store_entries
 from services.tracking.runs import model as runs_model
@@ -259,6 +260,7 @@ async def _store(tx: Driver, group: _Group) -> None:
     ends = {batch.entry.run_id: batch.end for batch in _of(group, group.waiting()) if batch.end}
     if ends:
         await store.end_runs(tx, ends)
+        await metrics_store.enqueue(tx, ends)
 
 
 def _of(group: _Group, places: Iterable[int]) -> Iterable[Batch]:

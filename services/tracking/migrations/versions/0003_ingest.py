@@ -26,6 +26,7 @@ CREATE TABLE ingest_rejections (
 
 CREATE TABLE sealing_queue (
     run_id text NOT NULL,
+    change_count bigint NOT NULL,
     CONSTRAINT sealing_queue_pkey PRIMARY KEY (run_id),
     CONSTRAINT sealing_queue_run_id_fkey FOREIGN KEY (run_id) REFERENCES runs ON DELETE CASCADE
 );
