@@ -15,8 +15,10 @@ from google.protobuf.message import DecodeError, Message
 from services.common import telemetry
 from services.common.auth import Authenticator, Caller
 from services.common.errors import DeadlineExceeded, InvalidArgument, ServiceError
+from services.common.rpc import wire
 from services.common.rpc.call import Call, abort, metadata_of, request_id_of, status_code
 from services.common.rpc.contract import Contract
+from services.common.rpc.wire import Bytes
 
 MESSAGE_WAIT_S_MAX = 60.0
 METADATA_BYTES_MAX = 16 * 1024
@@ -24,9 +26,16 @@ METADATA_BYTES_MAX = 16 * 1024
 _log = logging.getLogger("modelstead.rpc")
 
 UnaryHandler = Callable[[Any, Call], Awaitable[Message]]
-StreamHandler = Callable[[Any, Call], AsyncIterator[Message]]
-# Gets the first message, which the checks have seen, and the ones after it, which they have not.
-UploadHandler = Callable[[Any, AsyncIterator[Any], Call], Awaitable[Message]]
+StreamHandler = Callable[[Any, Call], "AsyncIterator[Serializable]"]
+# Gets the first message, which the checks have seen, and the contents of the ones after it.
+UploadHandler = Callable[[Any, AsyncIterator[Bytes], Call], Awaitable[Message]]
+
+
+class Serializable(Protocol):
+    """A message, or what is sent as one."""
+
+    def SerializeToString(self) -> bytes:
+        """Return the wire form."""
 
 
 class Authorizer(Protocol):
@@ -82,7 +91,7 @@ class Pipeline:
     def upload(
         self, contract: Contract, handler: UploadHandler
     ) -> Callable[[AsyncIterator[bytes], Any], Awaitable[bytes]]:
-        """Return the handler of a method that takes a stream of messages and answers with one.
+        """Return the handler of a method that takes contents in a stream of messages and answers with one.
 
         The stream of a call that is broken off may end like that of one whose caller has said all, before the handler
         is cancelled: what is sent has to show where it ends.
@@ -93,7 +102,7 @@ class Pipeline:
                 arriving = _arriving(bodies)
                 # A call without a message lacks what is required, as an empty message does.
                 request, call = admit(await anext(arriving, b""))
-                following = (_parse(contract, body) async for body in arriving)
+                following = (_contents(contract, body) async for body in arriving)
                 return (await handler(request, following, call)).SerializeToString()
             raise AssertionError("an aborted call does not return")
 
@@ -153,6 +162,15 @@ def _parse(contract: Contract, body: bytes) -> Message:
         return contract.request_class.FromString(body)
     except DecodeError:
         raise InvalidArgument(f"The request is not a well-formed {contract.request_class.__name__} message.") from None
+
+
+def _contents(contract: Contract, body: bytes) -> Bytes:
+    field = contract.contents
+    assert field is not None, "streams requests"
+    found = wire.contents(body, field.number)
+    if found is None:
+        found = getattr(_parse(contract, body), field.name).data
+    return found
 
 
 def _unexpected(contract: Contract, request_id: str) -> ServiceError:
