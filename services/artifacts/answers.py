@@ -12,8 +12,8 @@ from google.protobuf import any_pb2
 
 from modelstead import http_pb2
 from services.artifacts.trees import OpenFile
-from services.common.rpc.pipeline import Serializable
-from services.common.rpc.wire import Contents
+from services.common.rpc import wire
+from services.common.rpc.pipeline import Answer
 
 # As MLflow 3.18 (mime_type_utils.py): what people want to look at is text, whatever its registered type.
 _TEXT_EXTENSIONS = frozenset(
@@ -40,7 +40,7 @@ class Conditions:
     if_range: str
 
 
-async def stream(file: OpenFile, *, name: str, conditions: Conditions) -> AsyncIterator[Serializable]:
+async def stream(file: OpenFile, *, name: str, conditions: Conditions) -> AsyncIterator[Answer]:
     """Yield the messages of an answer with a file, or with what the request's conditions leave of it.
 
     `name` is what a browser shall call the file. Raises what reading raises.
@@ -67,7 +67,7 @@ async def stream(file: OpenFile, *, name: str, conditions: Conditions) -> AsyncI
     head.data = await anext(chunks, b"")
     yield head
     async for chunk in chunks:
-        yield Contents(chunk)
+        yield wire.body(chunk)
 
 
 def content_type(name: str) -> str:

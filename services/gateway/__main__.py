@@ -63,6 +63,7 @@ def build(
         hosts=Hosts.of(config),
         authenticator=authenticator,
         admission=Admission(requests_max=limits.REQUESTS_MAX, per_caller_max=limits.REQUESTS_PER_CALLER_MAX),
+        watch_admission=Admission(requests_max=limits.WATCHES_MAX, per_caller_max=limits.WATCHES_PER_CALLER_MAX),
     )
     return connections, gateway
 

@@ -70,6 +70,7 @@ class Gateway:
         hosts: Hosts,
         authenticator: Authenticator,
         admission: Admission,
+        watch_admission: Admission,
     ) -> None:
         self._table = table
         self._transcoder = transcoder
@@ -77,6 +78,11 @@ class Gateway:
         self._hosts = hosts
         self._authenticator = authenticator
         self._admission = admission
+        self._watch_admission = watch_admission
+
+    def end_watches(self) -> None:
+        """End the answers that have no end of their own."""
+        self._transcoder.end_watches()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
@@ -128,7 +134,8 @@ class Gateway:
             if exchange.match is None:
                 await exchange.reply(self._nothing_at(request))
                 return
-            with self._admission.admit(caller.name):
+            admission = self._watch_admission if exchange.match.route.is_watch else self._admission
+            with admission.admit(caller.name):
                 await exchange.reply(await self._transcoder.answer(exchange.match, request, exchange.incoming))
 
     def _nothing_at(self, request: Request) -> Reply:
@@ -145,7 +152,8 @@ async def _page(page: Page, request: Request) -> Reply:
 def _record(exchange: _Exchange, duration_s: float) -> None:
     status = str(exchange.status)
     telemetry.CALLS.labels(exchange.label, status).inc()
-    telemetry.CALL_SECONDS.labels(exchange.label).observe(duration_s)
+    if exchange.match is None or not exchange.match.route.is_watch:
+        telemetry.CALL_SECONDS.labels(exchange.label).observe(duration_s)
     level = logging.DEBUG if exchange.page is not None else logging.INFO
     if _log.isEnabledFor(level):
         fields = {

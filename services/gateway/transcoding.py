@@ -14,12 +14,15 @@ from services.gateway.bodies import Bodies, Incoming
 from services.gateway.calls import StreamBroken
 from services.gateway.downloads import download
 from services.gateway.encoding import ResponseEncoder, Splice, StreamEncoder
+from services.gateway.events import EventEncoder, Watches
 from services.gateway.replies import Reply, StreamedReply
 from services.gateway.requests import Request
 from services.gateway.routes import Match, Route, RouteTable
 from services.gateway.uploads import Uploads
 
 _READS_QUERY = frozenset({"GET", "HEAD"})
+# Where there is a body, it counts: MLflow's client sends one, that of Databricks a query string.
+_READS_BODY_OR_QUERY = frozenset({"DELETE"})
 _NEEDS_CONTENT_TYPE = frozenset({"POST", "PUT"})
 
 
@@ -29,6 +32,7 @@ class Transcoder:
     def __init__(self, table: RouteTable, connections: Connections) -> None:
         self._bodies = Bodies()
         self._calls = {route: _callable(route, connections) for route in table.routes if not route.takes_bytes}
+        self._watches = Watches()
         self._uploads = Uploads(table, connections, self._bodies)
 
     async def answer(self, match: Match, request: Request, incoming: Incoming) -> Reply | StreamedReply:
@@ -44,12 +48,19 @@ class Transcoder:
         async with self._body(request, incoming) as body:
             return await self._answer(match.route, _message(match, request, body), request, incoming)
 
+    def end_watches(self) -> None:
+        """End the answers that have no end of their own."""
+        self._watches.end()
+
     async def _answer(
         self, route: Route, message: Message, request: Request, incoming: Incoming
     ) -> Reply | StreamedReply:
         encoder = route.encoder
         if encoder is None:
             return await download(self._call(route, message, request, limits.TRANSFER_TIMEOUT_S), request, incoming)
+        if isinstance(encoder, EventEncoder):
+            call = self._call(route, message, request, limits.WATCH_TIMEOUT_S)
+            return await self._watches.answer(call, incoming, encoder)
         if isinstance(encoder, StreamEncoder):
             call = self._call(route, message, request, limits.STREAM_TIMEOUT_S)
             return await _streamed(call, incoming, encoder.splice())
@@ -68,6 +79,8 @@ class Transcoder:
 
 def _callable(route: Route, connections: Connections) -> Callable[..., Any]:
     connection = connections[route.backend]
+    if route.is_watch:
+        return connection.watch(route.rpc)
     return connection.stream(route.rpc) if route.method.server_streaming else connection.unary(route.rpc)
 
 
@@ -78,7 +91,9 @@ def _asks_by_query(request: Request) -> bool:
 def _message(match: Match, request: Request, body: bytes) -> Message:
     decoder = match.route.decoder
     texts = {**match.variables, **decoder.texts_of(request.headers)}
-    return decoder.from_query(request.query, texts) if _asks_by_query(request) else decoder.from_json(body, texts)
+    if _asks_by_query(request) or (not body and request.method in _READS_BODY_OR_QUERY and request.query):
+        return decoder.from_query(request.query, texts)
+    return decoder.from_json(body, texts)
 
 
 async def _whole(call: Any, incoming: Incoming, encoder: ResponseEncoder) -> Reply:

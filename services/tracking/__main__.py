@@ -12,6 +12,7 @@ from pathlib import Path
 from modelstead.tracking.v1 import (
     datasets_pb2,
     experiments_pb2,
+    ingest_pb2,
     logged_models_pb2,
     metrics_pb2,
     retention_pb2,
@@ -29,6 +30,8 @@ from services.tracking.datasets.service import Datasets
 from services.tracking.datasets.servicer import DatasetServicer
 from services.tracking.experiments.service import Experiments
 from services.tracking.experiments.servicer import ExperimentServicer
+from services.tracking.ingest.service import Ingest
+from services.tracking.ingest.servicer import IngestServicer
 from services.tracking.logged_models.service import LoggedModels
 from services.tracking.logged_models.servicer import LoggedModelServicer
 from services.tracking.metrics.service import Metrics
@@ -38,6 +41,7 @@ from services.tracking.retention.servicer import RetentionServicer
 from services.tracking.run_logs.service import RunLogs
 from services.tracking.runs.service import Runs
 from services.tracking.runs.servicer import RunServicer
+from services.tracking.sealing.service import Sealing
 from services.tracking.settings import Settings
 
 SCHEMA = "tracking"
@@ -60,7 +64,15 @@ async def _serve(config: Settings) -> None:
     run_logs = RunLogs(db)
     models = LoggedModels(db=db, pages=pages, now_ms=now_ms, new_id=_new_id)
     retention = Retention(db=db, pages=pages, artifact_root=config.artifact_root, now_ms=now_ms)
+    ingest = Ingest(
+        db,
+        experiments,
+        now_ms=now_ms,
+        memory_bytes=config.ingest_memory_bytes,
+        window_bytes=config.ingest_window_bytes,
+    )
     await experiments.ensure_default()
+    sealing = asyncio.create_task(Sealing(db).work())
     await serve(
         [
             Service(descriptor(experiments_pb2, "ExperimentService"), ExperimentServicer(experiments)),
@@ -69,6 +81,7 @@ async def _serve(config: Settings) -> None:
             Service(descriptor(datasets_pb2, "DatasetService"), DatasetServicer(Datasets(db=db))),
             Service(descriptor(logged_models_pb2, "LoggedModelService"), LoggedModelServicer(models)),
             Service(descriptor(retention_pb2, "RetentionService"), RetentionServicer(retention)),
+            Service(descriptor(ingest_pb2, "IngestService"), IngestServicer(ingest)),
         ],
         listen=config.listen,
         pipeline=Pipeline(
@@ -79,6 +92,8 @@ async def _serve(config: Settings) -> None:
         with_reflection=config.reflection,
         drain_notice_s=config.drain_notice_s,
     )
+    sealing.cancel()
+    await asyncio.gather(sealing, return_exceptions=True)
     await asyncio.shield(db.close())
 
 

@@ -58,18 +58,3 @@ def test_every_entry_of_the_list_is_needed() -> None:
 
 def test_the_table_is_mlflows() -> None:
     assert len(stock_rows()) == 331
-
-
-def unnamed(path: str) -> str:
-    """A path without the names of its variables."""
-    return re.sub(r"\{[^}]*\}", "{}", path)
-
-
-async def test_every_route_of_ours_is_one_of_mlflows() -> None:
-    stock = {(verb, unnamed(path)) for verb, path, _ in stock_rows()}
-
-    assert [
-        route.label
-        for route in RouteTable(backends(Settings())).routes
-        if (route.verb, unnamed(route.path)) not in stock
-    ] == []

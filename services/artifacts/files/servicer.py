@@ -10,7 +10,7 @@ from services.artifacts.files.model import DEFAULT_WORKSPACE, Artifact
 from services.artifacts.files.service import Files
 from services.artifacts.trees import Entry
 from services.common.rpc.call import Call
-from services.common.rpc.pipeline import Serializable
+from services.common.rpc.pipeline import Answer
 from services.common.rpc.wire import Bytes
 
 
@@ -50,7 +50,7 @@ class ArtifactServicer:
         linked = await self._files.link(DEFAULT_WORKSPACE, path, sha256=request.sha256, size=request.size)
         return pb.LinkArtifactResponse(linked=linked)
 
-    async def DownloadArtifact(self, request: pb.DownloadArtifactRequest, call: Call) -> AsyncIterator[Serializable]:
+    async def DownloadArtifact(self, request: pb.DownloadArtifactRequest, call: Call) -> AsyncIterator[Answer]:
         path = paths.parse_file(request.path)
         conditions = answers.Conditions(
             range=request.range, if_none_match=request.if_none_match, if_range=request.if_range

@@ -9,7 +9,7 @@ from services.artifacts.owned import model
 from services.artifacts.owned.service import OwnedArtifacts
 from services.artifacts.trees import Entry
 from services.common.rpc.call import Call
-from services.common.rpc.pipeline import Serializable
+from services.common.rpc.pipeline import Answer
 from services.common.rpc.wire import Bytes
 
 _Download = (
@@ -34,23 +34,21 @@ class OwnedArtifactServicer:
         listing = await self._artifacts.list(owner, request.artifact_directory_path, call.asker)
         return pb.ListLoggedModelArtifactsResponse(root_uri=listing.root_uri, files=_file_infos(listing.entries))
 
-    async def DownloadRunArtifact(
-        self, request: pb.DownloadRunArtifactRequest, call: Call
-    ) -> AsyncIterator[Serializable]:
+    async def DownloadRunArtifact(self, request: pb.DownloadRunArtifactRequest, call: Call) -> AsyncIterator[Answer]:
         file, name = await self._artifacts.open(model.run(request.run_id), request.path, call.asker)
         async for message in answers.stream(file, name=name, conditions=_conditions(request)):
             yield message
 
     async def DownloadLoggedModelArtifact(
         self, request: pb.DownloadLoggedModelArtifactRequest, call: Call
-    ) -> AsyncIterator[Serializable]:
+    ) -> AsyncIterator[Answer]:
         file, name = await self._artifacts.open_of_model(request.model_id, request.artifact_file_path, call.asker)
         async for message in answers.stream(file, name=name, conditions=_conditions(request)):
             yield message
 
     async def DownloadModelVersionArtifact(
         self, request: pb.DownloadModelVersionArtifactRequest, call: Call
-    ) -> AsyncIterator[Serializable]:
+    ) -> AsyncIterator[Answer]:
         file, name = await self._artifacts.open_of_version(request.name, request.version, request.path, call.asker)
         async for message in answers.stream(file, name=name, conditions=_conditions(request)):
             yield message

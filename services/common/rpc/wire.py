@@ -15,17 +15,9 @@ _DATA_TAG = httpbody_pb2.HttpBody.DATA_FIELD_NUMBER << 3 | _LENGTH_DELIMITED
 _DATA_TAG_BYTE = bytes((_DATA_TAG,))
 
 
-class Contents:
-    """A `google.api.HttpBody` that has only data."""
-
-    __slots__ = ("_data",)
-
-    def __init__(self, data: Bytes) -> None:
-        self._data = data
-
-    def SerializeToString(self) -> bytes:
-        """Return the wire form, under the name that it has in messages."""
-        return b"".join((_DATA_TAG_BYTE, _varint(len(self._data)), self._data))
+def body(data: Bytes) -> bytes:
+    """Return the wire form of an HttpBody that has only data."""
+    return b"".join((_DATA_TAG_BYTE, _varint(len(data)), data))
 
 
 def piece(field_number: int, parts: Sequence[Bytes]) -> bytes:

@@ -127,15 +127,6 @@ def check_page_size(max_results: int) -> None:
         )
 
 
-def check_archiving(stage: str, given: str) -> None:
-    """Raises InvalidArgument for a stage whose other versions are not replaced."""
-    if stage not in rules.ACTIVE_STAGES:
-        raise InvalidArgument(
-            f"Model version transition cannot archive existing model versions because '{given}' is not an Active "
-            f"stage. Valid stages are {list(rules.ACTIVE_STAGES)}"
-        )
-
-
 def not_found(name: str, version: int) -> NotFound:
     """Return the error for a version that there is not, whether or not the registered model is there."""
     return NotFound(f"Model Version (name={name}, version={version}) not found")

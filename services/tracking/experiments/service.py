@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from services.common import idempotency
 from services.common.artifact_stores import NO_STORES, Stores
-from services.common.database import Database, Tx, driver_of
+from services.common.database import Database, Driver, Tx, driver_of
 from services.common.errors import AlreadyExists, InvalidArgument, NotFound
 from services.common.filters import parse_filter, parse_order_by
 from services.common.pages import PageTokens
@@ -131,6 +131,23 @@ class Experiments:
             experiment.check_active()
             if not await store.delete_tag(tx, int(experiment.experiment_id), key=key):
                 raise NotFound(f"No tag with name: {key} in experiment with id {experiment_id}")
+
+    async def target(self, tx: Driver, number: int, *, name: str) -> Experiment:
+        """Return an active experiment for something new in it, within the transaction: that of the name, which is
+        created if there is none, else the one of the number. Raises NotFound, InvalidArgument if it is deleted.
+        """
+        if name:
+            experiment = await store.named_target(tx, name)
+            if experiment is None:
+                await store.new_target(tx, lambda number: self._new(number, name, "", {}))
+                # Of somebody else, who created it at the same time, this waits for.
+                experiment = await store.named_target(tx, name)
+        else:
+            experiment = await store.target(tx, number)
+        if experiment is None:
+            raise _not_found(name or number)
+        experiment.check_active()
+        return experiment
 
     async def _move(self, experiment_id: str, *, old: str, new: str) -> None:
         now_ms = self.now_ms()

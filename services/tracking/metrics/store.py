@@ -2,17 +2,18 @@
 
 Few new points of a metric are rows of `metric_points`; many at once, or many that have waited, become a chunk. A chunk
 takes the waiting rows with it, so that chunks by id, then rows, are in the order of arrival. Writers hold the lock on
-the run (services/tracking/run_logs/store.py), so that nobody else appends to its metrics meanwhile.
+the run (services/tracking/run_logs/store.py), so that nobody else appends to its metrics meanwhile. In the background
+services/tracking/sealing makes few large chunks of many small ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import numpy as np
 
 from services.common.database import Cursor, Driver
-from services.tracking.metrics import columns, model
+from services.tracking.metrics import columns, model, packing
 from services.tracking.metrics.columns import BoolColumn, IntColumn, Points
 from services.tracking.metrics.model import Append, Latest, Metric
 
@@ -120,6 +121,14 @@ _SELECT_CHUNKS_BY_ID = """
     ORDER BY chunk_id
 """
 
+_ENQUEUE = """
+    INSERT INTO sealing_queue (run_id, change_count)
+    SELECT i.run_id, 1
+    FROM unnest(%(run_ids)s::text[]) AS i (run_id)
+    ON CONFLICT (run_id) DO UPDATE
+    SET change_count = sealing_queue.change_count + 1
+"""
+
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 
@@ -162,8 +171,9 @@ async def append(tx: Driver, new: Append, query: LatestQuery) -> None:
     if not is_chunked.all():
         await _insert_points(tx, new, metric_ids, ~is_chunked)
     if is_chunked.any():
+        await enqueue(tx, {new.metrics[place][0] for place in np.flatnonzero(is_chunked).tolist()})
         waiting = metric_ids[is_chunked & (known.pending_counts > 0)]
-        taken = await _take_points(tx, waiting) if len(waiting) else {}
+        taken = await take_points(tx, waiting) if len(waiting) else {}
         places = np.flatnonzero(is_chunked).tolist()
         await _insert_chunks(tx, {int(metric_ids[place]): _joined(new, place, metric_ids, taken) for place in places})
 
@@ -237,7 +247,13 @@ async def _insert_points(tx: Driver, new: Append, metric_ids: IntColumn, is_kept
     )
 
 
-async def _take_points(tx: Driver, metric_ids: IntColumn) -> dict[int, Points]:
+async def enqueue(tx: Driver, run_ids: Collection[str]) -> None:
+    """Have the chunks of locked runs looked after (services/tracking/sealing)."""
+    await tx.execute(_ENQUEUE, {"run_ids": sorted(run_ids)})
+
+
+async def take_points(tx: Driver, metric_ids: IntColumn | Sequence[int]) -> dict[int, Points]:
+    """Delete the rows of metrics and return their points."""
     taken: dict[int, list[tuple[int, int, float]]] = {}
     for metric_id, *point in await _fetch(tx, _TAKE_POINTS, {"metric_ids": metric_ids}):
         taken.setdefault(metric_id, []).append(tuple(point))
@@ -259,9 +275,9 @@ async def _insert_chunks(tx: Driver, chunks: dict[int, Points]) -> None:
             "step_mins": np.array([part.steps.min() for part in parts], np.int64),
             "step_maxs": np.array([part.steps.max() for part in parts], np.int64),
             "timestamp_maxs": np.array([part.timestamps.max() for part in parts], np.int64),
-            "steps": [columns.pack(part.steps) for part in parts],
-            "timestamps": [columns.pack(part.timestamps) for part in parts],
-            "point_values": [columns.pack_values(part.values) for part in parts],
+            "steps": [packing.pack(part.steps) for part in parts],
+            "timestamps": [packing.pack(part.timestamps) for part in parts],
+            "point_values": [packing.pack_values(part.values) for part in parts],
         },
     )
 
@@ -280,7 +296,4 @@ def _points(rows: Sequence[Any]) -> Points:
 
 
 def _unpacked(chunk: tuple[Any, ...]) -> Points:
-    steps, timestamps, values = chunk[:3]
-    return Points(
-        timestamps=columns.unpack(timestamps), steps=columns.unpack(steps), values=columns.unpack_values(values)
-    )
+    return packing.unpacked(*chunk[:3])

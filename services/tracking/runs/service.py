@@ -12,6 +12,7 @@ from services.tracking import rules
 from services.tracking.datasets.model import RunInputs
 from services.tracking.experiments import store as experiments_store
 from services.tracking.experiments.model import parse_id
+from services.tracking.metrics import store as metrics_store
 from services.tracking.run_logs import model as logs_model
 from services.tracking.runs import model, store
 from services.tracking.runs.model import Run, RunInfo
@@ -81,6 +82,8 @@ class Runs:
             await active_run(tx, run_id)
             if run_name:
                 await store.set_tag(tx, run_id, key=logs_model.RUN_NAME_TAG, value=run_name)
+            if status not in (None, "RUNNING", "SCHEDULED"):
+                await metrics_store.enqueue(tx, [run_id])
             return await store.update(tx, run_id, status=status, end_time=end_time, run_name=run_name or None)
 
     async def delete(self, run_id: str) -> None:

@@ -34,10 +34,12 @@ _INSERT = """
             %(run_id)s, %(experiment_id)s, %(run_name)s, %(user_id)s, %(status)s, %(start_time)s, %(end_time)s,
             %(artifact_uri)s, %(lifecycle_stage)s
         )
+        ON CONFLICT DO NOTHING
+        RETURNING run_id
     )
     INSERT INTO run_tags (run_id, key, value)
-    SELECT %(run_id)s, i.*
-    FROM unnest(%(tag_keys)s::text[], %(tag_values)s::text[]) AS i (key, value)
+    SELECT added.run_id, i.*
+    FROM added, unnest(%(tag_keys)s::text[], %(tag_values)s::text[]) AS i (key, value)
 """
 
 _SELECT = """
@@ -116,7 +118,7 @@ _SELECT_DETAILS = """
 
 
 async def add(tx: Driver, info: RunInfo, tags: Mapping[str, str]) -> None:
-    """Insert a run with its tags."""
+    """Insert a run with its tags, unless there is one of that id, which is then left as it is."""
     row = {name: getattr(info, name) for name in RunInfo.__slots__}
     await tx.execute(_INSERT, {**row, "tag_keys": list(tags), "tag_values": list(tags.values())})
 
