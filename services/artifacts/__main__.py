@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> None:
 
 
 async def _serve(config: Settings) -> None:
-    memory.give_back_large_blocks()
+    memory.keep_little()
     db = Database(config.database_url, schema=SCHEMA)
     objects = Objects(_location(config))
     files = Files(

@@ -19,6 +19,7 @@ from services.artifacts.uploads.model import Upload, object_key
 from services.common.database import Database
 from services.common.errors import InvalidArgument, NotFound, ServiceError
 from services.common.pages import PageTokens
+from services.common.rpc.wire import Bytes
 
 DELETED_PER_TRANSACTION = 5_000
 COPIED_PER_TRANSACTION = 1_000
@@ -88,7 +89,7 @@ class Files:
         return self.objects.presign_get(artifact.object_key, headers=headers), artifact.size
 
     async def upload(
-        self, workspace: str, path: Segments, chunks: AsyncIterator[bytes], *, size: int | None, sha256: str = ""
+        self, workspace: str, path: Segments, chunks: AsyncIterator[Bytes], *, size: int | None, sha256: str = ""
     ) -> None:
         """Store a file, over an older one, whole or not at all.
 

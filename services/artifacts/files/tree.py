@@ -8,6 +8,7 @@ from services.artifacts.files.reading import OpenArtifact
 from services.artifacts.files.service import Files
 from services.artifacts.trees import Entry, Segments
 from services.common.errors import NotFound
+from services.common.rpc.wire import Bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +35,7 @@ class ManagedTree:
         except NotFound:
             return None
 
-    async def write(self, path: Segments, chunks: AsyncIterator[bytes], *, size: int | None) -> None:
+    async def write(self, path: Segments, chunks: AsyncIterator[Bytes], *, size: int | None) -> None:
         """Store a file, over an older one, whole or not at all. Raises InvalidArgument, DataLoss, Unavailable."""
         paths.check_length(paths.join(path))
         await self.files.upload(self.workspace, path, chunks, size=size)

@@ -12,6 +12,7 @@ from services.artifacts.trees import Entry, OpenFile, Segments, Tree
 from services.common import artifact_stores
 from services.common.auth import Asker
 from services.common.errors import InvalidArgument, NotFound, ServiceError
+from services.common.rpc.wire import Bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +76,7 @@ class OwnedArtifacts:
         return await tree.has(path)
 
     async def upload(
-        self, run_id: str, path: str, chunks: AsyncIterator[bytes], *, size: int | None, asker: Asker
+        self, run_id: str, path: str, chunks: AsyncIterator[Bytes], *, size: int | None, asker: Asker
     ) -> None:
         """Store a file of 1 byte to 10 MiB, over an older one, whole or not at all."""
         if not run_id:
@@ -135,7 +136,7 @@ async def _existing(tree: Tree, root: Segments, segments: Segments) -> OpenFile:
     return file
 
 
-async def _bounded(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _bounded(chunks: AsyncIterator[Bytes]) -> AsyncIterator[Bytes]:
     """Yield the chunks that are not empty. Raises InvalidArgument before there are more than 10 MiB."""
     size = 0
     async for chunk in chunks:
@@ -146,7 +147,7 @@ async def _bounded(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             yield chunk
 
 
-async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _chained(first: Bytes, rest: AsyncIterator[Bytes]) -> AsyncIterator[Bytes]:
     yield first
     async for chunk in rest:
         yield chunk

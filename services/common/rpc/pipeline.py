@@ -12,11 +12,13 @@ from google.protobuf.message import DecodeError, Message
 from services.common import telemetry
 from services.common.auth import Authenticator, Caller
 from services.common.errors import DeadlineExceeded, InvalidArgument
+from services.common.rpc import wire
 from services.common.rpc.call import Call
 from services.common.rpc.contract import Contract
 from services.common.rpc.exchanges import Exchanges
 from services.common.rpc.serving import Outcomes, Serving
 from services.common.rpc.watching import OpenWatches
+from services.common.rpc.wire import Bytes
 
 MESSAGE_WAIT_S_MAX = 60.0
 METADATA_BYTES_MAX = 16 * 1024
@@ -25,9 +27,9 @@ METADATA_BYTES_MAX = 16 * 1024
 Answer = Message | bytes
 UnaryHandler = Callable[[Any, Call], Awaitable[Answer]]
 StreamHandler = Callable[[Any, Call], AsyncIterator[Answer]]
-# Gets the first message, which the checks have seen, and the ones after it, which they have not.
-UploadHandler = Callable[[Any, AsyncIterator[Any], Call], Awaitable[Message]]
-# The same, and answers while they come.
+# Gets the first message, which the checks have seen, and the contents of the ones after it.
+UploadHandler = Callable[[Any, AsyncIterator[Bytes], Call], Awaitable[Message]]
+# Gets the first message and the ones after it, which the checks have not seen, and answers while they come.
 ExchangeHandler = Callable[[Any, AsyncIterator[Any], Call], AsyncIterator[Message]]
 
 
@@ -99,7 +101,7 @@ class Pipeline:
     def upload(
         self, contract: Contract, handler: UploadHandler
     ) -> Callable[[AsyncIterator[bytes], Any], Awaitable[bytes]]:
-        """Return the handler of a method that takes a stream of messages and answers with one.
+        """Return the handler of a method that takes contents in a stream of messages and answers with one.
 
         The stream of a call that is broken off may end like that of one whose caller has said all, before the handler
         is cancelled: what is sent has to show where it ends.
@@ -111,7 +113,7 @@ class Pipeline:
                 arriving = _arriving(bodies)
                 # A call without a message lacks what is required, as an empty message does.
                 request, call = await self._admit(contract, serving, await anext(arriving, b""))
-                following = (_parse(contract, body) async for body in arriving)
+                following = (_contents(contract, body) async for body in arriving)
                 return _wire_form(await handler(request, following, call))
             raise AssertionError("an aborted call does not return")
 
@@ -183,6 +185,15 @@ def _parse(contract: Contract, body: bytes) -> Message:
         return contract.request_class.FromString(body)
     except DecodeError:
         raise InvalidArgument(f"The request is not a well-formed {contract.request_class.__name__} message.") from None
+
+
+def _contents(contract: Contract, body: bytes) -> Bytes:
+    field = contract.contents
+    assert field is not None, "streams requests"
+    found = wire.contents(body, field.number)
+    if found is None:
+        found = getattr(_parse(contract, body), field.name).data
+    return found
 
 
 @contextlib.asynccontextmanager
