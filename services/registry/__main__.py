@@ -101,7 +101,10 @@ async def _serve(config: Settings) -> None:
     models = RegisteredModels(db=db, pages=pages, now_ms=now_ms, changed=authorizer.forget)
     lookups = Lookups(db, listener)
     watches = Watches(lookups.states, listener)
-    async with _versions(config, db, pages) as versions, _webhook_services(config, db, pages) as webhook_services:
+    async with (
+        _versions(config, db, pages) as versions,
+        _webhook_services(config, db, pages, listener) as webhook_services,
+    ):
         listener.start()
         await serve(
             [
@@ -173,12 +176,15 @@ def _history_services(db: Database, pages: PageTokens) -> list[Service]:
 
 
 @contextlib.asynccontextmanager
-async def _webhook_services(config: Settings, db: Database, pages: PageTokens) -> AsyncIterator[list[Service]]:
+async def _webhook_services(
+    config: Settings, db: Database, pages: PageTokens, listener: Listener
+) -> AsyncIterator[list[Service]]:
     """Give the services of webhooks, and deliver for as long as the block lasts."""
     networks = Networks(allowed=parse_networks(config.webhook_networks), plain_http=config.webhook_plain_http)
     sealer, sender = Sealer(config.webhook_secret_keys), Sender(networks)
     webhooks = Webhooks(db=db, pages=pages, now_ms=now_ms, networks=networks, sealer=sealer, sender=sender)
     courier = Courier(db=db, sender=sender, sealer=sealer, schedule=Schedule(retry_s=config.webhook_retry_s))
+    listener.subscribe(lambda _: courier.wake())
     chores = [
         asyncio.create_task(courier.run()),
         asyncio.create_task(retention.run(db, days=config.webhook_log_days, now_ms=now_ms)),

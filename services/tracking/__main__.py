@@ -73,6 +73,7 @@ async def _serve(config: Settings) -> None:
         now_ms=now_ms,
         memory_bytes=config.ingest_memory_bytes,
         window_bytes=config.ingest_window_bytes,
+        session_age_s=config.ingest_session_days * 24 * 3600,
     )
     await experiments.ensure_default()
     sealing = asyncio.create_task(Sealing(db).work())

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.database import Database
+from services.tracking.metrics.model import bucket_starts
 from services.tracking.metrics.service import Metrics
 from services.tracking.run_logs.service import RunLogs
 from services.tracking.sealing import model
@@ -126,6 +127,23 @@ async def test_run_that_goes_on_is_merged_by_and_by_and_goes_on_in_order(db: Dat
 
     assert len(await _chunk_counts(db, run_id)) < 20
     assert await _history(db, run_id) == rows
+
+
+async def test_sample_of_large_chunks_small_ones_and_rows_is_what_it_is_of_all_points(
+    db: Database, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.tracking.metrics.places.LARGE_POINTS_MIN", 500)
+    random_ = random.Random(1)
+    rows = [(1000 * place + random_.randrange(50), place**2, random_.random()) for place in range(1407)]
+    await _log(db, run_id, rows[:800], 100)
+    await Sealing(db).look_after_all()
+    await _log(db, run_id, rows[800:1400], 150)
+    await _log(db, run_id, rows[1400:], 1)
+
+    counts = await _chunk_counts(db, run_id)
+
+    assert counts == [800, 150, 150, 150, 150]
+    assert await _sample(db, run_id) == [rows[place][1] for place in bucket_starts(1407, 37)]
 
 
 async def test_pages_go_on_across_a_sealing(db: Database, run_id: str) -> None:
