@@ -45,6 +45,8 @@ class Authorizer:
 
     async def check(self, caller: Caller, contract: Contract, request: Any) -> None:
         """Return if the call is allowed. Raises PermissionDenied, NotFound."""
+        if self._defaults.level is Level.MANAGE:
+            return
         access = contract.access
         level = Level(access.level)
         if level <= self._defaults.level_of(caller) or access.resource in _ASKED_BY_USE_CASES:
