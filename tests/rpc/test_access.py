@@ -1,6 +1,5 @@
 """Calls to the registry are held against the rights of their callers, on every replica, over gRPC."""
 
-import dataclasses
 import time
 import uuid
 from collections.abc import Iterator
@@ -20,11 +19,8 @@ from modelstead.registry.v1 import (
     registered_models_pb2_grpc,
 )
 from services.common.auth import AuthKind
-from services.common.settings import Address
-from services.local import ports, waiting
-from services.local.plan import LOOPBACK
-from services.local.process import Process
-from tests.stack import READY_TIMEOUT_S, Stack, is_ready_at
+from services.local import waiting
+from tests.stack import Stack
 
 HEARD_WITHIN_S = 0.25
 EDIT = permissions_pb2.RegisteredModelPermission.CAN_EDIT
@@ -82,20 +78,9 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Replica]
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("MODELSTEAD_DEFAULT_PERMISSION", "READ")
         with Stack(tmp_path_factory.mktemp("access"), auth=AuthKind.DEV) as stack:
-            address = Address(LOOPBACK, ports.choose(LOOPBACK))
-            (child,) = (child for child in stack.plan.children() if child.name == "registry")
-            env = {**child.env, "MODELSTEAD_LISTEN": str(address)}
-            log = child.log.with_name("registry-2.log")
-            other = Process(dataclasses.replace(child, name="registry-2", env=env, log=log))
-            try:
-                assert waiting.until(lambda: is_ready_at(str(address)), timeout_s=READY_TIMEOUT_S), other.last_lines()
-                with (
-                    grpc.insecure_channel(stack.registry_address) as first,
-                    grpc.insecure_channel(str(address)) as second,
-                ):
-                    yield [Replica.at(first), Replica.at(second)]
-            finally:
-                other.stop()
+            other = stack.start_replica("registry")
+            with grpc.insecure_channel(stack.registry_address) as first, grpc.insecure_channel(other) as second:
+                yield [Replica.at(first), Replica.at(second)]
 
 
 @pytest.fixture
