@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
-from benchmarks import transfers, workloads
+from benchmarks import ingest, resolver, transfers, workloads
 from benchmarks.measuring import Measurement
 from benchmarks.scale import Scale
 from benchmarks.scene import Scene
@@ -28,6 +28,7 @@ POINTS_PER_S = Unit("points/s", more_is_better=True)
 PER_S = Unit("/s", more_is_better=True)
 MS = Unit("ms", decimals=1)
 SECONDS = Unit("s", decimals=2)
+US = Unit("µs", decimals=1)
 MB = Unit("MB")
 MB_PER_S = Unit("MB/s", more_is_better=True)
 FILES_PER_S = Unit("files/s", more_is_better=True)
@@ -68,6 +69,13 @@ ROWS = (
         unit=POINTS_PER_S,
         measure=workloads.log_batch,
         times_better_min=30,
+    ),
+    Row(
+        name="ingest",
+        work="the same points by 8 streams over gRPC (MLflow: `log-batch`)",
+        unit=POINTS_PER_S,
+        measure=ingest.ingest,
+        times_better_min=100,
     ),
     Row(
         name="log-metric",
@@ -184,6 +192,13 @@ ROWS = (
         unit=MB,
         measure=workloads.memory_afterwards,
         when=When.LAST,
+    ),
+    Row(
+        name="resolver-get",
+        work="which version `@champion` is, asked by an inference service (MLflow: REST)",
+        unit=US,
+        measure=resolver.get,
+        limit=5,
     ),
     Row(
         name="cold-start",

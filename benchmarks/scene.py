@@ -17,6 +17,8 @@ class Scene:
         self.scale = scale
         self.pid = running.process.pid
         self.endpoint: Endpoint = running.endpoint
+        self.registry_address = running.registry_address
+        self.grpc_address = running.grpc_address
         self._system = system
         self._names = 0
         self._experiment_id: str | None = None

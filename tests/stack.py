@@ -1,5 +1,6 @@
 """The platform as tests run it: real Postgres, S3 and services as processes, each of which can be killed."""
 
+import dataclasses
 import os
 from pathlib import Path
 from types import TracebackType
@@ -141,6 +142,25 @@ class Stack:
             child.prepare()
         self._processes[name] = Process(child)
 
+    def start_replica(self, name: str) -> str:
+        """Start one more process of a service over the same database, wait until it is ready, and return its address.
+
+        The gateway does not know of it.
+        """
+        address = str(Address(LOOPBACK, ports.choose(LOOPBACK)))
+        child = self._children[name]
+        number = sum(other.startswith(f"{name}-") for other in self._processes) + 1
+        replica = dataclasses.replace(
+            child,
+            name=f"{name}-{number}",
+            env={**child.env, "MODELSTEAD_LISTEN": address},
+            log=child.log.with_name(f"{name}-{number}.log"),
+            prepare=None,
+        )
+        process = self._processes[replica.name] = Process(replica)
+        assert waiting.until(lambda: _is_ready(address), timeout_s=READY_TIMEOUT_S), process.last_lines()
+        return address
+
     def process(self, name: str) -> Process:
         return self._processes[name]
 
@@ -161,11 +181,11 @@ class Stack:
 
     def tracking_is_ready(self) -> bool:
         """Whether tracking itself says that it is ready."""
-        return is_ready(self.grpc_address)
+        return is_ready_at(self.grpc_address)
 
     def artifacts_are_ready(self) -> bool:
         """Whether the artifact service itself says that it is ready."""
-        return is_ready(self.artifacts_address)
+        return is_ready_at(self.artifacts_address)
 
     def _has_ended(self) -> bool:
         return any(process.ended for process in self._processes.values())
@@ -202,8 +222,8 @@ def free_ports() -> int:
             return port
 
 
-def is_ready(address: str) -> bool:
-    """Whether the gRPC server at an address says that it is ready."""
+def is_ready_at(address: str) -> bool:
+    """Whether the service at an address says itself that it is ready."""
     with grpc.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:

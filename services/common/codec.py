@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -23,6 +23,24 @@ def encode(message_class: type[_M], source: Any) -> _M:
     dicts become maps, objects become sub-messages, datetimes timestamps, enum values are given by name or number.
     """
     return message_class(**_values_of(message_class.DESCRIPTOR)(source))
+
+
+class Encodable(Protocol):
+    """What keeps its own wire forms, by the class of the message, and does not change once it has one."""
+
+    @property
+    def encoded(self) -> dict[type[Message], bytes]: ...
+
+
+_E = TypeVar("_E", bound=Encodable)
+
+
+def encode_once(message_class: type[_M], source: _E, build: Callable[[type[_M], _E], _M] = encode) -> bytes:
+    """Return the wire form of a message about an object, built at the first time and kept with the object."""
+    kept = source.encoded.get(message_class)
+    if kept is None:
+        kept = source.encoded[message_class] = build(message_class, source).SerializeToString()
+    return kept
 
 
 @cache

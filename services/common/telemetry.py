@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from opentelemetry import propagate, trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from prometheus_client import Counter, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from services.common.settings import Address
 
@@ -16,6 +16,8 @@ _LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 
 CALLS = Counter("modelstead_calls", "Calls answered, by method and outcome.", ["method", "code"])
 CALL_SECONDS = Histogram("modelstead_call_seconds", "Time to answer a call.", ["method"], buckets=_LATENCY_BUCKETS_S)
+# How long a watch lasts says nothing, so it is not among the times to answer.
+WATCHES = Gauge("modelstead_watches", "Watches that are open, by method.", ["method"])
 
 
 def start(service: str, *, otlp_endpoint: str, metrics_listen: Address | None) -> None:

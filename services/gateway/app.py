@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
-from services.common import telemetry
+from services.common import logs, telemetry
 from services.common.auth import Authenticator
 from services.common.errors import ServiceError
 from services.gateway import errors
@@ -28,6 +28,7 @@ _TIMED_OUT = 408
 _CLIENT_CLOSED = 499
 
 _log = logging.getLogger("modelstead.http")
+_lines = logs.Lines(_log)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -70,6 +71,7 @@ class Gateway:
         hosts: Hosts,
         authenticator: Authenticator,
         admission: Admission,
+        watch_admission: Admission,
     ) -> None:
         self._table = table
         self._transcoder = transcoder
@@ -77,6 +79,11 @@ class Gateway:
         self._hosts = hosts
         self._authenticator = authenticator
         self._admission = admission
+        self._watch_admission = watch_admission
+
+    def end_watches(self) -> None:
+        """End the answers that have no end of their own."""
+        self._transcoder.end_watches()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
@@ -128,7 +135,8 @@ class Gateway:
             if exchange.match is None:
                 await exchange.reply(self._nothing_at(request))
                 return
-            with self._admission.admit(caller.name):
+            admission = self._watch_admission if exchange.match.route.is_watch else self._admission
+            with admission.admit(caller.name):
                 await exchange.reply(await self._transcoder.answer(exchange.match, request, exchange.incoming))
 
     def _nothing_at(self, request: Request) -> Reply:
@@ -145,7 +153,8 @@ async def _page(page: Page, request: Request) -> Reply:
 def _record(exchange: _Exchange, duration_s: float) -> None:
     status = str(exchange.status)
     telemetry.CALLS.labels(exchange.label, status).inc()
-    telemetry.CALL_SECONDS.labels(exchange.label).observe(duration_s)
+    if exchange.match is None or not exchange.match.route.is_watch:
+        telemetry.CALL_SECONDS.labels(exchange.label).observe(duration_s)
     level = logging.DEBUG if exchange.page is not None else logging.INFO
     if _log.isEnabledFor(level):
         fields = {
@@ -156,4 +165,7 @@ def _record(exchange: _Exchange, duration_s: float) -> None:
             "request_id": exchange.request.request_id,
             "note": exchange.note,
         }
-        _log.log(level, "request", extra=fields)
+        if level == logging.INFO:
+            _lines.info("request", fields)
+        else:
+            _log.log(level, "request", extra=fields)

@@ -1,4 +1,4 @@
-"""The gateway's connections to its backends: one gRPC channel each, serialized messages in and out, no retries."""
+"""The gateway's connections to its backends: gRPC channels, serialized messages in and out, no retries."""
 
 import asyncio
 import json
@@ -40,10 +40,12 @@ Metadata = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Connection:
-    """A backend's channel. Calls take and return messages in their wire form and raise grpc.aio.AioRpcError."""
+    """A backend's channels. Calls take and return messages in their wire form and raise grpc.aio.AioRpcError."""
 
     name: str
     channel: grpc.aio.Channel
+    # Watches stay for long, and a connection has room for so many calls: they have one of their own.
+    watch_channel: grpc.aio.Channel
 
     def unary(self, rpc: str) -> Callable[..., Any]:
         """Return the callable of a method that answers with one message."""
@@ -55,10 +57,20 @@ class Connection:
         call: Callable[..., Any] = self.channel.unary_stream(rpc)
         return call
 
+    def watch(self, rpc: str) -> Callable[..., Any]:
+        """Return the callable of a method that answers with a stream that has no end of its own."""
+        call: Callable[..., Any] = self.watch_channel.unary_stream(rpc)
+        return call
+
     def upload(self, rpc: str) -> Callable[..., Any]:
         """Return the callable of a method that takes a stream of messages and answers with one."""
         call: Callable[..., Any] = self.channel.stream_unary(rpc)
         return call
+
+    async def close(self) -> None:
+        """Close the channels."""
+        await self.channel.close()
+        await self.watch_channel.close()
 
     async def is_ready(self) -> bool:
         """Whether the backend answers in time that it serves."""
@@ -108,12 +120,16 @@ class Connections:
 
     async def close(self) -> None:
         """Close every channel; calls under way are cancelled."""
-        await asyncio.gather(*(connection.channel.close() for connection in self._by_name.values()))
+        await asyncio.gather(*(connection.close() for connection in self._by_name.values()))
 
     async def _ask_all(self) -> bool:
         return all(await asyncio.gather(*(connection.is_ready() for connection in self._by_name.values())))
 
 
 def _connect(backend: Backend) -> Connection:
-    channel = grpc.aio.insecure_channel(f"dns:///{backend.address}", options=_OPTIONS)
-    return Connection(name=backend.name, channel=channel)
+    target = f"dns:///{backend.address}"
+    return Connection(
+        name=backend.name,
+        channel=grpc.aio.insecure_channel(target, options=_OPTIONS),
+        watch_channel=grpc.aio.insecure_channel(target, options=(*_OPTIONS, ("grpc.use_local_subchannel_pool", 1))),
+    )

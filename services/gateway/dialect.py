@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 
 from modelstead import options_pb2
 
@@ -53,6 +53,11 @@ def is_raw(message: Descriptor | None) -> bool:
 def is_in_json(field: FieldDescriptor) -> bool:
     """Whether JSON or a query string can fill a field."""
     return http_header(field) is None and not is_raw(field.message_type)
+
+
+def is_watch(method: MethodDescriptor) -> bool:
+    """Whether a method tells of changes until its caller goes; each message of its answer is one event."""
+    return method.GetOptions().Extensions[options_pb2.watch]
 
 
 def is_table(message: Descriptor) -> bool:

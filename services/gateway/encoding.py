@@ -36,7 +36,7 @@ class ResponseEncoder:
 
     def __init__(self, descriptor: Descriptor) -> None:
         self._parse = message_factory.GetMessageClass(descriptor).FromString
-        self._convert = _message_converter(descriptor)
+        self._convert = message_converter(descriptor)
 
     def to_json(self, body: bytes) -> bytes:
         """Return a serialized message as JSON. Raises google.protobuf.message.DecodeError."""
@@ -56,7 +56,7 @@ class StreamEncoder:
         if len(lists) != 1:
             raise dialect.DialectError(f"{descriptor.full_name} is streamed, so it must have exactly one list")
         self.parse = message_factory.GetMessageClass(descriptor).FromString
-        self.convert = _message_converter(descriptor)
+        self.convert = message_converter(descriptor)
         self.list_name = lists[0].name
         self.has_presence = not lists[0].is_repeated
         self.head, self.tail = dumps({self.list_name: [0]}).split(b"    0")
@@ -107,7 +107,8 @@ def _is_list(field: FieldDescriptor) -> bool:
 
 
 @cache
-def _message_converter(descriptor: Descriptor) -> _Convert:
+def message_converter(descriptor: Descriptor) -> Callable[[Any], dict[str, Any]]:
+    """Return what makes a JSON object of messages of one type."""
     # Known by the descriptors themselves, as a look at a descriptor's name costs more than all else here.
     names = {field: field.name for field in descriptor.fields}
     conversions = [(field.name, convert) for field in descriptor.fields if (convert := _converter(field)) is not None]
@@ -138,7 +139,7 @@ def _single_converter(field: FieldDescriptor) -> _Convert | None:
     if field.message_type is not None:
         if dialect.is_well_known(field.message_type):
             return json_format.MessageToDict
-        return (_table_converter if dialect.is_table(field.message_type) else _message_converter)(field.message_type)
+        return (_table_converter if dialect.is_table(field.message_type) else message_converter)(field.message_type)
     if field.type in _PLAIN:
         return None
     if field.type in _FLOATING:

@@ -52,6 +52,9 @@ QUOTED_LENGTH_MAX = 200
 
 REQUESTS_MAX = 512
 REQUESTS_PER_CALLER_MAX = 384
+# Watches are counted by themselves, as they stay and cost little.
+WATCHES_MAX = 4000
+WATCHES_PER_CALLER_MAX = 2000
 OVERLOAD_RETRY_AFTER_S = 1.0
 
 # From the first byte of a request to the last of its headers, and again to the last of its body, unless that is passed
@@ -71,6 +74,8 @@ CALL_TIMEOUT_S = 30.0
 STREAM_TIMEOUT_S = 300.0
 # Raw bytes last as long as the network takes; whoever stalls is cut off long before.
 TRANSFER_TIMEOUT_S = 24 * 3600.0
+# A watch has no end of its own; backends end it within an hour or so.
+WATCH_TIMEOUT_S = 2 * 3600.0
 HEALTH_TIMEOUT_S = 1.0
 
 # What a backend may send of a stream before it is asked for.

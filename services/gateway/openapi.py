@@ -81,8 +81,10 @@ def _operation(route: Route, schemas: "_Schemas", count: int) -> Json:
     elif route.body == "*":
         body = schemas.of_message(route.method.input_type)
         # What a DELETE asks for may stand in its query string instead.
-        is_required = route.verb != "DELETE"
-        operation["requestBody"] = {"required": is_required, "content": {"application/json": {"schema": body}}}
+        operation["requestBody"] = {
+            "required": route.verb != "DELETE",
+            "content": {"application/json": {"schema": body}},
+        }
     return operation
 
 
@@ -94,6 +96,9 @@ def _answers(route: Route, schemas: "_Schemas") -> Json:
             "304": {"description": "The caller has the contents."},
             "416": {"description": "The range lies outside the contents."},
         }
+    if route.is_watch:
+        schema = schemas.of_message(route.method.output_type)
+        return {"200": {"description": "Events, as they come.", "content": {"text/event-stream": {"schema": schema}}}}
     if route.takes_bytes and not route.method.output_type.fields:
         return {"200": {"description": "The bytes are stored."}}
     return {"200": _answer("The answer.", schemas.of_message(route.method.output_type))}

@@ -17,6 +17,7 @@ from services.gateway import dialect
 from services.gateway.catalog import Backend
 from services.gateway.decoding import RequestDecoder
 from services.gateway.encoding import ResponseEncoder, StreamEncoder
+from services.gateway.events import EventEncoder
 
 _AJAX, _API = "/ajax-api/", "/api/"
 _SEGMENT = re.compile(r"\{([a-z_][a-z0-9_]*)(=\*\*)?\}|([^{}*=]*)")
@@ -65,14 +66,21 @@ class Route:
         return dialect.is_raw(self.method.output_type)
 
     @cached_property
+    def is_watch(self) -> bool:
+        """Whether the answer is events, for as long as the client stays."""
+        return dialect.is_watch(self.method)
+
+    @cached_property
     def decoder(self) -> RequestDecoder:
         return RequestDecoder(self.method.input_type)
 
     @cached_property
-    def encoder(self) -> ResponseEncoder | StreamEncoder | None:
+    def encoder(self) -> ResponseEncoder | StreamEncoder | EventEncoder | None:
         """What prints the answer; None where it is passed on as it comes."""
         if self.gives_bytes:
             return None
+        if self.is_watch:
+            return EventEncoder(self.method)
         if self.method.server_streaming:
             return StreamEncoder(self.method.output_type)
         return ResponseEncoder(self.method.output_type)
@@ -210,6 +218,8 @@ def _check_body(method: MethodDescriptor, binding: http_pb2.HttpRule) -> None:
         raise RouteError(f"{method.full_name}: an answer cannot be streamed while its request is")
     if dialect.is_raw(method.output_type) and not method.server_streaming:
         raise RouteError(f"{method.full_name}: a google.api.HttpBody is answered in a stream")
+    if dialect.is_watch(method) and (binding.WhichOneof("pattern") != "get" or not method.server_streaming):
+        raise RouteError(f"{method.full_name}: a watch is a GET that is answered in a stream")
 
 
 def _segments(route: Route) -> list[str]:

@@ -39,6 +39,7 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=limits.DRAIN_TIMEOUT_S,
             )
         )
+        self._gateway = gateway
         self._drain_notice_s = drain_notice_s
 
     @contextlib.contextmanager
@@ -49,8 +50,9 @@ class Server(uvicorn.Server):
         yield
 
     def stop(self) -> None:
-        """Take no new requests and end when those under way are answered."""
+        """Take no new requests and end when those under way are answered; watches end at once."""
         self.should_exit = True
+        self._gateway.end_watches()
 
 
 def listen(address: Address) -> socket.socket:

@@ -14,6 +14,7 @@ from services.gateway.bodies import Bodies, Incoming
 from services.gateway.calls import StreamBroken
 from services.gateway.downloads import download
 from services.gateway.encoding import ResponseEncoder, Splice, StreamEncoder
+from services.gateway.events import EventEncoder, Watches
 from services.gateway.replies import Reply, StreamedReply
 from services.gateway.requests import Request
 from services.gateway.routes import Match, Route, RouteTable
@@ -31,6 +32,7 @@ class Transcoder:
     def __init__(self, table: RouteTable, connections: Connections) -> None:
         self._bodies = Bodies()
         self._calls = {route: _callable(route, connections) for route in table.routes if not route.takes_bytes}
+        self._watches = Watches()
         self._uploads = Uploads(table, connections, self._bodies)
 
     async def answer(self, match: Match, request: Request, incoming: Incoming) -> Reply | StreamedReply:
@@ -46,12 +48,19 @@ class Transcoder:
         async with self._body(request, incoming) as body:
             return await self._answer(match.route, _message(match, request, body), request, incoming)
 
+    def end_watches(self) -> None:
+        """End the answers that have no end of their own."""
+        self._watches.end()
+
     async def _answer(
         self, route: Route, message: Message, request: Request, incoming: Incoming
     ) -> Reply | StreamedReply:
         encoder = route.encoder
         if encoder is None:
             return await download(self._call(route, message, request, limits.TRANSFER_TIMEOUT_S), request, incoming)
+        if isinstance(encoder, EventEncoder):
+            call = self._call(route, message, request, limits.WATCH_TIMEOUT_S)
+            return await self._watches.answer(call, incoming, encoder)
         if isinstance(encoder, StreamEncoder):
             call = self._call(route, message, request, limits.STREAM_TIMEOUT_S)
             return await _streamed(call, incoming, encoder.splice())
@@ -70,6 +79,8 @@ class Transcoder:
 
 def _callable(route: Route, connections: Connections) -> Callable[..., Any]:
     connection = connections[route.backend]
+    if route.is_watch:
+        return connection.watch(route.rpc)
     return connection.stream(route.rpc) if route.method.server_streaming else connection.unary(route.rpc)
 
 

@@ -131,6 +131,7 @@ class Plan:
             ("services.artifacts", *arguments),
             MODELSTEAD_LISTEN=str(self.settings.artifacts),
             MODELSTEAD_TRACKING_ADDRESS=str(reachable(self.settings.tracking)),
+            MODELSTEAD_REGISTRY_ADDRESS=str(reachable(self.settings.registry)),
             **self._own_schema("artifacts"),
             **self._s3(),
             **self._other_stores(),
@@ -143,6 +144,7 @@ class Plan:
             ("services.registry", *arguments),
             MODELSTEAD_LISTEN=str(self.settings.registry),
             MODELSTEAD_TRACKING_ADDRESS=str(reachable(self.settings.tracking)),
+            MODELSTEAD_ARTIFACTS_ADDRESS=str(reachable(self.settings.artifacts)),
             MODELSTEAD_WEBHOOK_SECRET_KEYS_FILE=str(self.data_dir.secret_path(_WEBHOOK_KEY)),
             **self._own_schema("registry"),
             **self._other_stores(),
@@ -199,6 +201,7 @@ class Plan:
             MODELSTEAD_ARTIFACTS_ADDRESS=str(reachable(self.settings.artifacts)),
             MODELSTEAD_REGISTRY_ADDRESS=str(reachable(self.settings.registry)),
             MODELSTEAD_PRESIGNED_ARTIFACTS="true" if self._public_endpoint else "false",
+            MODELSTEAD_PUBLIC_TRACKING_ADDRESS=f":{self.settings.tracking.port}",
         )
 
     def _service(self, name: str, module: tuple[str, ...], **variables: str) -> Child:

@@ -6,12 +6,14 @@ from pathlib import Path
 from services.common.auth import AuthKind
 from services.common.logs import LogFormat, LogLevel
 from services.common.settings import Address, SettingsError, secret, variable
+from services.registry.permissions.model import Level
 from services.registry.webhooks.networks import parse_networks
 from services.registry.webhooks.sealing import Sealer
 
 _KEY_LENGTH_MIN = 32
 _LISTEN = Address("127.0.0.1", 8083)
 _TRACKING = Address("127.0.0.1", 8081)
+_ARTIFACTS = Address("127.0.0.1", 8082)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +25,9 @@ class Settings:
     page_token_key: str = secret()
     # Who knows where the artifacts of a run or a logged model are, below which a version's source may lie.
     tracking_address: Address = _TRACKING
+    # Whether there must be files at the source of a new version, and who knows whether there are.
+    require_source: bool = False
+    artifacts_address: Address = _ARTIFACTS
     # The file that allows stores elsewhere, which versions may name as their source even if it names a host.
     artifact_stores: Path | None = None
     # Keys of 32 bytes in URL-safe base64, separated by commas, under which the secrets of webhooks are stored: the
@@ -39,6 +44,11 @@ class Settings:
     listen: Address = _LISTEN
     auth: AuthKind = AuthKind.NONE
     tokens_file: Path | None = None
+    # What every caller may do with every model, besides what is granted on it: NONE, READ, EDIT,
+    # MANAGE_STAGING_VERSIONS, MANAGE_PRODUCTION_VERSIONS or MANAGE.
+    default_permission: Level = Level.MANAGE
+    # The group whose members may do everything.
+    admin_group: str = "admins"
     migrate_on_start: bool = False
     reflection: bool = False
     # How long a server that was told to stop goes on, so that peers look elsewhere.

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     PrimaryKeyConstraint,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -147,6 +148,113 @@ events = Table(
 )
 Index(None, events.c.workspace, events.c.name, events.c.revision)
 Index(None, events.c.transaction_id, events.c.event_id)
+
+# What was set for a model, or without one as the default, is kept: the newest revision applies, and one without a
+# policy says that it was deleted. No foreign key, since it tells of models that are gone as well.
+promotion_policies = Table(
+    "promotion_policies",
+    metadata,
+    Column("policy_id", BigInteger, Identity(), primary_key=True),
+    Column("workspace", Text, nullable=False, server_default="default"),
+    Column("registered_model_id", BigInteger),
+    Column("revision", BigInteger, nullable=False),
+    Column("policy_yaml", Text),
+    Column("set_by", Text, nullable=False),
+    Column("set_timestamp", BigInteger, nullable=False),
+    UniqueConstraint("registered_model_id", "revision"),
+)
+Index(
+    "promotion_policies_default_idx",
+    promotion_policies.c.workspace,
+    promotion_policies.c.revision,
+    unique=True,
+    postgresql_where=promotion_policies.c.registered_model_id.is_(None),
+)
+
+transition_requests = Table(
+    "transition_requests",
+    metadata,
+    Column("request_id", BigInteger, Identity(), primary_key=True),
+    Column("registered_model_id", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    # The stage that is asked for, or `@` and an alias.
+    Column("to_stage", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("comment", Text),
+    Column("state", Text, nullable=False),
+    Column("creation_timestamp", BigInteger, nullable=False),
+    Column("last_updated_timestamp", BigInteger, nullable=False),
+    # From then on it is not open, whatever `state` says; none where it does not expire.
+    Column("expire_timestamp", BigInteger),
+    _of_version(),
+    CheckConstraint("state IN ('OPEN', 'APPROVED', 'REJECTED', 'CANCELLED', 'EXPIRED')", name="state"),
+)
+Index(
+    "transition_requests_open_idx",
+    transition_requests.c.registered_model_id,
+    transition_requests.c.version,
+    transition_requests.c.to_stage,
+    transition_requests.c.user_id,
+    unique=True,
+    postgresql_where=transition_requests.c.state == "OPEN",
+)
+
+transition_approvals = Table(
+    "transition_approvals",
+    metadata,
+    Column("request_id", BigInteger, ForeignKey("transition_requests.request_id", ondelete="CASCADE")),
+    Column("user_id", Text),
+    # Of the approver at that time.
+    Column("groups", ARRAY(Text), nullable=False),
+    Column("creation_timestamp", BigInteger, nullable=False),
+    PrimaryKeyConstraint("request_id", "user_id"),
+)
+
+model_version_checks = Table(
+    "model_version_checks",
+    metadata,
+    Column("registered_model_id", BigInteger),
+    Column("version", BigInteger),
+    Column("check", Text),
+    Column("state", Text, nullable=False),
+    Column("url", Text),
+    Column("description", Text),
+    Column("user_id", Text, nullable=False),
+    # Of who posted it, at that time.
+    Column("groups", ARRAY(Text), nullable=False),
+    Column("last_updated_timestamp", BigInteger, nullable=False),
+    PrimaryKeyConstraint("registered_model_id", "version", "check"),
+    _of_version(),
+    CheckConstraint("state IN ('PENDING', 'PASSED', 'FAILED')", name="state"),
+)
+
+# Who may do what with a model, besides what everyone may and the administrators.
+registered_model_grants = Table(
+    "registered_model_grants",
+    metadata,
+    Column("registered_model_id", BigInteger, ForeignKey("registered_models.registered_model_id", ondelete="CASCADE")),
+    Column("principal_kind", Text),
+    Column("principal", Text),
+    # The number of permissions.model.Level.
+    Column("level", SmallInteger, nullable=False),
+    PrimaryKeyConstraint("registered_model_id", "principal_kind", "principal"),
+    CheckConstraint("principal_kind IN ('user', 'group', 'service_principal')", name="principal_kind"),
+    CheckConstraint("level BETWEEN 1 AND 5", name="level"),
+)
+
+comments = Table(
+    "comments",
+    metadata,
+    Column("comment_id", BigInteger, Identity(), primary_key=True),
+    Column("registered_model_id", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("creation_timestamp", BigInteger, nullable=False),
+    Column("last_updated_timestamp", BigInteger, nullable=False),
+    _of_version(),
+)
+Index(None, comments.c.registered_model_id, comments.c.version, comments.c.comment_id)
 
 # Who is told of what happens, by HTTP. A row that is marked as deleted goes with its deliveries, in pieces.
 webhooks = Table(

@@ -21,6 +21,7 @@ Differences from stock that no test holds against a server:
 - entries of `mlflow.modelVersions` that MLflow's own client adds again;
 - entity tags of files, `Last-Modified`, `Cache-Control`, `Vary`; several ranges at once; `Allow` without OPTIONS;
 - white space and `"error_class"` in errors of the artifact proxy; the media type of an empty answer to an upload;
+- a query string in a DELETE request without a body, which stock does not read;
 - a body in a GET request, which stock reads when there is no query string; bodies in UTF-16 or with a byte order mark.
 """
 

@@ -16,7 +16,7 @@ from services.local.plan import LOOPBACK
 from services.local.process import Process
 from services.registry.deliveries.courier import IN_FLIGHT_OF_WEBHOOK_MAX, LEASE_S
 from tests.receivers import Answer, Received, Receiver
-from tests.stack import Stack, is_ready
+from tests.stack import Stack, is_ready_at
 
 _API = "/api/2.0/mlflow/"
 _SOURCE = "s3://bucket/model"
@@ -115,7 +115,7 @@ def _second_registry(stack: Stack) -> Process:
     address = f"{LOOPBACK}:{ports.choose(LOOPBACK)}"
     env = {**child.env, "MODELSTEAD_LISTEN": address, "MODELSTEAD_MIGRATE_ON_START": "false"}
     second = Process(dataclasses.replace(child, name="registry-2", env=env, log=child.log.with_name("registry-2.log")))
-    assert waiting.until(lambda: is_ready(address), timeout_s=60), second.last_lines()
+    assert waiting.until(lambda: is_ready_at(address), timeout_s=60), second.last_lines()
     return second
 
 

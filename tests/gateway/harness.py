@@ -18,12 +18,13 @@ from grpc_health.v1._async import HealthServicer
 
 from modelstead import http_pb2
 from modelstead.artifacts.v1 import artifacts_pb2, artifacts_pb2_grpc
-from modelstead.registry.v1 import registered_models_pb2, registered_models_pb2_grpc
+from modelstead.registry.v1 import lookups_pb2, lookups_pb2_grpc, registered_models_pb2, registered_models_pb2_grpc
 from modelstead.tracking.v1 import metrics_pb2, metrics_pb2_grpc, runs_pb2, runs_pb2_grpc
 from services.common.auth import AuthKind, authenticator
 from services.common.settings import Address
 from services.gateway import catalog
 from services.gateway.__main__ import build
+from services.gateway.app import Gateway
 from services.gateway.server import Server
 from services.gateway.settings import Settings
 
@@ -41,6 +42,7 @@ class Script:
     run_error: Failure | None = None
     points: list[metrics_pb2.GetMetricHistoryResponse] = field(default_factory=list)
     points_error: Failure | None = None
+    updates: list[lookups_pb2.WatchModelsResponse] = field(default_factory=list)
     hold: asyncio.Event | None = None
     requests: list[Any] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
@@ -195,6 +197,23 @@ class RegisteredModels(registered_models_pb2_grpc.RegisteredModelServiceServicer
         return registered_models_pb2.DeleteRegisteredModelResponse()
 
 
+class Lookups(lookups_pb2_grpc.LookupServiceServicer):
+    def __init__(self, backend: "Backend") -> None:
+        self._backend = backend
+
+    async def WatchModels(
+        self, request: lookups_pb2.WatchModelsRequest, context: Any
+    ) -> AsyncIterator[lookups_pb2.WatchModelsResponse]:
+        script = self._backend.script
+        script.note(request, context)
+        with script.noting_its_end():
+            for message in script.updates:
+                yield message
+            await script.wait()
+        if script.run_error is not None:
+            await context.abort(*script.run_error)
+
+
 class Backend:
     """The gRPC server; `script` is to be renewed between tests that share it."""
 
@@ -209,6 +228,8 @@ class Backend:
         runs: Any = Runs  # What it leaves out is unimplemented, as is meant.
         metrics: Any = Metrics
         artifacts: Any = Artifacts
+        lookups: Any = Lookups
+        lookups_pb2_grpc.add_LookupServiceServicer_to_server(lookups(self), self._server)
         runs_pb2_grpc.add_RunServiceServicer_to_server(runs(self), self._server)
         metrics_pb2_grpc.add_MetricServiceServicer_to_server(metrics(self), self._server)
         artifacts_pb2_grpc.add_ArtifactServiceServicer_to_server(artifacts(self), self._server)
@@ -236,6 +257,7 @@ class Platform:
     url: str
     port: int
     backend: Backend
+    gateway: Gateway
     client: httpx.AsyncClient
 
     @property
@@ -274,7 +296,11 @@ async def until(
 
 @contextlib.asynccontextmanager
 async def platform(
-    *, tokens_file: Path | None = None, allowed_hosts: tuple[str, ...] = (), presigned_artifacts: bool = False
+    *,
+    tokens_file: Path | None = None,
+    allowed_hosts: tuple[str, ...] = (),
+    presigned_artifacts: bool = False,
+    public_tracking_address: str = "",
 ) -> AsyncIterator[Platform]:
     """Run a backend and a gateway with these settings for the length of the block."""
     backend = Backend()
@@ -287,6 +313,7 @@ async def platform(
         tokens_file=tokens_file,
         allowed_hosts=allowed_hosts,
         presigned_artifacts=presigned_artifacts,
+        public_tracking_address=public_tracking_address,
     )
     known = authenticator(settings.auth, tokens_file=tokens_file, listen=settings.listen)
     connections, gateway = build(settings, catalog.backends(settings), known)
@@ -296,7 +323,7 @@ async def platform(
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     url = f"http://127.0.0.1:{port}"
     async with httpx.AsyncClient(base_url=url, timeout=20) as client:
-        yield Platform(url=url, port=port, backend=backend, client=client)
+        yield Platform(url=url, port=port, backend=backend, gateway=gateway, client=client)
     server.stop()
     server.force_exit = True
     await serving

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from hypothesis import strategies as st
 
 from modelstead.artifacts.v1 import artifacts_pb2, owned_artifacts_pb2, uploads_pb2
-from modelstead.registry.v1 import model_versions_pb2, registered_models_pb2
+from modelstead.registry.v1 import lookups_pb2, model_versions_pb2, registered_models_pb2
 from modelstead.tracking.v1 import datasets_pb2, experiments_pb2, logged_models_pb2, metrics_pb2, runs_pb2
 from services.common.rpc.checks import is_map, is_required
 from services.gateway import dialect
@@ -27,6 +27,7 @@ FILES = (
     owned_artifacts_pb2.DESCRIPTOR,
     registered_models_pb2.DESCRIPTOR,
     model_versions_pb2.DESCRIPTOR,
+    lookups_pb2.DESCRIPTOR,
 )
 METHODS = tuple(
     method
@@ -36,7 +37,9 @@ METHODS = tuple(
     if method.GetOptions().Extensions[annotations_pb2.http].WhichOneof("pattern")
 )
 REQUESTS = tuple(method.input_type for method in METHODS)
-RESPONSES = tuple(method.output_type for method in METHODS if not dialect.is_raw(method.output_type))
+RESPONSES = tuple(
+    method.output_type for method in METHODS if not dialect.is_raw(method.output_type) and not dialect.is_watch(method)
+)
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 FULL_TEXTS = TEXTS.filter(bool)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import message_factory
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 
 from modelstead import options_pb2
@@ -17,6 +17,8 @@ DEADLINE_S_MAX = 30.0
 STREAM_DEADLINE_S_MAX = 300.0
 # Moving contents takes as long as the caller's network.
 TRANSFER_DEADLINE_S_MAX = 3600.0
+# A watch has no deadline but this: callers resume it, and so spread anew over the servers.
+WATCH_AGE_S_MAX = 3600.0
 # What operators have done to all that is stored takes as long as there is of it.
 PLATFORM_DEADLINE_S_MAX = 24 * 3600.0
 
@@ -33,11 +35,15 @@ class Contract:
     name: str
     streams_requests: bool
     streams_responses: bool
+    # Whether it tells of changes until its caller goes.
+    is_watch: bool
     # How long a call may take at most, in seconds; a caller may want it shorter.
     deadline_s: float
     request_class: type[Message]
     access: Any
     check: Check
+    # Of an upload, the request's field of contents, which are all that counts in the messages after the first.
+    contents: FieldDescriptor | None
 
     @property
     def full_name(self) -> str:
@@ -58,18 +64,27 @@ def _of_method(service: ServiceDescriptor, method: MethodDescriptor) -> Contract
         raise ContractError(f"{method.full_name} declares no (modelstead.retry)")
     if access.id_field and access.id_field not in method.input_type.fields_by_name:
         raise ContractError(f"{method.full_name}: (modelstead.access) names no field of its request: {access.id_field}")
-    if method.client_streaming and method.server_streaming:
-        raise ContractError(f"{method.full_name} streams both ways, which the server does not assemble")
+    if options[options_pb2.watch] and not method.server_streaming:
+        raise ContractError(f"{method.full_name} declares (modelstead.watch), but does not answer with a stream")
     return Contract(
         service=service.full_name,
         name=method.name,
         streams_requests=method.client_streaming,
         streams_responses=method.server_streaming,
+        is_watch=options[options_pb2.watch],
         deadline_s=_deadline_s(method, access.resource),
         request_class=message_factory.GetMessageClass(method.input_type),
         access=access,
         check=compile_check(method.input_type),
+        contents=_contents(method) if method.client_streaming and not method.server_streaming else None,
     )
+
+
+def _contents(method: MethodDescriptor) -> FieldDescriptor:
+    for field in method.input_type.fields:
+        if field.message_type is not None and field.message_type.full_name == _CONTENTS:
+            return field
+    raise ContractError(f"{method.full_name} takes a stream of requests that have no field of the type {_CONTENTS}")
 
 
 def _deadline_s(method: MethodDescriptor, resource: str) -> float:
@@ -77,4 +92,6 @@ def _deadline_s(method: MethodDescriptor, resource: str) -> float:
         return PLATFORM_DEADLINE_S_MAX
     if method.client_streaming or method.output_type.full_name == _CONTENTS:
         return TRANSFER_DEADLINE_S_MAX
+    if method.GetOptions().Extensions[options_pb2.watch]:
+        return WATCH_AGE_S_MAX
     return STREAM_DEADLINE_S_MAX if method.server_streaming else DEADLINE_S_MAX

@@ -29,7 +29,7 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", 32 * 1024 * 1024),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_metadata_size", 16 * 1024),
-    ("grpc.max_concurrent_streams", 1024),
+    ("grpc.max_concurrent_streams", 4096),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 15_000),
@@ -61,7 +61,7 @@ async def serve(
     lookahead_bytes: int | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain: tell NOT_SERVING, go on for `drain_notice_s` so that peers look
-    elsewhere, let calls under way end within 30 s, return.
+    elsewhere, end the watches, let other calls under way end within 30 s, return.
 
     `ready` is asked once a second. Connections are closed after 300 s, so that callers spread, and then calls under way
     have `connection_grace_s` to end. Of a stream of requests `lookahead_bytes` are taken in before they are asked for,
@@ -88,6 +88,7 @@ async def serve(
     await health.set(READINESS, _NOT_SERVING)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(server.wait_for_termination(), drain_notice_s)
+    pipeline.drain()
     await server.stop(DRAIN_S)
     _log.info("stopped")
 
@@ -107,6 +108,8 @@ def _handlers(service: Service, pipeline: Pipeline) -> grpc.GenericRpcHandler:
 
 
 def _handler(method: contract.Contract, function: Any, pipeline: Pipeline) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    if method.streams_requests and method.streams_responses:
+        return grpc.stream_stream_rpc_method_handler(pipeline.exchange(method, function))
     if method.streams_requests:
         return grpc.stream_unary_rpc_method_handler(pipeline.upload(method, function))
     if method.streams_responses:

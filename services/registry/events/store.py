@@ -31,7 +31,10 @@ _RECORD = """
 """
 
 # A payload has at most 8,000 bytes, and a name at most 256 characters.
-_NOTIFY = f"SELECT pg_notify('{CHANNEL}', %(name)s)"
+_NOTIFY = """
+    SELECT pg_notify(%(channel)s, name)
+    FROM unnest(%(names)s::text[]) AS i (name)
+"""
 
 _READ_AFTER = """
     SELECT
@@ -43,16 +46,49 @@ _READ_AFTER = """
     LIMIT %(limit)s
 """
 
-_CATCH_UP = """
-    UPDATE registered_models AS m
-    SET revision = greatest(m.revision, (
-        SELECT coalesce(max(e.revision), 0)
-        FROM events AS e
-        WHERE e.workspace = m.workspace
-            AND e.name = m.name
-    ))
-    WHERE m.registered_model_id = %(registered_model_id)s
+_SELECT_CREATOR = """
+    SELECT actor
+    FROM events
+    WHERE registered_model_id = %(registered_model_id)s
+    ORDER BY revision
+    LIMIT 1
 """
+
+_NEWEST = """
+    SELECT
+        transaction_id, event_id, registered_model_id, name, revision, version, kind, actor, creation_timestamp, changes
+    FROM events
+    WHERE registered_model_id = %(registered_model_id)s
+        AND kind = %(kind)s
+    ORDER BY revision DESC
+    LIMIT 1
+"""
+
+# The revision of a name that no model has: that of its deletion or, where the model went on under another name, one
+# more than the last that it had under this one. The name is the column `name` of what a statement calls `wanted`.
+REVISION_OF_ABSENT = """
+    coalesce(
+        (
+            SELECT e.revision + CASE e.kind WHEN 'REGISTERED_MODEL_DELETED' THEN 0 ELSE 1 END
+            FROM events AS e
+            WHERE e.workspace = 'default'
+                AND e.name = wanted.name
+            ORDER BY e.revision DESC
+            LIMIT 1
+        ),
+        0
+    )
+"""
+
+_CATCH_UP = (
+    """
+    UPDATE registered_models AS wanted
+    SET revision = greatest(wanted.revision, """  # noqa: S608 -- of fixed parts
+    + REVISION_OF_ABSENT
+    + """)
+    WHERE wanted.registered_model_id = %(registered_model_id)s
+"""
+)
 
 
 async def add(tx: Driver, model: Subject, events: Sequence[Event], by: By) -> None:
@@ -69,7 +105,7 @@ async def add(tx: Driver, model: Subject, events: Sequence[Event], by: By) -> No
             "now_ms": by.now_ms,
         },
     )
-    await tx.execute(_NOTIFY, {"name": model.name})
+    await tx.execute(_NOTIFY, {"channel": CHANNEL, "names": _names(model, events)})
 
 
 async def read_after(tx: Driver, position: Position, *, limit: int) -> list[Told]:
@@ -82,9 +118,29 @@ async def read_after(tx: Driver, position: Position, *, limit: int) -> list[Told
     return [_told(*row) for row in rows]
 
 
+async def newest(tx: Driver, model: Subject, kind: Kind) -> Told:
+    """Return the newest event of a kind that was told of a model."""
+    given = {"registered_model_id": model.registered_model_id, "kind": kind.value}
+    row = await (await tx.execute(_NEWEST, given)).fetchone()
+    assert row is not None, "nobody asks for what was not told"
+    return _told(*row)
+
+
+async def creator_of(tx: Driver, model: Subject) -> str | None:
+    """Return who made a model."""
+    row = await (await tx.execute(_SELECT_CREATOR, {"registered_model_id": model.registered_model_id})).fetchone()
+    return row[0] if row else None
+
+
 async def catch_up(tx: Driver, model: Subject) -> None:
     """Go on counting where a model that had the same name before stopped, so that under a name nothing goes back."""
     await tx.execute(_CATCH_UP, {"registered_model_id": model.registered_model_id})
+
+
+def _names(model: Subject, events: Sequence[Event]) -> list[str]:
+    """Return the names under which something changed: a rename leaves one and takes another."""
+    left = [event.changes["name"]["from"] for event in events if event.kind is Kind.MODEL_RENAMED]
+    return list(dict.fromkeys([model.name, *left]))
 
 
 def _told(
@@ -99,3 +155,16 @@ def _told(
         actor=actor,
         creation_timestamp=creation_timestamp,
     )
+
+
+# What `told_of` reads, for statements that find events in other ways.
+TOLD = """
+    SELECT
+        transaction_id, event_id, registered_model_id, name, revision, version, kind, actor, creation_timestamp, changes
+    FROM events
+"""
+
+
+def told_of(row: Sequence[Any]) -> Told:
+    """Return the event that a row of `TOLD` is."""
+    return _told(*row)

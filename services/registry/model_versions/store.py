@@ -10,9 +10,8 @@ from services.registry.events.model import Subject
 from services.registry.model_versions.model import READY, ModelVersion, Origin
 from services.registry.rules import NO_STAGE, VERSION_MAX
 
-# Every version is read with its tags and aliases; the statements below say which.
-_VERSIONS = """
-    SELECT
+# What is read of a version `v` of a model `m`, for `version_of`.
+COLUMNS = """
         v.registered_model_id, m.name, v.version, v.creation_timestamp, v.last_updated_timestamp, v.user_id,
         v.current_stage, v.description, v.source, v.run_id, v.status, v.status_message, v.run_link,
         (
@@ -27,9 +26,18 @@ _VERSIONS = """
             WHERE a.registered_model_id = v.registered_model_id
                 AND a.version = v.version
         )
+"""
+
+# Every version is read with its tags and aliases; the statements below say which.
+_VERSIONS = (
+    """
+    SELECT"""
+    + COLUMNS
+    + """
     FROM registered_models AS m
     JOIN model_versions AS v ON v.registered_model_id = m.registered_model_id
 """
+)
 
 _SELECT = (
     _VERSIONS
@@ -70,8 +78,8 @@ _SELECT_NEWEST = (
 )
 
 # The stages that a model's versions are in are found by jumping from one to the next in the index, so that a model of
-# many versions costs no more than one of few.
-_STAGES = """
+# many versions costs no more than one of few. The model is what a statement calls `i`.
+STAGES = """
     WITH RECURSIVE stages (stage) AS (
         SELECT min(current_stage)
         FROM model_versions
@@ -110,7 +118,7 @@ _SELECT_LATEST = (
     JOIN unnest(%(registered_model_ids)s::bigint[]) WITH ORDINALITY AS i (registered_model_id, place)
         ON i.registered_model_id = m.registered_model_id
     CROSS JOIN LATERAL ("""
-    + _STAGES
+    + STAGES
     + """) AS l
     WHERE v.version = l.last_version
     ORDER BY i.place, l.first_version
@@ -243,7 +251,7 @@ async def latest_of(
     rows = await (await tx.execute(_SELECT_LATEST, {"registered_model_ids": list(registered_model_ids)})).fetchall()
     found: dict[int, list[ModelVersion]] = {registered_model_id: [] for registered_model_id in registered_model_ids}
     for row in rows:
-        found[row[0]].append(_version(row, with_aliases=with_aliases))
+        found[row[0]].append(version_of(row, with_aliases=with_aliases))
     return found
 
 
@@ -251,7 +259,7 @@ async def get_many(tx: Driver, keys: Sequence[tuple[int, int]]) -> list[ModelVer
     """Return versions with their tags but without aliases, by number of the model and of the version, in that order."""
     given = {"registered_model_ids": [key[0] for key in keys], "versions": [key[1] for key in keys]}
     rows = await (await tx.execute(_SELECT_MANY, given)).fetchall()
-    return [_version(row, with_aliases=False) for row in rows]
+    return [version_of(row, with_aliases=False) for row in rows]
 
 
 async def origin_of(tx: Driver, name: str, version: int) -> Origin | None:
@@ -324,10 +332,11 @@ async def of_logged_model(tx: Driver, model_id: str) -> list[tuple[str, int]]:
 
 async def _one(tx: Driver, query: str, given: Mapping[str, Any]) -> ModelVersion | None:
     row = await (await tx.execute(query, given)).fetchone()
-    return _version(row, with_aliases=True) if row else None
+    return version_of(row, with_aliases=True) if row else None
 
 
-def _version(row: Sequence[Any], *, with_aliases: bool) -> ModelVersion:
+def version_of(row: Sequence[Any], *, with_aliases: bool) -> ModelVersion:
+    """Return the version that a row of COLUMNS tells of."""
     (
         _, name, version, creation_timestamp, last_updated_timestamp, user_id, current_stage, description, source,
         run_id, status, status_message, run_link, tags, aliases,

@@ -2,18 +2,21 @@
 
 from modelstead.registry.v1 import model_versions_pb2 as versions_pb
 from modelstead.registry.v1 import registered_models_pb2 as pb
-from services.common.codec import encode
+from services.common.codec import encode, encode_once
 from services.common.rpc.call import Call
 from services.registry.aliases.service import Aliases
+from services.registry.lookups.service import Lookups
 from services.registry.registered_models.service import RegisteredModels
+from services.registry.transitions.requests import expected_of
 
 
 class RegisteredModelServicer:
     """Serves the methods of modelstead.registry.v1.RegisteredModelService."""
 
-    def __init__(self, models: RegisteredModels, aliases: Aliases) -> None:
+    def __init__(self, models: RegisteredModels, aliases: Aliases, lookups: Lookups) -> None:
         self._models = models
         self._aliases = aliases
+        self._lookups = lookups
 
     async def CreateRegisteredModel(
         self, request: pb.CreateRegisteredModelRequest, call: Call
@@ -59,6 +62,7 @@ class RegisteredModelServicer:
             order_by=request.order_by,
             max_results=request.max_results,
             page_token=request.page_token,
+            caller=call.caller,
         )
         models = [encode(pb.RegisteredModel, model) for model in found]
         return pb.SearchRegisteredModelsResponse(registered_models=models, next_page_token=next_page_token)
@@ -84,17 +88,21 @@ class RegisteredModelServicer:
     async def SetRegisteredModelAlias(
         self, request: pb.SetRegisteredModelAliasRequest, call: Call
     ) -> pb.SetRegisteredModelAliasResponse:
-        await self._aliases.set(request.name, request.alias, version=request.version, caller=call.caller)
+        await self._aliases.set(
+            request.name,
+            request.alias,
+            version=request.version,
+            caller=call.caller,
+            expected=expected_of(request),
+        )
         return pb.SetRegisteredModelAliasResponse()
 
     async def DeleteRegisteredModelAlias(
         self, request: pb.DeleteRegisteredModelAliasRequest, call: Call
     ) -> pb.DeleteRegisteredModelAliasResponse:
-        await self._aliases.delete(request.name, request.alias, caller=call.caller)
+        await self._aliases.delete(request.name, request.alias, caller=call.caller, expected=expected_of(request))
         return pb.DeleteRegisteredModelAliasResponse()
 
-    async def GetModelVersionByAlias(
-        self, request: pb.GetModelVersionByAliasRequest, call: Call
-    ) -> pb.GetModelVersionByAliasResponse:
-        version = await self._aliases.get(request.name, request.alias)
-        return pb.GetModelVersionByAliasResponse(model_version=encode(versions_pb.ModelVersion, version))
+    async def GetModelVersionByAlias(self, request: pb.GetModelVersionByAliasRequest, call: Call) -> bytes:
+        found = await self._lookups.by_alias(request.name, request.alias)
+        return encode_once(pb.GetModelVersionByAliasResponse, found)

@@ -144,6 +144,7 @@ class ResolveModelRequest(_message.Message):
     STAGE_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
+    STRICT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The registered model."""
     alias: _builtins.str
@@ -153,7 +154,9 @@ class ResolveModelRequest(_message.Message):
     version: _builtins.str
     """A version's number."""
     min_revision: _builtins.int
-    """The answer is of at least this revision of the model. UNAVAILABLE if it is not known within two seconds."""
+    """The answer is of at least this revision of the model. UNAVAILABLE if the model has not got there."""
+    strict: _builtins.bool
+    """The answer is as of now: it sees whatever was acknowledged before the call, by whichever replica."""
     def __init__(
         self,
         *,
@@ -162,10 +165,11 @@ class ResolveModelRequest(_message.Message):
         stage: _builtins.str | None = ...,
         version: _builtins.str | None = ...,
         min_revision: _builtins.int | None = ...,
+        strict: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "min_revision", b"min_revision", "name", b"name", "stage", b"stage", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "min_revision", b"min_revision", "name", b"name", "stage", b"stage", "strict", b"strict", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "min_revision", b"min_revision", "name", b"name", "stage", b"stage", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "min_revision", b"min_revision", "name", b"name", "stage", b"stage", "strict", b"strict", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -237,10 +241,13 @@ class WatchModelsResponse(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     CHANGE_TIME_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
-    """Where to resume."""
+    """Where to resume: opaque, and good for the same names only. With others, all of them are sent."""
     @_builtins.property
     def model(self) -> Global___ModelState:
-        """What the model stands at; absent in a message that only tells that the stream lives, sent every 15 seconds."""
+        """What the model stands at; absent in a message that only tells that there is no change that was not sent. That one
+        comes after what is sent at the beginning, and after 15 seconds of silence, but not while the server does not hear
+        of changes.
+        """
 
     @_builtins.property
     def change_time(self) -> _timestamp_pb2.Timestamp:

@@ -52,9 +52,11 @@ class LookupServiceServicer(object):
     """
 
     def ResolveModel(self, request, context):
-        """Returns the version that an alias, a stage or a number stands for, from the service's memory. What this caller was
-        acknowledged before, by whichever replica, is seen with `min_revision`; otherwise an answer may be 250 ms old.
-        RESOURCE_DOES_NOT_EXIST if there is no such model, version, alias, or version in that stage.
+        """Returns the version that an alias, a stage or a number stands for, from the service's memory. An answer is at most
+        250 ms old, and never older than what this replica has answered before; with `min_revision` it is no older than what
+        the caller knows from another one, with `strict` as of now. A service that cannot be sure of that, for its database
+        is away, is UNAVAILABLE rather than answer something older: what to do then is for the caller, who may know an
+        answer that will do. RESOURCE_DOES_NOT_EXIST if there is no such model, version, alias, or version in that stage.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -63,8 +65,10 @@ class LookupServiceServicer(object):
     def WatchModels(self, request, context):
         """Sends what each named model stands at, then the same again whenever it changes, until the caller goes. Changes that
         follow each other quickly may be sent as one. A model that does not exist is sent as such, and when it comes.
-        Each message carries a token; who comes back with the newest one gets only the models that changed since, and
-        misses none. At most 1,000 names.
+        Each message carries a token; who comes back with the newest one, to whichever replica, gets only the models that
+        changed since, and misses none. At most 1,000 names. Ends with UNAVAILABLE after about an hour, or when the server
+        is stopped: who wants to go on comes back. RESOURCE_EXHAUSTED past 2,000 watches of one caller, or 8,000 in all, at
+        one server.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

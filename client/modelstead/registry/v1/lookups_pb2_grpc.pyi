@@ -34,15 +34,19 @@ class LookupServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LookupServiceAsyncStub: ...
     ResolveModel: _grpc.UnaryUnaryMultiCallable[_lookups_pb2.ResolveModelRequest, _lookups_pb2.ResolveModelResponse]
-    """Returns the version that an alias, a stage or a number stands for, from the service's memory. What this caller was
-    acknowledged before, by whichever replica, is seen with `min_revision`; otherwise an answer may be 250 ms old.
-    RESOURCE_DOES_NOT_EXIST if there is no such model, version, alias, or version in that stage.
+    """Returns the version that an alias, a stage or a number stands for, from the service's memory. An answer is at most
+    250 ms old, and never older than what this replica has answered before; with `min_revision` it is no older than what
+    the caller knows from another one, with `strict` as of now. A service that cannot be sure of that, for its database
+    is away, is UNAVAILABLE rather than answer something older: what to do then is for the caller, who may know an
+    answer that will do. RESOURCE_DOES_NOT_EXIST if there is no such model, version, alias, or version in that stage.
     """
     WatchModels: _grpc.UnaryStreamMultiCallable[_lookups_pb2.WatchModelsRequest, _lookups_pb2.WatchModelsResponse]
     """Sends what each named model stands at, then the same again whenever it changes, until the caller goes. Changes that
     follow each other quickly may be sent as one. A model that does not exist is sent as such, and when it comes.
-    Each message carries a token; who comes back with the newest one gets only the models that changed since, and
-    misses none. At most 1,000 names.
+    Each message carries a token; who comes back with the newest one, to whichever replica, gets only the models that
+    changed since, and misses none. At most 1,000 names. Ends with UNAVAILABLE after about an hour, or when the server
+    is stopped: who wants to go on comes back. RESOURCE_EXHAUSTED past 2,000 watches of one caller, or 8,000 in all, at
+    one server.
     """
 
 @_typing.type_check_only
@@ -51,15 +55,19 @@ class LookupServiceAsyncStub(LookupServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ResolveModel: _aio.UnaryUnaryMultiCallable[_lookups_pb2.ResolveModelRequest, _lookups_pb2.ResolveModelResponse]  # type: ignore[assignment]
-    """Returns the version that an alias, a stage or a number stands for, from the service's memory. What this caller was
-    acknowledged before, by whichever replica, is seen with `min_revision`; otherwise an answer may be 250 ms old.
-    RESOURCE_DOES_NOT_EXIST if there is no such model, version, alias, or version in that stage.
+    """Returns the version that an alias, a stage or a number stands for, from the service's memory. An answer is at most
+    250 ms old, and never older than what this replica has answered before; with `min_revision` it is no older than what
+    the caller knows from another one, with `strict` as of now. A service that cannot be sure of that, for its database
+    is away, is UNAVAILABLE rather than answer something older: what to do then is for the caller, who may know an
+    answer that will do. RESOURCE_DOES_NOT_EXIST if there is no such model, version, alias, or version in that stage.
     """
     WatchModels: _aio.UnaryStreamMultiCallable[_lookups_pb2.WatchModelsRequest, _lookups_pb2.WatchModelsResponse]  # type: ignore[assignment]
     """Sends what each named model stands at, then the same again whenever it changes, until the caller goes. Changes that
     follow each other quickly may be sent as one. A model that does not exist is sent as such, and when it comes.
-    Each message carries a token; who comes back with the newest one gets only the models that changed since, and
-    misses none. At most 1,000 names.
+    Each message carries a token; who comes back with the newest one, to whichever replica, gets only the models that
+    changed since, and misses none. At most 1,000 names. Ends with UNAVAILABLE after about an hour, or when the server
+    is stopped: who wants to go on comes back. RESOURCE_EXHAUSTED past 2,000 watches of one caller, or 8,000 in all, at
+    one server.
     """
 
 class LookupServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -71,9 +79,11 @@ class LookupServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lookups_pb2.ResolveModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lookups_pb2.ResolveModelResponse, _abc.Awaitable[_lookups_pb2.ResolveModelResponse]]:
-        """Returns the version that an alias, a stage or a number stands for, from the service's memory. What this caller was
-        acknowledged before, by whichever replica, is seen with `min_revision`; otherwise an answer may be 250 ms old.
-        RESOURCE_DOES_NOT_EXIST if there is no such model, version, alias, or version in that stage.
+        """Returns the version that an alias, a stage or a number stands for, from the service's memory. An answer is at most
+        250 ms old, and never older than what this replica has answered before; with `min_revision` it is no older than what
+        the caller knows from another one, with `strict` as of now. A service that cannot be sure of that, for its database
+        is away, is UNAVAILABLE rather than answer something older: what to do then is for the caller, who may know an
+        answer that will do. RESOURCE_DOES_NOT_EXIST if there is no such model, version, alias, or version in that stage.
         """
 
     @_abc_1.abstractmethod
@@ -84,8 +94,10 @@ class LookupServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_lookups_pb2.WatchModelsResponse], _abc.AsyncIterator[_lookups_pb2.WatchModelsResponse]]:
         """Sends what each named model stands at, then the same again whenever it changes, until the caller goes. Changes that
         follow each other quickly may be sent as one. A model that does not exist is sent as such, and when it comes.
-        Each message carries a token; who comes back with the newest one gets only the models that changed since, and
-        misses none. At most 1,000 names.
+        Each message carries a token; who comes back with the newest one, to whichever replica, gets only the models that
+        changed since, and misses none. At most 1,000 names. Ends with UNAVAILABLE after about an hour, or when the server
+        is stopped: who wants to go on comes back. RESOURCE_EXHAUSTED past 2,000 watches of one caller, or 8,000 in all, at
+        one server.
         """
 
 def add_LookupServiceServicer_to_server(servicer: LookupServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -76,18 +76,20 @@ class Batch(_message.Message):
     sequence: _builtins.int
     """Follows that of the batch before by one; the first is 1."""
     run_id: _builtins.str
-    """32 hexadecimal digits. A run that `start` brings into being is named by the client, at random."""
+    """A run that `start` brings into being is named by the client, with 32 random hexadecimal digits in lower case."""
     @_builtins.property
     def start(self) -> Global___StartRun:
         """The run begins with this batch."""
 
     @_builtins.property
     def params(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Parameters; one that has another value already makes the batch be refused."""
+        """At most 1,000 parameters; one that has another value already makes the batch be rejected. Names as in log-batch, long
+        values are cut as there.
+        """
 
     @_builtins.property
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Tags, over older values."""
+        """At most 1,000 tags, over older values, as in log-batch; `mlflow.runName` names the run."""
 
     @_builtins.property
     def points(self) -> Global___PointColumns:
@@ -132,12 +134,12 @@ class PointColumns(_message.Message):
     steps: _builtins.bytes
     """int64."""
     timestamps: _builtins.bytes
-    """int64, milliseconds since the Unix epoch."""
+    """int64, milliseconds since the Unix epoch, not negative."""
     values: _builtins.bytes
     """float64; NaN is kept, infinities become the greatest finite number, as in log-batch."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The metrics, each once; names as in log-batch."""
+        """The metrics, each once, at most 1,000; names as in log-batch."""
 
     @_builtins.property
     def counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -176,11 +178,11 @@ class StartRun(_message.Message):
     experiment_name: _builtins.str
     """It is created if there is none of that name."""
     run_name: _builtins.str
-    """Absent: a name is made up."""
+    """At most 8,000 characters. Absent: the tag `mlflow.runName` of the batch, else a name is made up."""
     start_time: _builtins.int
     """Milliseconds since the Unix epoch."""
     user_id: _builtins.str
-    """Absent: the caller."""
+    """At most 256 characters. Absent: the caller."""
     def __init__(
         self,
         *,
@@ -265,7 +267,7 @@ class Rejection(_message.Message):
     reason: _builtins.str
     """MLflow's error code, such as INVALID_PARAMETER_VALUE."""
     message: _builtins.str
-    """Names the field and its value."""
+    """Names the field and its value; at most 4,000 characters."""
     def __init__(
         self,
         *,
@@ -290,7 +292,7 @@ class Session(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
-    """16 random bytes as 32 hexadecimal digits, made once for a sequence of batches."""
+    """16 random bytes as 32 hexadecimal digits in lower case, made once for a sequence of batches."""
     epoch: _builtins.int
     """Grows each time the client takes the session up again; one with an older epoch is refused, so that of two processes
     that both believe it is theirs, one goes on.
@@ -319,7 +321,9 @@ class IngestStreamRequest(_message.Message):
     ACKNOWLEDGED_SEQUENCE_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
     acknowledged_sequence: _builtins.int
-    """The newest batch of which the client knows that it was acknowledged; with `open`."""
+    """The newest batch of which the client knows that it was acknowledged; with `open`. Rejections up to it are forgotten,
+    and a session that the server does not know any more goes on after it.
+    """
     @_builtins.property
     def open(self) -> Global___Session:
         """Opens the session: the first request, and no other."""
@@ -440,3 +444,42 @@ class IngestBatchResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IngestBatchResponse: _TypeAlias = IngestBatchResponse  # noqa: Y015
+
+@_typing.final
+class ForgetSessionsRequest(_message.Message):
+    """Request of ForgetSessions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetSessionsRequest: _TypeAlias = ForgetSessionsRequest  # noqa: Y015
+
+@_typing.final
+class ForgetSessionsResponse(_message.Message):
+    """Response of ForgetSessions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_COUNT_FIELD_NUMBER: _builtins.int
+    session_count: _builtins.int
+    """Sessions forgotten by this call; call again until it is 0."""
+    def __init__(
+        self,
+        *,
+        session_count: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session_count", b"session_count"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_count", b"session_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetSessionsResponse: _TypeAlias = ForgetSessionsResponse  # noqa: Y015

@@ -49,6 +49,11 @@ class IngestServiceStub(object):
                 request_serializer=modelstead_dot_tracking_dot_v1_dot_ingest__pb2.IngestStreamRequest.SerializeToString,
                 response_deserializer=modelstead_dot_tracking_dot_v1_dot_ingest__pb2.IngestStreamResponse.FromString,
                 _registered_method=True)
+        self.ForgetSessions = channel.unary_unary(
+                '/modelstead.tracking.v1.IngestService/ForgetSessions',
+                request_serializer=modelstead_dot_tracking_dot_v1_dot_ingest__pb2.ForgetSessionsRequest.SerializeToString,
+                response_deserializer=modelstead_dot_tracking_dot_v1_dot_ingest__pb2.ForgetSessionsResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer(object):
@@ -70,8 +75,17 @@ class IngestServiceServicer(object):
 
     def IngestStream(self, request_iterator, context):
         """Stores batches in the order in which they come, and acknowledges them as they are committed, several at once. The
-        first request opens the session, all others are batches. The stream ends with the errors of IngestBatch; the client
-        then opens another one, and is told where to go on.
+        first request opens the session, all others are batches. The stream ends with the errors of IngestBatch; with
+        UNAVAILABLE when the server stops, after all that it has taken in is acknowledged; with DEADLINE_EXCEEDED when nothing
+        came for 300 s. The client then opens another one, and is told where to go on. A caller has at most 2,048 streams.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgetSessions(self, request, context):
+        """Forgets sessions that have been quiet for longer than the server keeps them (MODELSTEAD_INGEST_SESSION_DAYS), or a
+        bounded part of them, with their rejections.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,6 +103,11 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.IngestStream,
                     request_deserializer=modelstead_dot_tracking_dot_v1_dot_ingest__pb2.IngestStreamRequest.FromString,
                     response_serializer=modelstead_dot_tracking_dot_v1_dot_ingest__pb2.IngestStreamResponse.SerializeToString,
+            ),
+            'ForgetSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetSessions,
+                    request_deserializer=modelstead_dot_tracking_dot_v1_dot_ingest__pb2.ForgetSessionsRequest.FromString,
+                    response_serializer=modelstead_dot_tracking_dot_v1_dot_ingest__pb2.ForgetSessionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -150,6 +169,33 @@ class IngestService(object):
             '/modelstead.tracking.v1.IngestService/IngestStream',
             modelstead_dot_tracking_dot_v1_dot_ingest__pb2.IngestStreamRequest.SerializeToString,
             modelstead_dot_tracking_dot_v1_dot_ingest__pb2.IngestStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelstead.tracking.v1.IngestService/ForgetSessions',
+            modelstead_dot_tracking_dot_v1_dot_ingest__pb2.ForgetSessionsRequest.SerializeToString,
+            modelstead_dot_tracking_dot_v1_dot_ingest__pb2.ForgetSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,8 +45,13 @@ class IngestServiceStub:
     """
     IngestStream: _grpc.StreamStreamMultiCallable[_ingest_pb2.IngestStreamRequest, _ingest_pb2.IngestStreamResponse]
     """Stores batches in the order in which they come, and acknowledges them as they are committed, several at once. The
-    first request opens the session, all others are batches. The stream ends with the errors of IngestBatch; the client
-    then opens another one, and is told where to go on.
+    first request opens the session, all others are batches. The stream ends with the errors of IngestBatch; with
+    UNAVAILABLE when the server stops, after all that it has taken in is acknowledged; with DEADLINE_EXCEEDED when nothing
+    came for 300 s. The client then opens another one, and is told where to go on. A caller has at most 2,048 streams.
+    """
+    ForgetSessions: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ForgetSessionsRequest, _ingest_pb2.ForgetSessionsResponse]
+    """Forgets sessions that have been quiet for longer than the server keeps them (MODELSTEAD_INGEST_SESSION_DAYS), or a
+    bounded part of them, with their rejections.
     """
 
 @_typing.type_check_only
@@ -66,8 +71,13 @@ class IngestServiceAsyncStub(IngestServiceStub):
     """
     IngestStream: _aio.StreamStreamMultiCallable[_ingest_pb2.IngestStreamRequest, _ingest_pb2.IngestStreamResponse]  # type: ignore[assignment]
     """Stores batches in the order in which they come, and acknowledges them as they are committed, several at once. The
-    first request opens the session, all others are batches. The stream ends with the errors of IngestBatch; the client
-    then opens another one, and is told where to go on.
+    first request opens the session, all others are batches. The stream ends with the errors of IngestBatch; with
+    UNAVAILABLE when the server stops, after all that it has taken in is acknowledged; with DEADLINE_EXCEEDED when nothing
+    came for 300 s. The client then opens another one, and is told where to go on. A caller has at most 2,048 streams.
+    """
+    ForgetSessions: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ForgetSessionsRequest, _ingest_pb2.ForgetSessionsResponse]  # type: ignore[assignment]
+    """Forgets sessions that have been quiet for longer than the server keeps them (MODELSTEAD_INGEST_SESSION_DAYS), or a
+    bounded part of them, with their rejections.
     """
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -96,8 +106,19 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ingest_pb2.IngestStreamResponse], _abc.AsyncIterator[_ingest_pb2.IngestStreamResponse]]:
         """Stores batches in the order in which they come, and acknowledges them as they are committed, several at once. The
-        first request opens the session, all others are batches. The stream ends with the errors of IngestBatch; the client
-        then opens another one, and is told where to go on.
+        first request opens the session, all others are batches. The stream ends with the errors of IngestBatch; with
+        UNAVAILABLE when the server stops, after all that it has taken in is acknowledged; with DEADLINE_EXCEEDED when nothing
+        came for 300 s. The client then opens another one, and is told where to go on. A caller has at most 2,048 streams.
+        """
+
+    @_abc_1.abstractmethod
+    def ForgetSessions(
+        self,
+        request: _ingest_pb2.ForgetSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.ForgetSessionsResponse, _abc.Awaitable[_ingest_pb2.ForgetSessionsResponse]]:
+        """Forgets sessions that have been quiet for longer than the server keeps them (MODELSTEAD_INGEST_SESSION_DAYS), or a
+        bounded part of them, with their rejections.
         """
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
