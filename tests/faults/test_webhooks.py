@@ -1,6 +1,5 @@
 """Webhooks lose nothing and keep the order of each model's events, whatever is killed, stopped or slow."""
 
-import dataclasses
 import json
 import signal
 import threading
@@ -11,12 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from services.local import ports, waiting
-from services.local.plan import LOOPBACK
-from services.local.process import Process
+from services.local import waiting
 from services.registry.deliveries.courier import IN_FLIGHT_OF_WEBHOOK_MAX, LEASE_S
 from tests.receivers import Answer, Received, Receiver
-from tests.stack import Stack, is_ready_at
+from tests.stack import Stack
 
 _API = "/api/2.0/mlflow/"
 _SOURCE = "s3://bucket/model"
@@ -109,16 +106,6 @@ def _statuses(stack: Stack, webhook_id: str) -> dict[str, int]:
     return counts
 
 
-def _second_registry(stack: Stack) -> Process:
-    """Start another replica of the registry, which only delivers, and wait until it is ready."""
-    child = stack.process("registry").child
-    address = f"{LOOPBACK}:{ports.choose(LOOPBACK)}"
-    env = {**child.env, "MODELSTEAD_LISTEN": address, "MODELSTEAD_MIGRATE_ON_START": "false"}
-    second = Process(dataclasses.replace(child, name="registry-2", env=env, log=child.log.with_name("registry-2.log")))
-    assert waiting.until(lambda: is_ready_at(address), timeout_s=60), second.last_lines()
-    return second
-
-
 def test_a_receiver_that_was_down_gets_everything_in_order(own_stack: Stack, receiver: Receiver) -> None:
     webhook_id = _hook(own_stack, receiver)
     names = [_model(own_stack, f"m{number}") for number in range(3)]
@@ -195,23 +182,20 @@ def test_two_replicas_share_the_work_and_one_may_die(own_stack: Stack, receiver:
 
     receiver.answers = hold
     webhook_id = _hook(own_stack, receiver)
-    second = _second_registry(own_stack)
-    try:
+    own_stack.start_replica("registry")
+    for name in names:
+        _version(own_stack, name)
+    assert waiting.until(lambda: receiver.busiest > IN_FLIGHT_OF_WEBHOOK_MAX, timeout_s=30), "one did it all"
+    both_work.set()
+    for _ in range(3):
         for name in names:
             _version(own_stack, name)
-        assert waiting.until(lambda: receiver.busiest > IN_FLIGHT_OF_WEBHOOK_MAX, timeout_s=30), "one did it all"
-        both_work.set()
-        for _ in range(3):
-            for name in names:
-                _version(own_stack, name)
-        second.kill()
-        for name in names:
-            _version(own_stack, name)
+    own_stack.kill("registry-1")
+    for name in names:
+        _version(own_stack, name)
 
-        _arrives(receiver, dict.fromkeys(names, 5))
-        assert waiting.until(lambda: _statuses(own_stack, webhook_id) == {"DELIVERED": 40}, timeout_s=30)
-    finally:
-        second.kill()
+    _arrives(receiver, dict.fromkeys(names, 5))
+    assert waiting.until(lambda: _statuses(own_stack, webhook_id) == {"DELIVERED": 40}, timeout_s=30)
 
 
 def test_what_a_replica_that_hangs_had_is_taken_over_within_seconds(own_stack: Stack, receiver: Receiver) -> None:
@@ -226,7 +210,7 @@ def test_what_a_replica_that_hangs_had_is_taken_over_within_seconds(own_stack: S
     receiver.answers = hang
     _version(own_stack, _model(own_stack, "m"))
     receiver.wait_for(1)
-    second = _second_registry(own_stack)
+    own_stack.start_replica("registry")
     try:
         receiver.wait_for(2, timeout_s=LEASE_S + 10)
         first.send(signal.SIGCONT)
@@ -235,7 +219,6 @@ def test_what_a_replica_that_hangs_had_is_taken_over_within_seconds(own_stack: S
         assert len({one.headers["x-mlflow-delivery-id"] for one in receiver.received}) == 1
     finally:
         first.send(signal.SIGCONT)
-        second.kill()
 
 
 def test_a_slow_receiver_does_not_hold_up_another(own_stack: Stack, receiver: Receiver) -> None:
