@@ -29,6 +29,7 @@ PER_S = Unit("/s", more_is_better=True)
 MS = Unit("ms", decimals=1)
 SECONDS = Unit("s", decimals=2)
 MB = Unit("MB")
+BYTES = Unit("bytes", decimals=1)
 MB_PER_S = Unit("MB/s", more_is_better=True)
 FILES_PER_S = Unit("files/s", more_is_better=True)
 
@@ -109,6 +110,13 @@ ROWS = (
         times_better_min=20,
     ),
     Row(
+        name="read-history",
+        work="the same over gRPC, as packed columns (MLflow: the same over REST)",
+        unit=SECONDS,
+        measure=ingest.read_history,
+        limit=0.3,
+    ),
+    Row(
         name="history-paged",
         work="the same, paged by 25,000",
         unit=SECONDS,
@@ -176,6 +184,14 @@ ROWS = (
         measure=transfers.transfer_memory,
         when=When.LAST,
         limit=64,
+    ),
+    Row(
+        name="stored-bytes",
+        work="bytes of the tables of metrics for each point, indexes and latest points included",
+        unit=BYTES,
+        measure=ingest.stored_bytes,
+        when=When.LAST,
+        limit=12,
     ),
     Row(
         name="memory",
