@@ -31,6 +31,7 @@ SECONDS = Unit("s", decimals=2)
 US = Unit("µs", decimals=1)
 ECHOES = Unit("× an empty call", decimals=2)
 MB = Unit("MB")
+BYTES = Unit("bytes", decimals=1)
 MB_PER_S = Unit("MB/s", more_is_better=True)
 FILES_PER_S = Unit("files/s", more_is_better=True)
 
@@ -111,6 +112,13 @@ ROWS = (
         unit=SECONDS,
         measure=workloads.history,
         times_better_min=20,
+    ),
+    Row(
+        name="read-history",
+        work="the same over gRPC, as packed columns (MLflow: the same over REST)",
+        unit=SECONDS,
+        measure=ingest.read_history,
+        limit=0.3,
     ),
     Row(
         name="history-paged",
@@ -220,6 +228,14 @@ ROWS = (
         measure=transfers.transfer_memory,
         when=When.LAST,
         limit=64,
+    ),
+    Row(
+        name="stored-bytes",
+        work="bytes of the tables of metrics for each point, indexes and latest points included",
+        unit=BYTES,
+        measure=ingest.stored_bytes,
+        when=When.LAST,
+        limit=12,
     ),
     Row(
         name="memory",

@@ -180,6 +180,17 @@ async def test_writers_and_two_workers_at_once_lose_nothing(db: Database, run_id
     assert await _chunk_counts(db, run_id) == [6000]
 
 
+async def test_run_that_has_logged_since_the_worker_looked_stays_queued(db: Database, run_id: str) -> None:
+    await _log(db, run_id, _in_order(40), 20)
+
+    await Sealing(db).look_after(run_id, 1)
+    stayed = await _is_queued(db, run_id)
+    await Sealing(db).look_after(run_id, 2)
+
+    assert stayed
+    assert not await _is_queued(db, run_id)
+
+
 async def test_worker_that_is_broken_off_leaves_all_as_it_was_and_queued(
     db: Database, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
