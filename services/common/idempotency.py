@@ -5,10 +5,14 @@ from collections.abc import Awaitable, Callable
 
 from sqlalchemy import Column, DateTime, LargeBinary, MetaData, Table, Text, func
 
-from services.common.database import Driver
+from services.common.database import Database, Driver
 from services.common.errors import InvalidArgument
 
 KEY_LENGTH_MAX = 255
+# Clients send a key again for minutes; a week also covers a job that is started anew after a long weekend.
+KEPT_S = 7 * 24 * 3600
+_FORGOTTEN_PER_TRANSACTION = 10_000
+_TRANSACTIONS_A_CALL = 50
 
 _CLAIM = """
     INSERT INTO idempotency_keys (caller, operation, request_id, fingerprint)
@@ -31,6 +35,21 @@ _COMPLETE = """
     WHERE caller = %(caller)s
         AND operation = %(operation)s
         AND request_id = %(request_id)s
+"""
+
+_FORGET = """
+    WITH forgotten AS (
+        DELETE FROM idempotency_keys
+        WHERE ctid = ANY(ARRAY(
+            SELECT ctid
+            FROM idempotency_keys
+            WHERE create_time < to_timestamp(%(before_ms)s / 1000.0)
+            LIMIT %(limit)s
+        ))
+        RETURNING request_id
+    )
+    SELECT count(*)
+    FROM forgotten
 """
 
 
@@ -82,3 +101,18 @@ async def once(
     resource_id = await create()
     await tx.execute(_COMPLETE, {**key, "resource_id": resource_id})
     return resource_id
+
+
+async def forget(db: Database, *, now_ms: int) -> int:
+    """Delete keys older than seven days, or a bounded part of them, in bounded transactions. Returns how many."""
+    bounds = {"before_ms": now_ms - KEPT_S * 1000, "limit": _FORGOTTEN_PER_TRANSACTION}
+    total = 0
+    for _ in range(_TRANSACTIONS_A_CALL):
+        async with db.pipeline() as tx:
+            row = await (await tx.execute(_FORGET, bounds)).fetchone()
+        assert row is not None, "counted"
+        count = int(row[0])
+        total += count
+        if count < _FORGOTTEN_PER_TRANSACTION:
+            break
+    return total

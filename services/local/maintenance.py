@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from services.common.artifact_stores import MANAGED_SCHEME, Location
 from services.common.settings import Address
 from services.local.commands import explained, file_option, say
 from services.local.errors import LocalError
@@ -15,7 +16,10 @@ _AGE = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,8})s)?
 _SECONDS = (24 * 3600, 3600, 60, 1)
 
 
-def _address(text: str) -> Address:
+def _address(text: str | Address) -> Address:
+    # Typer parses defaults as well.
+    if isinstance(text, Address):
+        return text
     try:
         return Address.parse(text)
     except ValueError as error:
@@ -27,6 +31,13 @@ def _age_s(text: str) -> int:
     if not text or match is None:
         raise typer.BadParameter("expected a time such as 30d, 12h or 1d12h.")
     return sum(int(number or 0) * seconds for number, seconds in zip(match.groups(), _SECONDS, strict=True))
+
+
+def _place(text: str) -> Location:
+    location = Location.parse(text)
+    if location is None or location.scheme == MANAGED_SCHEME:
+        raise typer.BadParameter("expected a plain URI elsewhere, such as sftp://host, s3://bucket/a or file:///mnt/a.")
+    return location
 
 
 TrackingOption = Annotated[
@@ -41,11 +52,27 @@ ArtifactsOption = Annotated[
         parser=_address, metavar="HOST:PORT", envvar="MODELSTEAD_ARTIFACTS_ADDRESS", help="The artifact service."
     ),
 ]
+RegistryOption = Annotated[
+    Address,
+    typer.Option(
+        parser=_address, metavar="HOST:PORT", envvar="MODELSTEAD_REGISTRY_ADDRESS", help="The registry service."
+    ),
+]
+AbandonOption = Annotated[
+    list[Location] | None,
+    typer.Option(
+        metavar="URI",
+        parser=_place,
+        help="Leave the artifacts at or below a place that cannot be reached any more, such as sftp://host, and purge "
+        "what has them all the same. May be given several times.",
+    ),
+]
 TokenFileOption = Annotated[
     Path | None, file_option("MODELSTEAD_TOKEN_FILE", "File with your API key, where the platform demands one.")
 ]
 _TRACKING = Address("127.0.0.1", 8081)
 _ARTIFACTS = Address("127.0.0.1", 8082)
+_REGISTRY = Address("127.0.0.1", 8083)
 
 
 def gc(
@@ -55,7 +82,9 @@ def gc(
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be purged.")] = False,
     tracking: TrackingOption = _TRACKING,
+    abandon: AbandonOption = None,
     artifacts: ArtifactsOption = _ARTIFACTS,
+    registry: RegistryOption = _REGISTRY,
     token_file: TokenFileOption = None,
 ) -> None:
     """Purge runs, logged models and experiments that were deleted long ago, with their artifacts, for good."""
@@ -73,8 +102,14 @@ def gc(
         with (
             peers.tracking(tracking, token_file=token_file) as retention,
             peers.artifacts(artifacts, token_file=token_file) as maintenance,
+            peers.registry(registry, token_file=token_file) as versions,
         ):
-            done = upkeep.collect(retention, maintenance, deleted_before_ms=deleted_before_ms, say=say)
+            done = upkeep.collect(
+                retention, maintenance, deleted_before_ms=deleted_before_ms, abandoned=abandon or (), say=say
+            )
+            versions.forget_request_ids()
+        if done.left:
+            say(f"Left where they are, the artifacts of: {done.abandonments}.")
         say(f"Purged {done.resources} with {upkeep.counted(done.file_count, 'file')}.")
         if done.kept:
             raise LocalError(f"Not purged, because their artifacts could not be deleted: {done.reasons}.")

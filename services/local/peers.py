@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import grpc
 
 from modelstead.artifacts.v1 import maintenance_pb2, maintenance_pb2_grpc
+from modelstead.registry.v1 import maintenance_pb2 as registry_pb2
+from modelstead.registry.v1 import maintenance_pb2_grpc as registry_pb2_grpc
 from modelstead.tracking.v1 import ingest_pb2, ingest_pb2_grpc, retention_pb2, retention_pb2_grpc
 from services.common.settings import Address
 from services.local.errors import LocalError
@@ -112,6 +114,19 @@ class Artifacts:
             raise Refused(error) from error
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """The maintenance of the registry. Every method raises Refused."""
+
+    stub: registry_pb2_grpc.MaintenanceServiceStub
+    metadata: _Metadata
+
+    def forget_request_ids(self) -> None:
+        """Remove old idempotency keys."""
+        while _called(self.stub.ForgetRequestIds, registry_pb2.ForgetRequestIdsRequest(), self.metadata).key_count:
+            pass
+
+
 @contextlib.contextmanager
 def tracking(address: Address, *, token_file: Path | None) -> Iterator[Tracking]:
     """Connect. Raises LocalError if nobody answers."""
@@ -128,6 +143,13 @@ def artifacts(address: Address, *, token_file: Path | None) -> Iterator[Artifact
     """Connect. Raises LocalError if nobody answers."""
     with _connected("The artifact service", address) as channel:
         yield Artifacts(stub=maintenance_pb2_grpc.MaintenanceServiceStub(channel), metadata=_metadata(token_file))
+
+
+@contextlib.contextmanager
+def registry(address: Address, *, token_file: Path | None) -> Iterator[Registry]:
+    """Connect. Raises LocalError if nobody answers."""
+    with _connected("The registry", address) as channel:
+        yield Registry(stub=registry_pb2_grpc.MaintenanceServiceStub(channel), metadata=_metadata(token_file))
 
 
 @contextlib.contextmanager

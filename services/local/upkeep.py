@@ -4,7 +4,7 @@ Nothing here is kept from one run to the next: what was cut off is found again.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -12,6 +12,7 @@ import grpc
 
 from modelstead.artifacts.v1.maintenance_pb2 import Finding
 from modelstead.tracking.v1.retention_pb2 import Purgeable
+from services.common.artifact_stores import Location
 from services.local.peers import Artifacts, Refused, Tracking
 
 Say = Callable[[str], None]
@@ -30,11 +31,14 @@ _NOUNS = {
 
 @dataclass(slots=True, kw_only=True)
 class Collected:
-    """How many resources went, by noun, how many files, and how many stayed by the store that kept their artifacts."""
+    """How many resources went, by noun, and how many files; and by store how many stayed with their artifacts, or went
+    without them.
+    """
 
     purged: Counter[str] = field(default_factory=Counter)
     file_count: int = 0
     kept: Counter[str] = field(default_factory=Counter)
+    left: Counter[str] = field(default_factory=Counter)
 
     @property
     def resources(self) -> str:
@@ -44,7 +48,12 @@ class Collected:
     @property
     def reasons(self) -> str:
         """As in `2 in sftp://host`."""
-        return ", ".join(f"{count:,} in {store}" for store, count in self.kept.items())
+        return _by_store(self.kept)
+
+    @property
+    def abandonments(self) -> str:
+        """As in `2 in sftp://host`."""
+        return _by_store(self.left)
 
 
 def preview(tracking: Tracking, *, deleted_before_ms: int, say: Say) -> Counter[str]:
@@ -59,16 +68,19 @@ def preview(tracking: Tracking, *, deleted_before_ms: int, say: Say) -> Counter[
     return found
 
 
-def collect(tracking: Tracking, artifacts: Artifacts, *, deleted_before_ms: int, say: Say) -> Collected:
+def collect(
+    tracking: Tracking, artifacts: Artifacts, *, deleted_before_ms: int, abandoned: Collection[Location], say: Say
+) -> Collected:
     """Purge all that was deleted before a time, artifacts first. May be killed, and run again, at any point.
 
-    Where artifacts cannot be deleted, their owner stays and is counted in `kept`. Raises Refused if tracking fails.
+    Where artifacts cannot be deleted, their owner stays and is counted in `kept`; those at or below `abandoned` places
+    are left, and their owner goes. Raises Refused if tracking fails.
     """
     done = Collected()
     for noun, resource in _purgeable(tracking, deleted_before_ms):
         if not tracking.begin(resource, deleted_before_ms):
             say(f"The {noun} {resource.id} was restored meanwhile and stays.")
-        elif _delete_artifacts(artifacts, resource, done, say):
+        elif _is_left(resource, abandoned, done) or _delete_artifacts(artifacts, resource, done, say):
             tracking.purge(resource)
             done.purged[noun] += 1
             if done.purged.total() % _REPORT_EVERY == 0:
@@ -102,6 +114,15 @@ def _purgeable(tracking: Tracking, deleted_before_ms: int) -> Iterator[tuple[str
             yield noun, resource
 
 
+def _is_left(resource: Purgeable, abandoned: Collection[Location], done: Collected) -> bool:
+    """Return whether the artifacts are at a place that is given up."""
+    location = Location.parse(resource.artifact_uri)
+    is_left = location is not None and any(location.below(place) is not None for place in abandoned)
+    if is_left:
+        done.left[_store(resource.artifact_uri)] += 1
+    return is_left
+
+
 def _delete_artifacts(artifacts: Artifacts, resource: Purgeable, done: Collected, say: Say) -> bool:
     """Return whether no artifacts are left."""
     if not resource.artifact_uri:
@@ -130,6 +151,10 @@ def _sweep(artifacts: Artifacts, say: Say) -> None:
 def _described(finding: Finding) -> str:
     problem = Finding.Problem.Name(finding.problem).lower()
     return "  ".join(part for part in (problem, finding.object_key, finding.detail, *finding.paths) if part)
+
+
+def _by_store(counts: Counter[str]) -> str:
+    return ", ".join(f"{count:,} in {store}" for store, count in counts.items())
 
 
 def _store(artifact_uri: str) -> str:

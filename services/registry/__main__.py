@@ -17,6 +17,7 @@ from modelstead.registry.v1 import (
     comments_pb2,
     history_pb2,
     lookups_pb2,
+    maintenance_pb2,
     model_versions_pb2,
     permissions_pb2,
     policies_pb2,
@@ -55,6 +56,8 @@ from services.registry.history.servicer import HistoryServicer
 from services.registry.lookups.service import Lookups
 from services.registry.lookups.servicer import LookupServicer
 from services.registry.lookups.watches import Watches
+from services.registry.maintenance.service import Maintenance
+from services.registry.maintenance.servicer import MaintenanceServicer
 from services.registry.model_versions.origins import Origins
 from services.registry.model_versions.service import ModelVersions
 from services.registry.model_versions.servicer import ModelVersionServicer
@@ -157,12 +160,14 @@ def _governance_services(db: Database, pages: PageTokens) -> list[Service]:
     policies = PromotionPolicies(db=db, pages=pages, now_ms=now_ms)
     checks = VersionChecks(db=db, now_ms=now_ms)
     comments = Comments(db=db, pages=pages, now_ms=now_ms)
+    maintenance = Maintenance(db=db, now_ms=now_ms)
     return [
         Service(descriptor(transition_requests_pb2, "TransitionRequestService"), TransitionRequestServicer(requests)),
         Service(descriptor(policies_pb2, "PromotionPolicyService"), PromotionPolicyServicer(policies)),
         Service(descriptor(checks_pb2, "VersionCheckService"), VersionCheckServicer(checks)),
         Service(descriptor(releases_pb2, "ReleaseService"), ReleaseServicer(Releases(db=db, now_ms=now_ms))),
         Service(descriptor(comments_pb2, "CommentService"), CommentServicer(comments)),
+        Service(descriptor(maintenance_pb2, "MaintenanceService"), MaintenanceServicer(maintenance)),
     ]
 
 

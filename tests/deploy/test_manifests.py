@@ -9,9 +9,11 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import typer
 import yaml
 
 from services.common import artifact_stores, settings
+from services.local import maintenance
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BASE = REPOSITORY / "deploy" / "k8s" / "base"
@@ -26,7 +28,7 @@ PEERS = [
     ("registry", "tracking"),
     ("registry", "artifacts"),
 ]
-CALLS = [*(("gateway", backend) for backend in DATABASE_OWNERS), *PEERS]
+CALLS = [*((caller, backend) for caller in ("gateway", "gc") for backend in DATABASE_OWNERS), *PEERS]
 
 Manifest = dict[str, Any]
 
@@ -39,6 +41,7 @@ def _render() -> list[Manifest]:
 
 MANIFESTS = _render()
 WORKLOADS = [manifest for manifest in MANIFESTS if manifest["kind"] in ("Deployment", "Job")]
+CRON_JOBS = [manifest for manifest in MANIFESTS if manifest["kind"] == "CronJob"]
 DEPLOYMENTS = [manifest for manifest in WORKLOADS if manifest["kind"] == "Deployment"]
 
 
@@ -47,7 +50,12 @@ def _name(manifest: Manifest) -> str:
 
 
 def _pod(workload: Manifest) -> Manifest:
-    return workload["spec"]["template"]["spec"]
+    return _template(workload)["spec"]
+
+
+def _template(workload: Manifest) -> Manifest:
+    spec = workload["spec"]
+    return spec.get("jobTemplate", {"spec": spec})["spec"]["template"]
 
 
 def _containers(workload: Manifest) -> list[Manifest]:
@@ -127,7 +135,7 @@ def test_every_required_setting_is_given(workload: Manifest) -> None:
         assert _required(_service_of(container)) <= given
 
 
-@pytest.mark.parametrize("workload", WORKLOADS, ids=_name)
+@pytest.mark.parametrize("workload", WORKLOADS + CRON_JOBS, ids=_name)
 def test_secrets_come_as_mounted_files_only(workload: Manifest) -> None:
     for container in _containers(workload):
         assert "envFrom" not in container
@@ -200,7 +208,7 @@ def test_the_operators_stores_are_read_from_a_mounted_config_map(service: str, t
     assert artifact_stores.load(file) == artifact_stores.NO_STORES
 
 
-@pytest.mark.parametrize("workload", WORKLOADS, ids=_name)
+@pytest.mark.parametrize("workload", WORKLOADS + CRON_JOBS, ids=_name)
 def test_pods_meet_the_restricted_standard(workload: Manifest) -> None:
     pod = _pod(workload)
 
@@ -241,11 +249,11 @@ def test_an_upgrade_never_has_less_than_two_replicas(deployment: Manifest) -> No
     assert "replicas" not in deployment["spec"]
 
 
-@pytest.mark.parametrize("workload", WORKLOADS, ids=_name)
+@pytest.mark.parametrize("workload", WORKLOADS + CRON_JOBS, ids=_name)
 def test_selectors_find_their_pods(workload: Manifest) -> None:
     name = {"app.kubernetes.io/name": workload["metadata"]["name"]}
 
-    assert workload["spec"]["template"]["metadata"]["labels"] == name | {"app.kubernetes.io/part-of": "modelstead"}
+    assert _template(workload)["metadata"]["labels"] == name | {"app.kubernetes.io/part-of": "modelstead"}
     if workload["kind"] == "Deployment":
         assert workload["spec"]["selector"]["matchLabels"] == name
         assert _one("Service", workload["metadata"]["name"])["spec"]["selector"] == name
@@ -279,7 +287,7 @@ def test_service_and_its_migration_may_reach_the_database(service: str) -> None:
     assert {service, f"{service}-migrate"} <= set(expression["values"])
 
 
-@pytest.mark.parametrize("workload", WORKLOADS, ids=_name)
+@pytest.mark.parametrize("workload", WORKLOADS + CRON_JOBS, ids=_name)
 def test_image_has_the_tag_of_the_kustomization(workload: Manifest) -> None:
     kustomization = yaml.safe_load((BASE / "kustomization.yaml").read_text(encoding="utf-8"))
     [image] = kustomization["images"]
@@ -293,6 +301,25 @@ def test_job_migrates_the_schema(service: str) -> None:
     [container] = _containers(_one("Job", f"{service}-migrate"))
 
     assert container["command"] == ["python", "-m", f"services.{service}", "migrate"]
+
+
+def test_what_was_deleted_is_purged_every_night() -> None:
+    [container] = _containers(_one("CronJob", "gc"))
+    environment = _environment(container)
+    command = _gc_command()
+    variables = {option.envvar for option in command.params}
+
+    assert container["command"][:2] == ["modelstead", "gc"]
+    assert set(environment) <= variables
+    for backend in DATABASE_OWNERS:
+        assert environment[f"MODELSTEAD_{backend.upper()}_ADDRESS"] == f"{backend}:{_port(backend)}"
+    command.make_context("gc", container["command"][2:])
+
+
+def _gc_command() -> Any:
+    application = typer.Typer()
+    application.command()(maintenance.gc)
+    return typer.main.get_command(application)
 
 
 def _port(service: str) -> int:

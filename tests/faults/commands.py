@@ -33,7 +33,12 @@ def start_gc(stack: Stack) -> "subprocess.Popen[str]":
 
 
 def gc_arguments(stack: Stack) -> list[str]:
-    return ["gc", "--older-than", "0s", "--tracking", stack.grpc_address, "--artifacts", stack.artifacts_address]
+    addresses = {
+        "--tracking": stack.grpc_address,
+        "--artifacts": stack.artifacts_address,
+        "--registry": stack.registry_address,
+    }
+    return ["gc", "--older-than", "0s", *(word for option in addresses.items() for word in option)]
 
 
 def _run(*arguments: str) -> Done:

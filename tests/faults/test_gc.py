@@ -249,6 +249,34 @@ def test_a_store_that_is_away_is_named_and_the_rest_is_purged(tmp_path: Path) ->
     assert far_is_gone
 
 
+def test_what_is_in_a_store_that_is_given_up_goes_without_its_artifacts(tmp_path: Path) -> None:
+    root, other = tmp_path / "shared", tmp_path / "other"
+    for folder in (root, other):
+        folder.mkdir()
+    stores = f'[stores.shared]\nroot = "file://{root}"\n[stores.other]\nroot = "file://{other}"\n'
+    with Stack(tmp_path / "stack", artifact_stores=stores) as stack, Files(stack.url) as files:
+        client = httpx.Client(base_url=f"{stack.url}/api/2.0/mlflow", timeout=60)
+        platform = Platform(stack, client, files)
+        run_ids = []
+        for folder in (root, other):
+            experiment_id = platform.new_experiment(artifact_location=f"file://{folder}/far")
+            run_ids.append(platform.post("/runs/create", experiment_id=experiment_id)["run"]["info"]["run_id"])
+            folder.rename(folder.with_suffix(".away"))
+        for run_id in run_ids:
+            platform.delete_run(run_id)
+
+        done = gc(stack, "--abandon", f"file://{root}")
+        refused = gc(stack, "--abandon", "mlflow-artifacts:/")
+        are_there = [platform.has_run(run_id) for run_id in run_ids]
+        client.close()
+
+    assert done.returncode == 1
+    assert "Left where they are, the artifacts of: 1 in file://.\nPurged 1 run," in done.stdout
+    assert f"Run {run_ids[1]} stays" in done.stdout
+    assert not are_there[0]
+    assert refused.returncode == 2
+
+
 def test_a_platform_that_is_down_is_named(own_stack: Stack) -> None:
     own_stack.kill("artifacts")
 

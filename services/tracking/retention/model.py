@@ -7,8 +7,6 @@ from services.common.errors import InvalidArgument
 from services.tracking import rules
 
 PAGE_SIZE_MAX = 1000
-# Clients send a key again for minutes; a week also covers a job that is started anew after a long weekend.
-REQUEST_ID_AGE_S = 7 * 24 * 3600
 
 
 class Kind(Enum):

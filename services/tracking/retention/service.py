@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from services.common import idempotency
 from services.common.database import Database
 from services.common.pages import PageTokens
 from services.tracking.experiments.model import parse_id
@@ -63,15 +64,7 @@ class Retention:
 
     async def forget_request_ids(self) -> int:
         """Delete idempotency keys older than seven days, or a bounded part of them. Returns how many."""
-        created_before = self.now_ms() - model.REQUEST_ID_AGE_S * 1000
-        total = 0
-        for _ in range(STEPS_A_CALL):
-            async with self.db.begin() as tx:
-                count = await store.delete_request_ids(tx, created_before=created_before)
-            total += count
-            if count < store.ROWS_A_STEP:
-                break
-        return total
+        return await idempotency.forget(self.db, now_ms=self.now_ms())
 
     async def _purge_some(self, kind: Kind, key: store.Id, resource_id: str) -> bool:
         async with self.db.begin() as tx:

@@ -135,9 +135,6 @@ def _delete_some(table: str, condition: str) -> TextClause:
 _OF_METRICS = "metric_id = ANY(CAST(:ids AS bigint[]))"
 _DELETE_CHUNKS = _delete_some("metric_chunks", _OF_METRICS)
 _DELETE_POINTS = _delete_some("metric_points", _OF_METRICS)
-_DELETE_REQUEST_IDS = _delete_some(
-    "idempotency_keys", "create_time < to_timestamp(CAST(:created_before AS bigint) / 1000.0)"
-)
 # What hangs on a resource, then the resource.
 _DELETE = {
     Kind.RUN: [
@@ -182,11 +179,6 @@ async def delete_some(tx: Tx, kind: Kind, resource_id: Id) -> bool:
         if await _count(tx, statement, {"id": resource_id, "limit": ROWS_A_STEP}) == ROWS_A_STEP:
             return False
     return True
-
-
-async def delete_request_ids(tx: Tx, *, created_before: int) -> int:
-    """Delete some idempotency keys made before a time. Returns how many, ROWS_A_STEP if there may be more."""
-    return await _count(tx, _DELETE_REQUEST_IDS, {"created_before": created_before, "limit": ROWS_A_STEP})
 
 
 async def _delete_some_points(tx: Tx, run_id: Id) -> bool:
