@@ -181,11 +181,11 @@ class Stack:
 
     def tracking_is_ready(self) -> bool:
         """Whether tracking itself says that it is ready."""
-        return _is_ready(self.grpc_address)
+        return is_ready_at(self.grpc_address)
 
     def artifacts_are_ready(self) -> bool:
         """Whether the artifact service itself says that it is ready."""
-        return _is_ready(self.artifacts_address)
+        return is_ready_at(self.artifacts_address)
 
     def _has_ended(self) -> bool:
         return any(process.ended for process in self._processes.values())
@@ -222,7 +222,7 @@ def free_ports() -> int:
             return port
 
 
-def _is_ready(address: str) -> bool:
+def is_ready_at(address: str) -> bool:
     with grpc.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
