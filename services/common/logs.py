@@ -1,6 +1,6 @@
 """Log lines on stdout: JSON for machines, plain text on a terminal."""
 
-import contextlib
+import asyncio
 import logging
 import sys
 import time
@@ -10,6 +10,8 @@ from typing import Any, TextIO
 
 import orjson
 
+# For how long lines that are many wait for each other.
+_DEFER_S = 0.02
 _RESERVED = frozenset(vars(logging.makeLogRecord({})))
 
 
@@ -41,7 +43,7 @@ def configure(*, log_format: LogFormat, log_level: LogLevel, stream: TextIO = sy
 
 class Lines:
     """Writes a logger's lines that are many, one a call. They are the same as the logger's own; where nobody but the
-    stream wants them, as JSON, they are made without what `logging` makes of each, which is most of their cost.
+    stream wants them, as JSON, they are written together a moment later, and made without what `logging` makes of each.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
@@ -51,16 +53,36 @@ class Lines:
         """Write a line at INFO, for which the logger is enabled."""
         handlers = self._logger.root.handlers
         if len(handlers) == 1 and isinstance(handlers[0], _JsonHandler) and not self._logger.handlers:
-            handlers[0].write(_line(time.time(), "info", self._logger.name, message, fields))
+            handlers[0].defer(self._logger.name, message, fields)
         else:
             self._logger.info(message, extra=fields)
 
 
 class _JsonHandler(logging.StreamHandler[TextIO]):
-    def write(self, line: dict[str, Any]) -> None:
-        with self.lock or contextlib.nullcontext():
-            self.stream.write(f"{_dumps(line)}\n")
-            self.stream.flush()
+    """Writes records at once, after what was deferred; what was deferred, soon, and at the end of the process."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._deferred: list[tuple[float, str, str, dict[str, Any]]] = []
+
+    def defer(self, logger: str, message: str, fields: dict[str, Any]) -> None:
+        self._deferred.append((time.time(), logger, message, fields))
+        if len(self._deferred) == 1:
+            try:
+                asyncio.get_running_loop().call_later(_DEFER_S, self.flush)
+            except RuntimeError:
+                self.flush()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.flush()
+        super().emit(record)
+
+    def flush(self) -> None:
+        deferred, self._deferred = self._deferred, []
+        if deferred:
+            lines = (_line(created, "info", logger, message, fields) for created, logger, message, fields in deferred)
+            self.stream.write("".join(f"{_dumps(line)}\n" for line in lines))
+        super().flush()
 
 
 def _line(created: float, level: str, logger: str, message: str, fields: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ authentication; required fields and text; access; deadline; the servicer.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError, Message
@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError, Message
 from services.common import telemetry
 from services.common.auth import Authenticator, Caller
 from services.common.errors import DeadlineExceeded, InvalidArgument
-from services.common.rpc import wire
+from services.common.rpc import eager, wire
 from services.common.rpc.call import Call
 from services.common.rpc.contract import Contract
 from services.common.rpc.exchanges import Exchanges
@@ -25,7 +25,7 @@ METADATA_BYTES_MAX = 16 * 1024
 
 # A message, or one in its wire form.
 Answer = Message | bytes
-UnaryHandler = Callable[[Any, Call], Awaitable[Answer]]
+UnaryHandler = Callable[[Any, Call], Coroutine[Any, Any, Answer]]
 StreamHandler = Callable[[Any, Call], AsyncIterator[Answer]]
 # Gets the first message, which the checks have seen, and the contents of the ones after it.
 UploadHandler = Callable[[Any, AsyncIterator[Bytes], Call], Awaitable[Message]]
@@ -70,12 +70,11 @@ class Pipeline:
         async def serve(body: bytes, context: Any) -> bytes:
             async with Serving(contract, outcomes, context) as serving:
                 request, call = await self._admit(contract, serving, body)
-                bound_s = _bound_s(context, contract.deadline_s)
-                try:
-                    async with asyncio.timeout(bound_s):
-                        return _wire_form(await handler(request, call))
-                except TimeoutError:
-                    raise _late(bound_s) from None
+                answer = await eager.within(
+                    lambda: _deadline(context, contract.deadline_s),
+                    handler(request, call),
+                )
+                return _wire_form(answer)
             raise AssertionError("an aborted call does not return")
 
         return serve
@@ -199,20 +198,10 @@ def _contents(contract: Contract, body: bytes) -> Bytes:
 @contextlib.asynccontextmanager
 async def _deadline(context: Any, limit_s: float | None) -> AsyncIterator[None]:
     """End the block at the deadline that the caller set, or when the limit is over."""
-    bound_s = _bound_s(context, limit_s)
+    bounds = [bound for bound in (context.time_remaining(), limit_s) if bound is not None]
+    bound_s = min(bounds, default=None)
     try:
         async with asyncio.timeout(bound_s):
             yield
     except TimeoutError:
-        raise _late(bound_s) from None
-
-
-def _bound_s(context: Any, limit_s: float | None) -> float | None:
-    remaining: float | None = context.time_remaining()
-    if remaining is None or limit_s is None:
-        return limit_s if remaining is None else remaining
-    return min(limit_s, remaining)
-
-
-def _late(bound_s: float | None) -> DeadlineExceeded:
-    return DeadlineExceeded(f"The call was not answered within {bound_s or 0:.1f} s.")
+        raise DeadlineExceeded(f"The call was not answered within {bound_s or 0:.1f} s.") from None

@@ -19,7 +19,7 @@ Callback = Callable[[str | None], None]
 
 # For how long after it asked, and was answered, a listener vouches for having told all.
 LEASE_S = 0.25
-_PERIOD_S = 0.08
+_PERIOD_S = 0.1
 _BACKOFF_S_MIN, _BACKOFF_S_MAX = 0.05, 2.0
 _NEVER = float("-inf")
 

@@ -1,0 +1,82 @@
+"""Lines that are many are those that `logging` would write, in the order in which they came."""
+
+import asyncio
+import io
+import logging
+from collections.abc import Iterator
+
+import orjson
+import pytest
+
+from services.common import logs
+from services.common.logs import Lines, LogFormat, LogLevel
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    """Where a process's log goes; the handlers of the tests come back afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers.clear()
+    stream = io.StringIO()
+    logs.configure(log_format=LogFormat.JSON, log_level=LogLevel.INFO, stream=stream)
+    yield stream
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def _written(stream: io.StringIO) -> list[dict[str, object]]:
+    return [orjson.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def _without_time(lines: list[dict[str, object]]) -> list[dict[str, object]]:
+    return [{name: value for name, value in line.items() if name != "time"} for line in lines]
+
+
+async def test_a_line_is_as_the_loggers_own(stream: io.StringIO) -> None:
+    logger = logging.getLogger("modelstead.test")
+    fields = {"code": "OK", "caller": None, "duration_ms": 1.5}
+
+    Lines(logger).info("call", fields)
+    logger.info("call", extra=fields)
+
+    deferred, direct = _written(stream)
+    assert list(deferred) == list(direct) == ["time", "level", "logger", "message", "code", "duration_ms"]
+    assert _without_time([deferred]) == _without_time([direct])
+
+
+async def test_lines_are_written_without_another_one_to_follow(stream: io.StringIO) -> None:
+    Lines(logging.getLogger("modelstead.test")).info("call", {"number": 1})
+    Lines(logging.getLogger("modelstead.test")).info("call", {"number": 2})
+
+    async with asyncio.timeout(20):
+        while len(_written(stream)) < 2:  # noqa: ASYNC110 -- nothing tells of it
+            await asyncio.sleep(0.001)
+
+    assert [line["number"] for line in _written(stream)] == [1, 2]
+
+
+def test_without_an_event_loop_a_line_is_written_at_once(stream: io.StringIO) -> None:
+    Lines(logging.getLogger("modelstead.test")).info("call", {"number": 1})
+
+    assert [line["number"] for line in _written(stream)] == [1]
+
+
+async def test_what_is_deferred_is_written_at_the_end_of_the_process(stream: io.StringIO) -> None:
+    Lines(logging.getLogger("modelstead.test")).info("call", {"number": 1})
+
+    logging.shutdown([lambda: logging.getLogger().handlers[0]])  # type: ignore[list-item]
+
+    assert [line["number"] for line in _written(stream)] == [1]
+
+
+def test_where_others_listen_too_they_get_it(stream: io.StringIO) -> None:
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+
+    Lines(logging.getLogger("modelstead.test")).info("call", {"number": 1})
+
+    assert [vars(record)["number"] for record in records] == [1]
+    assert [line["number"] for line in _written(stream)] == [1]
