@@ -49,7 +49,7 @@ class Writer(threading.Thread):
         self.resumptions_s: list[float] = []
         self.codes: set[grpc.StatusCode] = set()
         self._address = address
-        self._session_id = ingest.new_id()
+        self._session = ingest.session()
         self._newest = 0
         self._finishing = threading.Event()
         self._moved = threading.Condition()
@@ -101,7 +101,7 @@ class Writer(threading.Thread):
             opened.set()
 
     def _requests(self, opened: threading.Event) -> Iterator[pb.IngestStreamRequest]:
-        yield ingest.opening(pb.Session(session_id=self._session_id, epoch=1), acknowledged=self.acknowledged)
+        yield ingest.opening(self._session, acknowledged=self.acknowledged)
         opened.wait()
         number = self.acknowledged
         while True:
@@ -143,14 +143,38 @@ class Writer(threading.Thread):
             self._moved.notify_all()
 
 
-def _write(address: str, disturb: Callable[[], None], *, times: int) -> list[Writer]:
+class SingleWriter(Writer):
+    """A writer that brings each batch by a call of its own, and again until one is answered: it is never told which of
+    its calls were committed without an answer.
+    """
+
+    def run(self) -> None:
+        while not self.is_done:
+            if self.acknowledged == self._newest:
+                self._newest += 0 if self._finishing.wait(_PACE_S) else 1
+                continue
+            request = pb.IngestBatchRequest(session=self._session, batch=self._batch(self._newest))
+            try:
+                # Of its own, as a connection that is lost is noticed late.
+                with grpc.insecure_channel(self._address) as channel:
+                    answer = ingest_pb2_grpc.IngestServiceStub(channel).IngestBatch(request, timeout=3)
+            except grpc.RpcError as error:
+                self.codes.add(error.code())
+            else:
+                assert answer.acknowledged_sequence == self._newest
+                self.acknowledged = self._newest
+
+
+def _write(
+    address: str, disturb: Callable[[], None], *, times: int, kind: type[Writer] = Writer, points_min: int = _POINTS_MIN
+) -> list[Writer]:
     """Have four writers write while they are disturbed, then let them finish."""
-    writers = [Writer(address) for _ in range(_WRITERS)]
+    writers = [kind(address) for _ in range(_WRITERS)]
     for writer in writers:
         writer.start()
     try:
         count = 0
-        while count < times or sum(writer.point_count for writer in writers) < _POINTS_MIN:
+        while count < times or sum(writer.point_count for writer in writers) < points_min:
             disturb()
             count += 1
     finally:
@@ -207,10 +231,17 @@ def test_kills_of_tracking_and_postgres_lose_and_double_nothing(own_stack: Stack
     _check_alive(own_stack)
 
 
-def test_answers_lost_after_the_commit_double_nothing(own_stack: Stack) -> None:
+@pytest.mark.parametrize(("kind", "points_min"), [(Writer, _POINTS_MIN), (SingleWriter, 50_000)])
+def test_answers_lost_after_the_commit_double_nothing(own_stack: Stack, kind: type[Writer], points_min: int) -> None:
     chance = seeded("lost answers")
     with Proxy(own_stack.grpc_address) as proxy:
-        writers = _write(proxy.address, lambda: _lose_answers(proxy, chance), times=_LOST_ANSWERS)
+        writers = _write(
+            proxy.address,
+            lambda: _lose_answers(proxy, chance),
+            times=_LOST_ANSWERS,
+            kind=kind,
+            points_min=points_min,
+        )
 
     _check_all_is_there_once(own_stack, writers)
 
