@@ -73,6 +73,7 @@ def test_a_job_that_ends_has_sent_everything(
     assert "not sent" not in told
     for key in ["m", *(f"m{number}" for number in range(children))]:
         assert run.steps(key) == list(range(STEPS)), key
+    assert run.steps("before") in ([], list(range(STEPS)))
     assert run.end is not None
     assert run.end.status == status
     processes = 1 + (children if name not in ("threads",) else 0)

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from mlflow.entities import Metric, RunStatus
 
+from modelstead.mlflow_plugin.tracking import TrackingStore
 from services.local import waiting
 from tests.faults.commands import sync
 from tests.stack import Stack
@@ -107,6 +109,28 @@ def test_training_goes_on_while_what_it_logs_to_is_killed(own_stack: Stack, tmp_
         run_id = _run_id(process)
         process.communicate(timeout=_TIMEOUT_S)
     assert len(_stored(own_stack, run_id)) == 200
+
+
+def test_mlflow_code_logs_and_ends_its_run_while_tracking_is_away(
+    own_stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELSTEAD_SPOOL_DIR", str(tmp_path / "spool"))
+    monkeypatch.setenv("MODELSTEAD_EXIT_TIMEOUT_S", "1")
+    store = TrackingStore("modelstead://" + own_stack.url.removeprefix("http://"))
+    run_id = store.create_run("0", "user", 1, [], "r").info.run_id
+    store.log_metric(run_id, Metric("m", 0.5, 1, 0))
+    store.get_run(run_id)
+
+    own_stack.kill("tracking")
+    store.log_metric(run_id, Metric("m", 1.0, 2, 1))
+    ended = store.update_run_info(run_id, RunStatus.FINISHED, 5, "renamed")
+    own_stack.start("tracking")
+    own_stack.wait_until_ready()
+
+    assert ended.end_time == 5
+    assert waiting.until(lambda: store.get_run(run_id).info.status == "FINISHED", timeout_s=30)
+    run = store.get_run(run_id)
+    assert (run.info.end_time, run.info.run_name, run.data.metrics) == (5, "renamed", {"m": 1.0})
 
 
 def _kill_and_restart(stack: Stack, victim: str) -> None:

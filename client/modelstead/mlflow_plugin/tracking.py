@@ -50,6 +50,7 @@ class TrackingStore(RestStore):
         self._recorder = CURRENT.recorder(self._settings)
         self._runs: dict[str, Run] = {}
         self._params: dict[str, dict[str, str]] = {}
+        self._infos: dict[str, RunInfo] = {}
         self._lock = threading.Lock()
         self._is_behind = False
 
@@ -80,6 +81,7 @@ class TrackingStore(RestStore):
 
     def create_run(self, experiment_id: str, user_id: str, start_time: int, tags: Any, run_name: str) -> MlflowRun:
         run = super().create_run(experiment_id, user_id, start_time, tags, run_name)
+        self._infos[run.info.run_id] = run.info
         self._know(run.info.run_id)
         return run
 
@@ -96,15 +98,21 @@ class TrackingStore(RestStore):
         run.end(status, end_time=end_time)
         # If it is taken up again, it can end again.
         self._runs.pop(run_id, None)
+        return self._ended(run_id, status, end_time, run_name)
+
+    def _ended(self, run_id: str, status: str, end_time: int | None, run_name: str | None) -> RunInfo:
+        """Return what is known here of a run that ends, as the server will have it."""
+        info = self._infos.get(run_id)
         return RunInfo(
             run_id=run_id,
-            experiment_id="",
-            user_id="",
+            experiment_id=info.experiment_id if info else "",
+            user_id=info.user_id if info else "",
             status=status,
-            start_time=None,  # type: ignore[arg-type] # it is not known here
+            start_time=info.start_time if info else 0,
             end_time=end_time,
             lifecycle_stage=LifecycleStage.ACTIVE,
-            run_name=run_name,
+            artifact_uri=info.artifact_uri if info else None,
+            run_name=run_name or (info.run_name if info else None),
         )
 
     def _call_endpoint(self, *arguments: Any, **keywords: Any) -> Any:
@@ -133,6 +141,7 @@ class TrackingStore(RestStore):
             if error.get_http_status_code() < 500:
                 raise
         else:
+            self._infos[run_id] = info
             if info.lifecycle_stage != LifecycleStage.ACTIVE:
                 raise MlflowException(
                     f"The run {run_id} must be in the 'active' state. Current state is {info.lifecycle_stage}.",
@@ -147,6 +156,7 @@ class TrackingStore(RestStore):
                     oldest = next(iter(self._runs))
                     del self._runs[oldest]
                     self._params.pop(oldest, None)
+                    self._infos.pop(oldest, None)
                 self._runs[run_id] = Run(self._settings, run_id, strict=True)
             return self._runs[run_id]
 

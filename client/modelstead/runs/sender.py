@@ -110,7 +110,8 @@ class Sender:
     def is_at_rest(self) -> bool:
         """Whether everything that is on the disk now is acknowledged, and the writer, which lives, may add to it."""
         with self._changed:
-            return self._outbox.is_empty() and not self.session.lock_writer()
+            # A session that is done is being removed, and cannot be looked at any more.
+            return not self.is_done and self._outbox.is_empty() and not self.session.lock_writer()
 
     def wait_for(self, sequence: int, timeout_s: float) -> bool:
         """Wait until a sequence is acknowledged. Returns whether it is."""
