@@ -15,12 +15,14 @@ from modelstead import ModelResolver
 _API = "/api/2.0/mlflow/"
 _GETS = 100_000
 _US = 1e6
+_READY_TIMEOUT_S, _READY_PAUSE_S = 60.0, 0.1
 
 
 async def get(scene: Scene) -> Measurement:
     """Microseconds to learn where an alias points: within the process from a resolver that follows the registry, each
     sample the median of 100,000; where there is none, as with MLflow, over REST.
     """
+    await _registry_answers(scene)
     async with scene.endpoint.connections(1) as [connection]:
         name = await _new_model(scene, connection)
         if scene.registry_address is None:
@@ -47,6 +49,22 @@ def _median_us(resolver: ModelResolver, reference: str) -> float:
         resolver.get(reference)
         took.append(time.perf_counter_ns() - began)
     return sorted(took)[_GETS // 2] / 1000
+
+
+async def _registry_answers(scene: Scene) -> None:
+    """Wait for the registry: a start is over when tracking answers."""
+    request = scene.endpoint.get(f"{_API}registered-models/search?max_results=1")
+    deadline = time.monotonic() + _READY_TIMEOUT_S
+    while True:
+        try:
+            async with scene.endpoint.connections(1) as [connection]:
+                await connection.send(request)
+        except UnexpectedAnswer:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(_READY_PAUSE_S)
+        else:
+            return
 
 
 async def _new_model(scene: Scene, connection: Connection) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
-from benchmarks import ingest, resolver, transfers, workloads
+from benchmarks import ingest, lookups, resolver, transfers, workloads
 from benchmarks.measuring import Measurement
 from benchmarks.scale import Scale
 from benchmarks.scene import Scene
@@ -29,7 +29,9 @@ PER_S = Unit("/s", more_is_better=True)
 MS = Unit("ms", decimals=1)
 SECONDS = Unit("s", decimals=2)
 US = Unit("µs", decimals=1)
+ECHOES = Unit("× an empty call", decimals=2)
 MB = Unit("MB")
+BYTES = Unit("bytes", decimals=1)
 MB_PER_S = Unit("MB/s", more_is_better=True)
 FILES_PER_S = Unit("files/s", more_is_better=True)
 
@@ -56,6 +58,8 @@ class Row:
     unit: Unit
     measure: Callable[[Scene], Awaitable[Measurement]] | None
     when: When = When.LOADED
+    # Whether it is of something that MLflow does not have.
+    is_ours: bool = False
     times_better_min: float | None = None
     limit: float | None = None
     reference: Callable[[S3, Scale], Measurement] | None = None
@@ -108,6 +112,13 @@ ROWS = (
         unit=SECONDS,
         measure=workloads.history,
         times_better_min=20,
+    ),
+    Row(
+        name="read-history",
+        work="the same over gRPC, as packed columns (MLflow: the same over REST)",
+        unit=SECONDS,
+        measure=ingest.read_history,
+        limit=0.3,
     ),
     Row(
         name="history-paged",
@@ -171,12 +182,60 @@ ROWS = (
         times_better_min=2,
     ),
     Row(
+        name="by-alias",
+        work="version by alias through REST, 16 clients",
+        unit=PER_S,
+        measure=lookups.by_alias,
+        times_better_min=10,
+    ),
+    Row(
+        name="resolve",
+        work="`ResolveModel` over gRPC, one client",
+        unit=US,
+        measure=partial(lookups.resolve, in_echoes=False),
+        is_ours=True,
+    ),
+    Row(
+        name="resolve-echoes",
+        work="the same, beside an empty call to a server that does nothing",
+        unit=ECHOES,
+        measure=partial(lookups.resolve, in_echoes=True),
+        is_ours=True,
+        limit=1.2,
+    ),
+    *(
+        Row(
+            name=f"flip-{name}",
+            work=f"an alias' change seen by 1,000 watchers, {name}",
+            unit=MS,
+            measure=partial(lookups.flip_seen, quantile=quantile),
+            is_ours=True,
+            limit=limit,
+        )
+        for name, quantile, limit in (("p50", 0.50, None), ("p99", 0.99, 250))
+    ),
+    Row(
+        name="search-models",
+        work="search of {models:,} models by tag",
+        unit=MS,
+        measure=lookups.search_by_tag,
+        limit=50,
+    ),
+    Row(
         name="transfer-memory",
         work="most that a service grows during eight transfers of {memory_file_bytes:,} bytes",
         unit=MB,
         measure=transfers.transfer_memory,
         when=When.LAST,
         limit=64,
+    ),
+    Row(
+        name="stored-bytes",
+        work="bytes of the tables of metrics for each point, indexes and latest points included",
+        unit=BYTES,
+        measure=ingest.stored_bytes,
+        when=When.LAST,
+        limit=12,
     ),
     Row(
         name="memory",

@@ -23,6 +23,7 @@ class Scale:
     points: int
     file_bytes: int
     memory_file_bytes: int
+    models: int
 
 
 FULL = Scale(
@@ -39,6 +40,7 @@ FULL = Scale(
     points=1_000_000,
     file_bytes=256_000_000,
     memory_file_bytes=1024 * 1024 * 1024,
+    models=5_000,
 )
 
 QUICK = Scale(
@@ -55,4 +57,5 @@ QUICK = Scale(
     points=20_000,
     file_bytes=8_000_000,
     memory_file_bytes=32 * 1024 * 1024,
+    models=500,
 )

@@ -23,6 +23,7 @@ class Scene:
         self._names = 0
         self._experiment_id: str | None = None
         self._series_run_id: str | None = None
+        self.admin_url = system.admin_url
         self.runs: list[SearchRun] = []
 
     async def new_experiment(self, connection: Connection) -> str:

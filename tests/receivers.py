@@ -45,6 +45,10 @@ class Receiver:
         self.received: list[Received] = []
         self.answers: Answers = lambda _: Answer()
         self.connections = 0
+        # The most requests that were being answered at a time.
+        self.busiest = 0
+        self._answering = 0
+        self._lock = threading.Lock()
         self._tls = tls
         self._address = (host, 0)
         self._server: _Server | None = None
@@ -78,6 +82,18 @@ class Receiver:
             self._server.server_close()
             self._server.break_off()
             self._server = None
+
+    def answer(self, received: Received) -> Answer:
+        """Note a request and return what to say to it, when it is time to say it."""
+        with self._lock:
+            self._answering += 1
+            self.busiest = max(self.busiest, self._answering)
+        answer = self.answers(received)
+        self.received.append(received)
+        time.sleep(answer.delay_s)
+        with self._lock:
+            self._answering -= 1
+        return answer
 
     def wait_for(self, count: int, *, timeout_s: float = 30) -> list[Received]:
         """Return what came, once so much has. Fails if it does not come."""
@@ -131,10 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
             body=self.rfile.read(int(self.headers["content-length"])),
             local_host=self.connection.getsockname()[0],
         )
-        receiver = self.server.receiver
-        answer = receiver.answers(received)
-        receiver.received.append(received)
-        time.sleep(answer.delay_s)
+        answer = self.server.receiver.answer(received)
         self.send_response(answer.status)
         framing = {"connection": "close"} if answer.repeated else {"content-length": str(len(answer.body))}
         headers = answer.headers or framing

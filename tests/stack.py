@@ -1,5 +1,6 @@
 """The platform as tests run it: real Postgres, S3 and services as processes, each of which can be killed."""
 
+import dataclasses
 import os
 from pathlib import Path
 from types import TracebackType
@@ -140,6 +141,25 @@ class Stack:
         if child.prepare:
             child.prepare()
         self._processes[name] = Process(child)
+
+    def start_replica(self, name: str) -> str:
+        """Start one more process of a service over the same database, wait until it is ready, and return its address.
+
+        The gateway does not know of it.
+        """
+        address = str(Address(LOOPBACK, ports.choose(LOOPBACK)))
+        child = self._children[name]
+        number = sum(other.startswith(f"{name}-") for other in self._processes) + 1
+        replica = dataclasses.replace(
+            child,
+            name=f"{name}-{number}",
+            env={**child.env, "MODELSTEAD_LISTEN": address},
+            log=child.log.with_name(f"{name}-{number}.log"),
+            prepare=None,
+        )
+        process = self._processes[replica.name] = Process(replica)
+        assert waiting.until(lambda: is_ready_at(address), timeout_s=READY_TIMEOUT_S), process.last_lines()
+        return address
 
     def process(self, name: str) -> Process:
         return self._processes[name]

@@ -59,7 +59,12 @@ def build(
     gateway = Gateway(
         table=table,
         transcoder=Transcoder(table, connections),
-        pages=Pages(table, connections, presigned_artifacts=config.presigned_artifacts),
+        pages=Pages(
+            table,
+            connections,
+            presigned_artifacts=config.presigned_artifacts,
+            public_tracking_address=config.public_tracking_address,
+        ),
         hosts=Hosts.of(config),
         authenticator=authenticator,
         admission=Admission(requests_max=limits.REQUESTS_MAX, per_caller_max=limits.REQUESTS_PER_CALLER_MAX),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
-from services.common import telemetry
+from services.common import logs, telemetry
 from services.common.auth import Authenticator
 from services.common.errors import ServiceError
 from services.gateway import errors
@@ -28,6 +28,7 @@ _TIMED_OUT = 408
 _CLIENT_CLOSED = 499
 
 _log = logging.getLogger("modelstead.http")
+_lines = logs.Lines(_log)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -164,4 +165,7 @@ def _record(exchange: _Exchange, duration_s: float) -> None:
             "request_id": exchange.request.request_id,
             "note": exchange.note,
         }
-        _log.log(level, "request", extra=fields)
+        if level == logging.INFO:
+            _lines.info("request", fields)
+        else:
+            _log.log(level, "request", extra=fields)

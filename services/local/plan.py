@@ -201,6 +201,7 @@ class Plan:
             MODELSTEAD_ARTIFACTS_ADDRESS=str(reachable(self.settings.artifacts)),
             MODELSTEAD_REGISTRY_ADDRESS=str(reachable(self.settings.registry)),
             MODELSTEAD_PRESIGNED_ARTIFACTS="true" if self._public_endpoint else "false",
+            MODELSTEAD_PUBLIC_TRACKING_ADDRESS=f":{self.settings.tracking.port}",
         )
 
     def _service(self, name: str, module: tuple[str, ...], **variables: str) -> Child:

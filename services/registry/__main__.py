@@ -11,8 +11,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from modelstead.registry.v1 import (
+    activities_pb2,
+    audit_pb2,
     checks_pb2,
     comments_pb2,
+    history_pb2,
     lookups_pb2,
     maintenance_pb2,
     model_versions_pb2,
@@ -32,8 +35,12 @@ from services.common.program import descriptor, now_ms
 from services.common.rpc.contract import WATCH_AGE_S_MAX
 from services.common.rpc.pipeline import Pipeline
 from services.common.rpc.server import Service, serve
+from services.registry.activities.service import Activities
+from services.registry.activities.servicer import ActivityServicer
 from services.registry.aliases.service import Aliases
 from services.registry.artifacts import ArtifactsClient
+from services.registry.audit.service import Audit
+from services.registry.audit.servicer import AuditServicer
 from services.registry.checks.service import VersionChecks
 from services.registry.checks.servicer import VersionCheckServicer
 from services.registry.comments.service import Comments
@@ -44,6 +51,8 @@ from services.registry.delivery_logs import retention
 from services.registry.delivery_logs.service import DeliveryLogs
 from services.registry.delivery_logs.servicer import WebhookDeliveryServicer
 from services.registry.events.listener import Listener
+from services.registry.history.service import History
+from services.registry.history.servicer import HistoryServicer
 from services.registry.lookups.service import Lookups
 from services.registry.lookups.servicer import LookupServicer
 from services.registry.lookups.watches import Watches
@@ -95,7 +104,10 @@ async def _serve(config: Settings) -> None:
     models = RegisteredModels(db=db, pages=pages, now_ms=now_ms, changed=authorizer.forget)
     lookups = Lookups(db, listener)
     watches = Watches(lookups.states, listener)
-    async with _versions(config, db, pages) as versions, _webhook_services(config, db, pages) as webhook_services:
+    async with (
+        _versions(config, db, pages) as versions,
+        _webhook_services(config, db, pages, listener) as webhook_services,
+    ):
         listener.start()
         await serve(
             [
@@ -110,6 +122,7 @@ async def _serve(config: Settings) -> None:
                     RegisteredModelPermissionServicer(granting),
                 ),
                 *_governance_services(db, pages),
+                *_history_services(db, pages),
                 *webhook_services,
             ],
             listen=config.listen,
@@ -158,13 +171,25 @@ def _governance_services(db: Database, pages: PageTokens) -> list[Service]:
     ]
 
 
+def _history_services(db: Database, pages: PageTokens) -> list[Service]:
+    activities, audit = Activities(db=db, pages=pages), Audit(db=db, pages=pages)
+    return [
+        Service(descriptor(activities_pb2, "ActivityService"), ActivityServicer(activities)),
+        Service(descriptor(audit_pb2, "AuditService"), AuditServicer(audit)),
+        Service(descriptor(history_pb2, "HistoryService"), HistoryServicer(History(db=db))),
+    ]
+
+
 @contextlib.asynccontextmanager
-async def _webhook_services(config: Settings, db: Database, pages: PageTokens) -> AsyncIterator[list[Service]]:
+async def _webhook_services(
+    config: Settings, db: Database, pages: PageTokens, listener: Listener
+) -> AsyncIterator[list[Service]]:
     """Give the services of webhooks, and deliver for as long as the block lasts."""
     networks = Networks(allowed=parse_networks(config.webhook_networks), plain_http=config.webhook_plain_http)
     sealer, sender = Sealer(config.webhook_secret_keys), Sender(networks)
     webhooks = Webhooks(db=db, pages=pages, now_ms=now_ms, networks=networks, sealer=sealer, sender=sender)
     courier = Courier(db=db, sender=sender, sealer=sealer, schedule=Schedule(retry_s=config.webhook_retry_s))
+    listener.subscribe(lambda _: courier.wake())
     chores = [
         asyncio.create_task(courier.run()),
         asyncio.create_task(retention.run(db, days=config.webhook_log_days, now_ms=now_ms)),

@@ -15,6 +15,7 @@ from modelstead.tracking.v1 import (
     ingest_pb2,
     logged_models_pb2,
     metrics_pb2,
+    permissions_pb2,
     retention_pb2,
     runs_pb2,
 )
@@ -36,6 +37,8 @@ from services.tracking.logged_models.service import LoggedModels
 from services.tracking.logged_models.servicer import LoggedModelServicer
 from services.tracking.metrics.service import Metrics
 from services.tracking.metrics.servicer import MetricServicer
+from services.tracking.permissions.service import ExperimentPermissions
+from services.tracking.permissions.servicer import ExperimentPermissionServicer
 from services.tracking.retention.service import Retention
 from services.tracking.retention.servicer import RetentionServicer
 from services.tracking.run_logs.service import RunLogs
@@ -70,6 +73,7 @@ async def _serve(config: Settings) -> None:
         now_ms=now_ms,
         memory_bytes=config.ingest_memory_bytes,
         window_bytes=config.ingest_window_bytes,
+        session_age_s=config.ingest_session_days * 24 * 3600,
     )
     await experiments.ensure_default()
     sealing = asyncio.create_task(Sealing(db).work())
@@ -82,6 +86,10 @@ async def _serve(config: Settings) -> None:
             Service(descriptor(logged_models_pb2, "LoggedModelService"), LoggedModelServicer(models)),
             Service(descriptor(retention_pb2, "RetentionService"), RetentionServicer(retention)),
             Service(descriptor(ingest_pb2, "IngestService"), IngestServicer(ingest)),
+            Service(
+                descriptor(permissions_pb2, "ExperimentPermissionService"),
+                ExperimentPermissionServicer(ExperimentPermissions(db=db)),
+            ),
         ],
         listen=config.listen,
         pipeline=Pipeline(

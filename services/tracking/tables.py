@@ -17,6 +17,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -258,4 +259,18 @@ sealing_queue = Table(
     metadata,
     Column("run_id", Text, ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
     Column("change_count", BigInteger, nullable=False),
+)
+
+# Who may do what with an experiment.
+experiment_grants = Table(
+    "experiment_grants",
+    metadata,
+    Column("experiment_id", BigInteger, ForeignKey("experiments.experiment_id", ondelete="CASCADE")),
+    Column("principal_kind", Text),
+    Column("principal", Text),
+    # The number of permissions.model.Level.
+    Column("level", SmallInteger, nullable=False),
+    PrimaryKeyConstraint("experiment_id", "principal_kind", "principal"),
+    CheckConstraint("principal_kind IN ('user', 'group', 'service_principal')", name="principal_kind"),
+    CheckConstraint("level BETWEEN 1 AND 3", name="level"),
 )

@@ -16,22 +16,25 @@ _TIMEOUT_S = 20.0
 
 def main(address: str) -> int:
     """Return 0 if the parent and all children come to version 5."""
+    closed = ModelResolver(address)
+    closed.close()
     resolver = ModelResolver(address, names=["fraud"])
     print(resolver.get("fraud@champion").version, flush=True)
-    children = [child for _ in range(_CHILDREN) if (child := _fork(resolver))]
+    children = [child for _ in range(_CHILDREN) if (child := _fork(resolver, closed))]
     succeeded = _reaches(resolver, "5")
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     resolver.close()
     return 0 if succeeded and codes == [0] * _CHILDREN else 1
 
 
-def _fork(resolver: ModelResolver) -> int:
+def _fork(resolver: ModelResolver, closed: ModelResolver) -> int:
     child = os.fork()
     if child:
         return child
     print(resolver.get("fraud@champion").version, flush=True)
     succeeded = _reaches(resolver, "5")
     resolver.close()
+    closed.close()
     os._exit(0 if succeeded else 1)
 
 

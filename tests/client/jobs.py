@@ -68,6 +68,41 @@ def _logs_until_killed(run: Run) -> None:
         time.sleep(0.0005)
 
 
+def _logs_until_told(run: Run) -> None:
+    """Logs until SIGTERM, then prints how many steps that were."""
+    told = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: told.set())
+    step = 0
+    while not told.is_set():
+        run.log({"m": float(step)}, step=step)
+        step += 1
+        time.sleep(0.0005)
+    print(step, flush=True)
+
+
+def _fills_the_disk(run: Run) -> None:
+    """Logs more than 16 MB hold, waits for a line on stdin, logs a little more, and prints what was dropped."""
+    run.log_params({"kept": "yes"})
+    values = {f"metric {number}": 0.5 for number in range(100)}
+    longest_ns = count = 0
+    for step in range(12_000):
+        began = time.perf_counter_ns()
+        run.log(values, step=step)
+        longest_ns = max(longest_ns, time.perf_counter_ns() - began)
+        count += len(values)
+        if step % 1000 == 0:
+            run.flush(10, acknowledged=False)
+    run.flush(10, acknowledged=False)
+    print("full", flush=True)
+    sys.stdin.readline()
+    run.flush(60)
+    _log(run, "after")
+    run.flush(60)
+    recorder = run._recorder
+    assert recorder._writer
+    print(count, recorder.dropped_points + recorder._writer.dropped_points, longest_ns / 1e6, flush=True)
+
+
 def _threads(run: Run) -> None:
     threads = [threading.Thread(target=_log, args=(run, f"m{number}")) for number in range(CHILDREN)]
     for thread in threads:
@@ -146,6 +181,8 @@ JOBS: dict[str, Callable[[Run], None]] = {
     "os-exit": _os_exit,
     "waits": _waits_for_a_signal,
     "logs-until-killed": _logs_until_killed,
+    "logs-until-told": _logs_until_told,
+    "fills-the-disk": _fills_the_disk,
     "threads": _threads,
     "forks": _forks,
     "forks-after-having-sent": _forks_after_having_sent,

@@ -88,6 +88,8 @@ def is_at(resolver: ModelResolver, number: int) -> Callable[[], bool]:
         (("fraud/2", {}), "2"),
         (("fraud/latest", {}), "5"),
         (("fraud@latest", {}), "5"),
+        (("fraud@Latest", {}), "5"),
+        ((None, {"name": "fraud", "version": "02"}), "2"),
         ((None, {"name": "fraud", "alias": "champion"}), "3"),
         ((None, {"name": "fraud", "stage": "PRODUCTION"}), "2"),
         ((None, {"name": "fraud", "version": 5}), "5"),
@@ -137,6 +139,8 @@ def test_an_error_names_what_was_looked_for(
 def test_keywords_ask_for_exactly_one_thing(fraud: Registry, make: Make) -> None:
     with pytest.raises(InvalidReference, match="exactly one"):
         make().get(name="fraud", alias="champion", stage="Production")
+    with pytest.raises(InvalidReference, match="'three' of model 'fraud'"):
+        make().get(name="fraud", version="three")
 
 
 def test_a_change_is_seen_without_asking(fraud: Registry, make: Make) -> None:
@@ -599,6 +603,15 @@ def test_leaving_the_context_ends_its_threads_and_the_stream(fraud: Registry) ->
     names = [thread.name for thread in threading.enumerate() if thread.is_alive()]
     assert not [name for name in names if name.startswith("modelstead-resolver")]
     resolver.close()
+
+
+def test_a_process_that_forgets_to_close_still_ends(fraud: Registry) -> None:
+    code = "import sys, modelstead; print(modelstead.ModelResolver(sys.argv[1]).get('fraud@champion').version)"
+    command = [sys.executable, "-c", code, fraud.address]
+
+    shown = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    assert (shown.returncode, shown.stdout, shown.stderr) == (0, "3\n", "")
 
 
 def test_importing_modelstead_loads_no_grpc() -> None:

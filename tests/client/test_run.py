@@ -385,6 +385,22 @@ def test_sync_sends_what_a_dead_process_left_and_a_second_one_writes_nothing(
     assert [opening.open.epoch for opening in server.openings] == [2]
 
 
+def test_the_next_process_sends_what_a_dead_one_left(server: IngestServer, spool: Path, process: Process) -> None:
+    server.stop()
+    run = start_run(server.address, spool_dir=spool, exit_timeout_s=0.1)
+    _logged(run, range(20))
+    run.flush(0.2)
+    run._recorder._sender.stop()  # type: ignore[union-attr]
+    run._recorder._session.close()  # type: ignore[union-attr]
+    server.start()
+
+    after = start_run(server.address, spool_dir=spool, exit_timeout_s=5)
+    after.log({"m": 1.0})
+
+    assert waiting.until(lambda: server.run(run.run_id).steps() == list(range(20)), timeout_s=10)
+    assert waiting.until(lambda: len(sessions.find(spool)) == 1, timeout_s=10)
+
+
 def test_sync_leaves_a_session_alone_whose_process_lives(server: IngestServer, run: Run, spool: Path) -> None:
     _logged(run, range(3))
     assert run.flush(10)

@@ -152,3 +152,24 @@ def test_what_happens_to_the_model_is_told_signed_and_in_order(
         assert one.headers["x-databricks-signature"] == hmac.new(b"s3cret", one.body, hashlib.sha256).hexdigest()
         assert one.headers["authorization"] == "Bearer b"
     assert not waiting.until(lambda: len(receiver.received) > 3, timeout_s=0.5)
+
+
+def test_requests_and_comments_are_told(
+    workspace: WorkspaceClient, client: MlflowClient, name: str, receiver: Receiver
+) -> None:
+    events = [
+        RegistryWebhookEvent.TRANSITION_REQUEST_CREATED,
+        RegistryWebhookEvent.TRANSITION_REQUEST_TO_STAGING_CREATED,
+        RegistryWebhookEvent.COMMENT_CREATED,
+    ]
+    _new(workspace, name, receiver.url, *events)
+    client.create_model_version(name, factories.SOURCE)
+    workspace.model_registry.create_transition_request(name, "1", "Staging", comment="please")
+    workspace.model_registry.create_comment(name, "1", "looks good")
+
+    bodies = [json.loads(one.body) for one in receiver.wait_for(3)]
+
+    assert [body["event"] for body in bodies] == [event.value for event in events]
+    assert [body.get("to_stage") for body in bodies] == ["Staging", "Staging", None]
+    assert bodies[2]["comment"] == "looks good"
+    assert all(body["text"] for body in bodies)

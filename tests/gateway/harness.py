@@ -296,7 +296,11 @@ async def until(
 
 @contextlib.asynccontextmanager
 async def platform(
-    *, tokens_file: Path | None = None, allowed_hosts: tuple[str, ...] = (), presigned_artifacts: bool = False
+    *,
+    tokens_file: Path | None = None,
+    allowed_hosts: tuple[str, ...] = (),
+    presigned_artifacts: bool = False,
+    public_tracking_address: str = "",
 ) -> AsyncIterator[Platform]:
     """Run a backend and a gateway with these settings for the length of the block."""
     backend = Backend()
@@ -309,6 +313,7 @@ async def platform(
         tokens_file=tokens_file,
         allowed_hosts=allowed_hosts,
         presigned_artifacts=presigned_artifacts,
+        public_tracking_address=public_tracking_address,
     )
     known = authenticator(settings.auth, tokens_file=tokens_file, listen=settings.listen)
     connections, gateway = build(settings, catalog.backends(settings), known)

@@ -541,6 +541,12 @@ class TestPages:
         assert info["multipart_uploads_enabled"]
         assert info["multipart_downloads_enabled"]
 
+    async def test_it_tells_where_tracking_is_reached(self) -> None:
+        async with platform(public_tracking_address=":8081") as own:
+            addresses = (await own.client.get("/api/2.0/modelstead/addresses")).json()
+
+        assert addresses == {"tracking": ":8081"}
+
     async def test_the_first_page_says_what_runs(self, running: Platform) -> None:
         response = await running.client.get("/")
 

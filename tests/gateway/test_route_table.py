@@ -28,7 +28,7 @@ async def pages() -> frozenset[str]:
     settings = Settings()
     table = RouteTable(backends(settings))
     connections = Connections(backends(settings))
-    paths = frozenset(Pages(table, connections, presigned_artifacts=False).by_path)
+    paths = frozenset(Pages(table, connections, presigned_artifacts=False, public_tracking_address="").by_path)
     await connections.close()
     return paths
 

@@ -141,7 +141,7 @@ def test_the_stock_databricks_client_rejects_cancels_and_moves(platform: Platfor
 
     assert rejected.activity_type is ActivityType.REJECTED_REQUEST
     assert cancelled.activity_type is ActivityType.CANCELLED_REQUEST
-    assert (moved.name, moved.version, moved.current_stage, moved.open_requests) == (name, "1", "Production", None)
+    assert (moved.name, moved.version, moved.current_stage, moved.open_requests) == (name, "1", "Production", [])
     assert moved.permission_level.value.startswith("CAN_MANAGE")
 
 

@@ -46,16 +46,14 @@ LEVELS = {
 callers = st.sampled_from([*CALLERS, *CALLERS[1:4]])
 names = st.sampled_from(["a", "a", "a", "b", "b", "c"])
 numbers = st.sampled_from([1, 1, 2, 2, 3])
-stages = st.sampled_from(["None", "Staging", "Production", "Production", "Production", "Archived", "Live"])
+stages = st.sampled_from(["None", *["Staging"] * 2, *["Production"] * 5, "Archived", "Live"])
 targets = st.one_of(stages, stages, st.just("@champion"))
 people = st.sampled_from(
     [{"groups": ["leads"]}, {"users": ["ann", "bob", "lea"]}, {"users": ["bob"], "groups": ["risk"]}]
 )
-checks = st.lists(
-    st.sampled_from([{"name": "tests"}, {"name": "tests", "posted_by": {"users": ["ci"]}}, {"name": "bias"}]),
-    max_size=2,
-    unique_by=lambda check: check["name"],
-)
+posts = st.tuples(st.sampled_from([1, 2]), st.sampled_from(["tests", "tests", "bias"]), callers)
+by_ci = {"name": "tests", "posted_by": {"users": ["ci"]}}
+checks = st.sampled_from([[by_ci], [by_ci, {"name": "bias"}], [{"name": "tests"}]])
 
 
 @st.composite
@@ -63,7 +61,7 @@ def rules_of_a_target(draw: st.DrawFn) -> Json:
     found: Json = {"approvals": draw(st.sampled_from([0, 1, 1, 2])), "self_approval": draw(st.booleans())}
     if found["approvals"] and draw(st.booleans()):
         found["approvers"] = draw(people)
-    if draw(st.integers(0, 2)) == 0:
+    if draw(st.booleans()):
         found["checks"] = draw(checks)
     return found
 
@@ -73,9 +71,9 @@ def policies(draw: st.DrawFn) -> Json:
     custom = draw(st.sampled_from([None, None, ["Staging", "Production", "Live"]]))
     policy: Json = {} if custom is None else {"stages": custom}
     mine = oracle.stages_of(policy)
-    if draw(st.booleans()):
+    if draw(st.integers(0, 3)):
         policy["rules"] = {"Production": draw(rules_of_a_target())}
-    if draw(st.integers(0, 3)) == 0:
+    if draw(st.booleans()):
         policy["rules"] = policy.get("rules", {}) | {draw(st.sampled_from(mine[1:])): draw(rules_of_a_target())}
     if draw(st.booleans()):
         policy["aliases"] = {"champion": draw(rules_of_a_target())}
@@ -106,8 +104,14 @@ class PromotionPolicyMachine(RuleBasedStateMachine):
     db: ClassVar[Database]
     run: ClassVar[Callable[[Coroutine[Any, Any, Any]], Any]]
 
-    @initialize(policy=policies(), default=st.one_of(st.none(), st.none(), policies()))
-    def begin(self, policy: Json, default: Json | None) -> None:
+    @initialize(
+        policy=policies(),
+        default=st.one_of(st.none(), st.none(), policies()),
+        posted=st.lists(
+            st.tuples(st.sampled_from([1, 2]), st.sampled_from(["tests", "bias"]), callers), min_size=2, max_size=5
+        ),
+    )
+    def begin(self, policy: Json, default: Json | None, posted: list[tuple[int, str, Caller]]) -> None:
         self.prefix = uuid.uuid4().hex[:8]
         self.world = World(levels=LEVELS, now=START_MS)
         self.registry = Registry.over(self.db, lambda: self.world.now)
@@ -116,6 +120,8 @@ class PromotionPolicyMachine(RuleBasedStateMachine):
             self._create(name)
             self.new_version(name)
             self.new_version(name)
+        for number, check, caller in posted:
+            self.post_check("a", number, check, "PASSED", caller)
         self.set_policy("a", policy, CALLERS[0])
         if default:
             self.set_policy("", default, CALLERS[0])

@@ -30,9 +30,9 @@ _ROWS = st.lists(_ROW, max_size=40)
 _SLOW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def _ingest(db: Database, **bounds: int) -> Ingest:
-    given = {"memory_bytes": 64 * 2**20, "window_bytes": 4 * 2**20} | bounds
-    return Ingest(db, factories.experiments(db), now_ms=lambda: 1, **given)
+def _ingest(db: Database, *, now_ms: int = 1, **bounds: int) -> Ingest:
+    given = {"memory_bytes": 64 * 2**20, "window_bytes": 4 * 2**20, "session_age_s": 1000} | bounds
+    return Ingest(db, factories.experiments(db), now_ms=lambda: now_ms, **given)
 
 
 @pytest.fixture
@@ -355,10 +355,10 @@ async def test_many_runs_begin_at_once_in_one_new_experiment(db: Database) -> No
 async def test_session_goes_on_where_its_client_says_when_it_was_purged(db: Database, run_id: str) -> None:
     server, sender = _ingest(db), ingest.session()
     await server.one(sender, ingest.batch(1, run_id, ingest.series("m", 1, 1)), caller="t")
-    later = Ingest(db, factories.experiments(db), now_ms=lambda: 10_000_000, memory_bytes=2**26, window_bytes=2**22)
+    later = 10_000_000
 
-    kept = await later.purge(quiet_s=10_000)
-    purged = await later.purge(quiet_s=9_000)
+    kept = await _ingest(db, now_ms=later, session_age_s=10_000).purge()
+    purged = await _ingest(db, now_ms=later, session_age_s=9_000).purge()
     progress = await _stream(server, sender, [ingest.batch(2, run_id, ingest.series("m", 2, 1))], acknowledged=1)
 
     assert kept == 0

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.database import Database
+from services.tracking.metrics.model import bucket_starts
 from services.tracking.metrics.service import Metrics
 from services.tracking.run_logs.service import RunLogs
 from services.tracking.sealing import model
@@ -128,6 +129,23 @@ async def test_run_that_goes_on_is_merged_by_and_by_and_goes_on_in_order(db: Dat
     assert await _history(db, run_id) == rows
 
 
+async def test_sample_of_large_chunks_small_ones_and_rows_is_what_it_is_of_all_points(
+    db: Database, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.tracking.metrics.places.LARGE_POINTS_MIN", 500)
+    random_ = random.Random(1)
+    rows = [(1000 * place + random_.randrange(50), place**2, random_.random()) for place in range(1407)]
+    await _log(db, run_id, rows[:800], 100)
+    await Sealing(db).look_after_all()
+    await _log(db, run_id, rows[800:1400], 150)
+    await _log(db, run_id, rows[1400:], 1)
+
+    counts = await _chunk_counts(db, run_id)
+
+    assert counts == [800, 150, 150, 150, 150]
+    assert await _sample(db, run_id) == [rows[place][1] for place in bucket_starts(1407, 37)]
+
+
 async def test_pages_go_on_across_a_sealing(db: Database, run_id: str) -> None:
     rows = _in_order(3000)
     await _log(db, run_id, rows, 100)
@@ -160,6 +178,17 @@ async def test_writers_and_two_workers_at_once_lose_nothing(db: Database, run_id
 
     assert await _history(db, run_id) == rows
     assert await _chunk_counts(db, run_id) == [6000]
+
+
+async def test_run_that_has_logged_since_the_worker_looked_stays_queued(db: Database, run_id: str) -> None:
+    await _log(db, run_id, _in_order(40), 20)
+
+    await Sealing(db).look_after(run_id, 1)
+    stayed = await _is_queued(db, run_id)
+    await Sealing(db).look_after(run_id, 2)
+
+    assert stayed
+    assert not await _is_queued(db, run_id)
 
 
 async def test_worker_that_is_broken_off_leaves_all_as_it_was_and_queued(

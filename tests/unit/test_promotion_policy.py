@@ -101,6 +101,7 @@ WRONG = {
     "freezes: [{from: 2026-01-02T00:00:00Z, to: 2026-01-02T00:00:00Z, reason: x}]": "it ends before it begins",
     "freezes: [{from: 2026-01-02T00:00:00Z, to: 2026-01-03T00:00:00Z}]": "'reason' is missing",
     "freezes: [{from: 2026-01-02T00:00:00Z, to: 2026-01-03T00:00:00Z, reason: x, stages: ['@a']}]": "'@a'; known are",
+    "freezes: [{from: 2026-01-02T00:00:00Z, to: 9999-12-31T23:59:59-23:59, reason: x}]": "to: expected a time",
     "archive: gone": "archive: there is no stage 'gone'",
     "owners: {}": "owners: it must name a user or a group",
     "owners: {users: ['']}": "owners.users[0]: the text is empty",

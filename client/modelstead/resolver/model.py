@@ -180,7 +180,7 @@ def parse(reference: str) -> Query:
     if split < 1 or not value or "/" in name:
         raise InvalidReference(f"{reference!r} is not of the form name@alias, name/stage or name/version.")
     if mark == "@":
-        return Query(name, ("alias", value))
+        return Query(name, ("alias", _alias(value)))
     if value.isascii() and value.isdigit():
         return Query(name, ("version", str(int(value))))
     return Query(name, ("alias", LATEST) if value.lower() == LATEST else ("stage", value.lower()))
@@ -188,11 +188,18 @@ def parse(reference: str) -> Query:
 
 def query(name: str | None, *, alias: str | None, stage: str | None, version: str | int | None) -> Query:
     """Take a question apart that is asked by keywords. Raises InvalidReference."""
-    given = {"alias": alias, "stage": stage and stage.lower(), "version": None if version is None else str(version)}
+    number = None if version is None else str(version)
+    if number and not (number.isascii() and number.isdigit()):
+        raise InvalidReference(f"version={version!r} of model {name!r} is not a number.")
+    given = {"alias": alias and _alias(alias), "stage": stage and stage.lower(), "version": number and str(int(number))}
     keys = [(kind, value) for kind, value in given.items() if value]
     if not name or len(keys) != 1:
         raise InvalidReference(f"name={name!r} needs exactly one of alias={alias!r}, stage={stage!r}, {version=!r}.")
     return Query(name, keys[0])
+
+
+def _alias(alias: str) -> str:
+    return LATEST if alias.lower() == LATEST else alias
 
 
 def missing(asked: Query) -> NotFound:

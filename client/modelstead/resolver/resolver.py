@@ -17,7 +17,7 @@ from modelstead.resolver.channels import Connector, Tls, Token
 from modelstead.resolver.errors import AccessDenied, Closed, ModelNotFound, StaleError, TooManyModels, Unavailable
 from modelstead.resolver.knowledge import Clock, Knowledge
 from modelstead.resolver.model import Answer, Change, Model, ModelStatus, Query, ResolvedModel, Status
-from modelstead.resolver.watching import NAMES_MAX, Watcher
+from modelstead.resolver.watching import NAMES_MAX, Watcher, describe
 from modelstead.resolver.workers import Worker
 
 CLOSE_TIMEOUT_S = 5.0
@@ -236,7 +236,7 @@ class ModelResolver:
             except grpc.RpcError as error:
                 raise Unavailable(
                     f"Version {version!r} of model {model.name!r} is not known, and the registry at "
-                    f"{self._connector.address} does not answer: {self._watcher.error or error.__class__.__name__}"
+                    f"{self._connector.address} does not answer: {describe(error)}"
                 ) from error
             self._knowledge.pin(model.name, version, answer)
             if self._cache:
@@ -320,9 +320,8 @@ class ModelResolver:
         self._lock.release()
 
     def _after_fork_in_child(self) -> None:
-        if not self._closed:
-            self._knowledge.keep_all()
-            self._begin()
+        self._knowledge.keep_all()
+        self._begin()
 
 
 def _stop_for_forks(resolver: ModelResolver) -> None:

@@ -134,7 +134,7 @@ class Watcher:
             self._follow(names)
             error = "The registry ended the stream."
         except grpc.RpcError as failure:
-            error = f"{getattr(_code(failure), 'name', 'UNKNOWN')}: {_details(failure)}"
+            error = describe(failure)
             if _code(failure) in _REFUSALS and not self._is_interrupted():
                 self._find_refused(names, error)
         except Exception as failure:  # noqa: BLE001
@@ -259,6 +259,11 @@ class Watcher:
         if self._channel is None:
             self._channel = self._connector.channel()
         return pb_grpc.LookupServiceStub(self._channel)
+
+
+def describe(error: grpc.RpcError) -> str:
+    """Return what an error says, in one line."""
+    return f"{getattr(_code(error), 'name', 'UNKNOWN')}: {_details(error)}"
 
 
 def _code(error: grpc.RpcError) -> grpc.StatusCode | None:

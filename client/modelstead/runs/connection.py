@@ -117,11 +117,12 @@ def _ask(url: str, settings: Settings) -> Endpoint:
     if not isinstance(address, str) or not address:
         raise DiscoveryError(f"{url} does not publish tracking; set MODELSTEAD_PUBLIC_TRACKING_ADDRESS at the gateway")
     parts = urlsplit(url)
-    if address.startswith(":"):
+    scheme, separator, rest = address.rpartition("://")
+    if rest.startswith(":"):
         # The same host, as this client knows it.
         host = parts.hostname or ""
-        address = f"[{host}]{address}" if ":" in host else f"{host}{address}"
-    return Endpoint(address, is_tls=parts.scheme == "https")
+        rest = f"[{host}]{rest}" if ":" in host else f"{host}{rest}"
+    return Endpoint(rest, is_tls=scheme == "grpcs" if separator else parts.scheme == "https")
 
 
 def _details(code: grpc.StatusCode, details: bytes | str, text: str) -> Failure:

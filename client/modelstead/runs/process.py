@@ -40,7 +40,7 @@ class Process:
         """Return the recorder for these settings."""
         with self._lock:
             if settings not in self._recorders:
-                recorder = self._recorders[settings] = Recorder(settings, on_start=self._watch_exit)
+                recorder = self._recorders[settings] = Recorder(settings, on_start=self._begin)
                 recorder.sent_by = self._sent_by
             return self._recorders[settings]
 
@@ -63,9 +63,8 @@ class Process:
 
     def after_fork_in_parent(self) -> None:
         """From now on there may be children whose sessions this process has to send."""
-        if self._adoption is None and any(recorder.has_sender for recorder in self._recorders.values()):
-            self._adoption = Adoption(self._recorders.values())
-            self._adoption.start()
+        if self._adoption is not None and any(recorder.has_sender for recorder in self._recorders.values()):
+            self._adoption.watch_children()
 
     def after_fork_in_child(self) -> None:
         """Keep the recorders that runs hold, but nothing of what they have: no thread, no channel, no session."""
@@ -80,6 +79,13 @@ class Process:
         for recorder in self._recorders.values():
             recorder.sent_by = self._sent_by
             self._abandoned.append(recorder.after_fork_in_child())
+
+    def _begin(self) -> None:
+        """Do what is due when this process begins to record."""
+        if self._adoption is None and self._sent_by is None:
+            self._adoption = Adoption(self._recorders.values())
+            self._adoption.start()
+        self._watch_exit()
 
     def _watch_exit(self) -> None:
         if self._has_exit_thread or not self.watches_exit:

@@ -136,6 +136,10 @@ class Recorder:
             return self._sender.wait_for(last, max(0.0, deadline - time.monotonic()))
         return self._is_sent_elsewhere(last, deadline)
 
+    def has_unsent(self) -> bool:
+        """Whether anything was added that the server has not acknowledged. Costs nothing where there is nothing."""
+        return bool(self.buffer) or self.unsent() is not None
+
     def unsent(self) -> Unsent | None:
         """Return what is not acknowledged; None if everything is."""
         if self._writer is None or self._session is None:

@@ -95,16 +95,19 @@ class Run:
         """Set tags, as text, over older values."""
         self._control(lambda: {"tags": checks.texts("tag", tags, length_max=checks.TAG_VALUE_LENGTH_MAX)})
 
-    def end(self, status: str = "FINISHED") -> None:
-        """End the run, as FINISHED, FAILED or KILLED; the first end counts. Does not wait: see `flush`."""
+    def end(self, status: str = "FINISHED", end_time: int | None = None) -> None:
+        """End the run, as FINISHED, FAILED or KILLED; the first end counts. Does not wait: see `flush`.
+
+        end_time: milliseconds since the Unix epoch; absent: now.
+        """
         if self._has_ended:
             return
         if status not in _STATUSES:
             raise ValueError(f"status {status!r} is not one of {', '.join(_STATUSES)}")
         self._has_ended = True
         CURRENT.disown(self)
-        end_time = time.time_ns() // 1_000_000
-        self._control(lambda: {"end": pb.EndRun(status=_STATUSES[status], end_time=end_time)})
+        ended = time.time_ns() // 1_000_000 if end_time is None else end_time
+        self._control(lambda: {"end": pb.EndRun(status=_STATUSES[status], end_time=ended)})
 
     def flush(self, timeout_s: float = 30.0, *, acknowledged: bool = True) -> bool:
         """Wait until the server has acknowledged everything that this process logged before; without `acknowledged`

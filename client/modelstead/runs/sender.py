@@ -61,7 +61,8 @@ class _Stream:
 class Sender:
     """A thread that sends. The caller holds the session's lock for senders.
 
-    With `until_done` it ends, and `is_done` tells so, once the writer is gone and everything is acknowledged.
+    With `until_done` it ends once the writer is gone and everything is acknowledged: the session is removed, and
+    `is_done` tells so.
     """
 
     def __init__(self, session: Session, settings: Settings, *, until_done: bool = False) -> None:
@@ -141,6 +142,8 @@ class Sender:
         finally:
             if self._channel is not None:
                 self._channel.close()
+            if self.is_done:
+                self.session.delete()
             with self._changed:
                 self._changed.notify_all()
 

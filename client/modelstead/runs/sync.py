@@ -72,7 +72,6 @@ def _send(session: Session, address: str | None, progress: Progress, stuck_s: fl
     if sender.is_done:
         progress(session.info.session_id, count, count)
         outcome.sent += 1
-        session.delete()
     else:
         outcome.stuck.append(f"{session.path}: {sender.trouble or 'nothing was acknowledged'}")
 

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -143,12 +144,15 @@ def create(root: Path, info: Info) -> Session:
     return session
 
 
-def find(root: Path) -> list[Session]:
-    """Return the sessions in a folder, oldest first. What is not one, or of a later format, is left out."""
+def find(root: Path, *, without: Collection[str] = ()) -> list[Session]:
+    """Return the sessions in a folder, oldest first. What is not one, or of a later format, is left out, and so are the
+    sessions `without`.
+    """
     try:
-        paths = [path for path in root.iterdir() if not path.name.startswith(".") and (path / _INFO).is_file()]
+        names = [name for name in os.listdir(root) if name not in without and not name.startswith(".")]  # noqa: PTH208
     except FileNotFoundError:
         return []
+    paths = [root / name for name in names if (root / name / _INFO).is_file()]
     sessions = [session for path in paths if (session := _opened(path))]
     return sorted(sessions, key=lambda session: (session.info.created_ms, session.info.session_id))
 

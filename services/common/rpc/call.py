@@ -1,6 +1,6 @@
 """What a servicer knows of the call it serves besides the request, and how a failure is told to the peer."""
 
-import uuid
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,7 +59,7 @@ def metadata_of(context: Any) -> Mapping[str, str]:
 def request_id_of(metadata: Mapping[str, str]) -> str:
     """Return the caller's id for the call if it is short and plain, else a new one."""
     given = metadata.get("x-request-id", "")
-    return given if 0 < len(given) <= 128 and given.isascii() and given.isprintable() else uuid.uuid4().hex
+    return given if 0 < len(given) <= 128 and given.isascii() and given.isprintable() else os.urandom(16).hex()
 
 
 def status_code(error: ServiceError) -> grpc.StatusCode:

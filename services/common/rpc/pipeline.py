@@ -4,9 +4,6 @@ authentication; required fields and text; access; deadline; the servicer.
 
 import asyncio
 import contextlib
-import logging
-import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
@@ -14,18 +11,17 @@ from google.protobuf.message import DecodeError, Message
 
 from services.common import telemetry
 from services.common.auth import Authenticator, Caller
-from services.common.errors import DeadlineExceeded, InvalidArgument, ServiceError
+from services.common.errors import DeadlineExceeded, InvalidArgument
 from services.common.rpc import wire
-from services.common.rpc.call import Call, abort, metadata_of, request_id_of, status_code
+from services.common.rpc.call import Call
 from services.common.rpc.contract import Contract
 from services.common.rpc.exchanges import Exchanges
+from services.common.rpc.serving import Outcomes, Serving
 from services.common.rpc.watching import OpenWatches
 from services.common.rpc.wire import Bytes
 
 MESSAGE_WAIT_S_MAX = 60.0
 METADATA_BYTES_MAX = 16 * 1024
-
-_log = logging.getLogger("modelstead.rpc")
 
 # A message, or one in its wire form.
 Answer = Message | bytes
@@ -69,22 +65,28 @@ class Pipeline:
 
     def unary(self, contract: Contract, handler: UnaryHandler) -> Callable[[bytes, Any], Awaitable[bytes]]:
         """Return the handler of a method that answers with one message."""
+        outcomes = Outcomes(contract)
 
         async def serve(body: bytes, context: Any) -> bytes:
-            async with self._observed(contract, context) as admit:
-                request, call = await admit(body)
-                async with _deadline(context, contract.deadline_s):
-                    return _wire_form(await handler(request, call))
+            async with Serving(contract, outcomes, context) as serving:
+                request, call = await self._admit(contract, serving, body)
+                bound_s = _bound_s(context, contract.deadline_s)
+                try:
+                    async with asyncio.timeout(bound_s):
+                        return _wire_form(await handler(request, call))
+                except TimeoutError:
+                    raise _late(bound_s) from None
             raise AssertionError("an aborted call does not return")
 
         return serve
 
     def stream(self, contract: Contract, handler: StreamHandler) -> Callable[[bytes, Any], AsyncIterator[bytes]]:
         """Return the handler of a method that answers with a stream of messages."""
+        outcomes = Outcomes(contract)
 
         async def serve(body: bytes, context: Any) -> AsyncIterator[bytes]:
-            async with self._observed(contract, context) as admit:
-                request, call = await admit(body)
+            async with Serving(contract, outcomes, context) as serving:
+                request, call = await self._admit(contract, serving, body)
                 async with (
                     self._bounded(contract, context, call),
                     contextlib.aclosing(
@@ -104,14 +106,15 @@ class Pipeline:
         The stream of a call that is broken off may end like that of one whose caller has said all, before the handler
         is cancelled: what is sent has to show where it ends.
         """
+        outcomes = Outcomes(contract)
 
         async def serve(bodies: AsyncIterator[bytes], context: Any) -> bytes:
-            async with self._observed(contract, context) as admit, _deadline(context, contract.deadline_s):
+            async with Serving(contract, outcomes, context) as serving, _deadline(context, contract.deadline_s):
                 arriving = _arriving(bodies)
                 # A call without a message lacks what is required, as an empty message does.
-                request, call = await admit(await anext(arriving, b""))
+                request, call = await self._admit(contract, serving, await anext(arriving, b""))
                 following = (_contents(contract, body) async for body in arriving)
-                return (await handler(request, following, call)).SerializeToString()
+                return _wire_form(await handler(request, following, call))
             raise AssertionError("an aborted call does not return")
 
         return serve
@@ -120,22 +123,35 @@ class Pipeline:
         self, contract: Contract, handler: ExchangeHandler
     ) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
         """Return the handler of a method that takes a stream of messages and answers with one, side by side."""
+        outcomes = Outcomes(contract)
 
         async def serve(bodies: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
-            async with self._observed(contract, context) as admit, _deadline(context, contract.deadline_s):
+            async with Serving(contract, outcomes, context) as serving, _deadline(context, contract.deadline_s):
                 self._exchanges.check_open()
                 arriving = self._exchanges.arriving(bodies)
-                request, call = await admit(await anext(arriving, b""))
+                request, call = await self._admit(contract, serving, await anext(arriving, b""))
                 following = (_parse(contract, body) async for body in arriving)
                 with self._exchanges.admitted(call.caller.name):
                     async with contextlib.aclosing(
                         handler(request, following, call)  # type: ignore[type-var]
                     ) as messages:
                         async for message in messages:
-                            yield message.SerializeToString()
+                            yield _wire_form(message)
                 self._exchanges.check_open()
 
         return serve
+
+    async def _admit(self, contract: Contract, serving: Serving, body: bytes) -> tuple[Message, Call]:
+        metadata = serving.metadata
+        if sum(map(len, metadata)) + sum(map(len, metadata.values())) > METADATA_BYTES_MAX:
+            raise InvalidArgument(f"The call's metadata exceeds {METADATA_BYTES_MAX} bytes.")
+        authorization = metadata.get("authorization")
+        caller = self._authenticator.authenticate(authorization)
+        serving.caller_name = caller.name
+        request = _parse(contract, body)
+        contract.check(request)
+        await self._authorizer.check(caller, contract, request)
+        return request, Call(caller=caller, request_id=serving.request_id, authorization=authorization)
 
     @contextlib.asynccontextmanager
     async def _bounded(self, contract: Contract, context: Any, call: Call) -> AsyncIterator[None]:
@@ -146,42 +162,6 @@ class Pipeline:
         with telemetry.WATCHES.labels(contract.full_name).track_inprogress():
             async with self._watches.admit(call.caller.name, age_s=contract.deadline_s), _deadline(context, None):
                 yield
-
-    @contextlib.asynccontextmanager
-    async def _observed(
-        self, contract: Contract, context: Any
-    ) -> AsyncIterator[Callable[[bytes], Awaitable[tuple[Message, Call]]]]:
-        started = time.perf_counter()
-        metadata = metadata_of(context)
-        request_id = request_id_of(metadata)
-        caller_name, code = None, "OK"
-
-        async def admit(body: bytes) -> tuple[Message, Call]:
-            nonlocal caller_name
-            if sum(len(key) + len(value) for key, value in metadata.items()) > METADATA_BYTES_MAX:
-                raise InvalidArgument(f"The call's metadata exceeds {METADATA_BYTES_MAX} bytes.")
-            authorization = metadata.get("authorization")
-            caller = self._authenticator.authenticate(authorization)
-            caller_name = caller.name
-            request = _parse(contract, body)
-            contract.check(request)
-            await self._authorizer.check(caller, contract, request)
-            return request, Call(caller=caller, request_id=request_id, authorization=authorization)
-
-        with telemetry.serving(contract.full_name, metadata):
-            try:
-                yield admit
-            except ServiceError as error:
-                code = status_code(error).name
-                await abort(context, error)
-            except asyncio.CancelledError:
-                code = "CANCELLED"
-                raise
-            except Exception:  # noqa: BLE001 -- the boundary of the process
-                code = "INTERNAL"
-                await abort(context, _unexpected(contract, request_id))
-            finally:
-                _record(contract, code, time.perf_counter() - started, request_id, caller_name)
 
 
 async def _arriving(bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -216,34 +196,23 @@ def _contents(contract: Contract, body: bytes) -> Bytes:
     return found
 
 
-def _unexpected(contract: Contract, request_id: str) -> ServiceError:
-    error_id = uuid.uuid4().hex
-    _log.exception("unexpected error", extra={"method": contract.full_name, "error_id": error_id, "id": request_id})
-    return ServiceError(f"An unexpected error occurred. Its id is {error_id}; the server's log tells more.")
-
-
 @contextlib.asynccontextmanager
 async def _deadline(context: Any, limit_s: float | None) -> AsyncIterator[None]:
     """End the block at the deadline that the caller set, or when the limit is over."""
-    bounds = [bound for bound in (context.time_remaining(), limit_s) if bound is not None]
-    bound_s = min(bounds, default=None)
+    bound_s = _bound_s(context, limit_s)
     try:
         async with asyncio.timeout(bound_s):
             yield
     except TimeoutError:
-        raise DeadlineExceeded(f"The call was not answered within {bound_s or 0:.1f} s.") from None
+        raise _late(bound_s) from None
 
 
-def _record(contract: Contract, code: str, duration_s: float, request_id: str, caller: str | None) -> None:
-    telemetry.CALLS.labels(contract.full_name, code).inc()
-    if not contract.is_watch:
-        telemetry.CALL_SECONDS.labels(contract.full_name).observe(duration_s)
-    if _log.isEnabledFor(logging.INFO):
-        fields = {
-            "method": contract.full_name,
-            "code": code,
-            "duration_ms": round(duration_s * 1000, 2),
-            "request_id": request_id,
-            "caller": caller,
-        }
-        _log.info("call", extra=fields)
+def _bound_s(context: Any, limit_s: float | None) -> float | None:
+    remaining: float | None = context.time_remaining()
+    if remaining is None or limit_s is None:
+        return limit_s if remaining is None else remaining
+    return min(limit_s, remaining)
+
+
+def _late(bound_s: float | None) -> DeadlineExceeded:
+    return DeadlineExceeded(f"The call was not answered within {bound_s or 0:.1f} s.")

@@ -24,7 +24,7 @@ DRAIN_S = 30.0
 CONNECTION_GRACE_S = 60.0
 READINESS_PERIOD_S = 1.0
 
-_OPTIONS = (
+OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", 32 * 1024 * 1024),
     ("grpc.max_send_message_length", -1),
@@ -94,7 +94,7 @@ async def serve(
 
 
 def _options(connection_grace_s: float, lookahead_bytes: int | None) -> list[tuple[str, int]]:
-    options = [*_OPTIONS, ("grpc.max_connection_age_grace_ms", int(connection_grace_s * 1000))]
+    options = [*OPTIONS, ("grpc.max_connection_age_grace_ms", int(connection_grace_s * 1000))]
     if lookahead_bytes is not None:
         options += [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", lookahead_bytes)]
     return options

@@ -6,7 +6,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
-from services.registry.events.model import Told
+from services.registry.events.model import Kind, Told
 
 _ALIAS = "aliases."
 
@@ -43,6 +43,7 @@ class Activity:
     available_actions: Sequence[str] = ()
 
 
+_MOVES = ("VERSION_TRANSITIONED", "ALIAS_SET", "ALIAS_DELETED")
 # By name of the kind, of events that tell of a request or a comment.
 _TYPES: Mapping[str, ActivityType] = MappingProxyType(
     {
@@ -54,6 +55,9 @@ _TYPES: Mapping[str, ActivityType] = MappingProxyType(
         "COMMENT_CREATED": ActivityType.NEW_COMMENT,
     }
 )
+
+# The kinds of those events that may be activities.
+KINDS = tuple(kind for kind in Kind if kind.name in _MOVES or kind.name in _TYPES)
 
 
 def activity_of(told: Told) -> Activity | None:
@@ -81,7 +85,7 @@ def activity_of(told: Told) -> Activity | None:
 
 
 def _type_of(kind: str, changes: Mapping[str, Mapping[str, Any]]) -> ActivityType | None:
-    if kind in ("VERSION_TRANSITIONED", "ALIAS_SET", "ALIAS_DELETED"):
+    if kind in _MOVES:
         return ActivityType.SYSTEM_TRANSITION if "replaced_by" in changes else ActivityType.APPLIED_TRANSITION
     return _TYPES.get(kind)
 

@@ -8,7 +8,6 @@ from services.registry import ids
 from services.registry.permissions.model import Level
 
 LENGTH_MAX = 65_535
-PAGE_SIZE_MAX = 1000
 EDIT, DELETE = "EDIT_COMMENT", "DELETE_COMMENT"
 
 
@@ -35,12 +34,6 @@ def check(comment: str) -> None:
     """Raises InvalidArgument unless a comment has 1 to 65,535 characters."""
     if not 1 <= len(comment) <= LENGTH_MAX:
         raise InvalidArgument(f"'comment' must have 1 to {LENGTH_MAX} characters, but has {len(comment)}.")
-
-
-def check_page_size(max_results: int) -> None:
-    """Raises InvalidArgument unless 1 <= max_results <= 1,000."""
-    if not 1 <= max_results <= PAGE_SIZE_MAX:
-        raise InvalidArgument(f"'max_results' must be 1 to {PAGE_SIZE_MAX}, but is {max_results}.")
 
 
 def actions(comment: Comment, *, caller: str, level: Level) -> list[str]:

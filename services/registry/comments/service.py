@@ -12,7 +12,7 @@ from services.common.pages import PageTokens
 from services.registry import ids, rules
 from services.registry.comments import model, store
 from services.registry.comments.model import Comment
-from services.registry.events.model import By, Event, Kind, Subject, change
+from services.registry.events.model import By, Event, Kind, Subject, change, check_page_size
 from services.registry.events.service import record
 from services.registry.model_versions import store as versions_store
 from services.registry.model_versions.model import not_found as version_not_found
@@ -87,7 +87,7 @@ class Comments:
         """
         rules.check_name(name)
         number = rules.parse_version(version)
-        model.check_page_size(max_results)
+        check_page_size(max_results)
         query = ["comments", name, number]
         (after,) = self.pages.decode(page_token, query) if page_token else (0,)
         async with self.db.pipeline(snapshot=True) as tx:

@@ -6,6 +6,9 @@ from enum import Enum
 from typing import Any
 
 from services.common.auth import Caller
+from services.common.errors import InvalidArgument
+
+PAGE_SIZE_MAX = 1000
 
 
 class Kind(Enum):
@@ -106,3 +109,9 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, di
     fields = dict.fromkeys([*before, *after])
     pairs = {name: (before.get(name), after.get(name)) for name in fields}
     return {name: change(old, new) for name, (old, new) in pairs.items() if old != new}
+
+
+def check_page_size(max_results: int) -> None:
+    """Raises InvalidArgument unless 1 <= max_results <= 1,000."""
+    if not 1 <= max_results <= PAGE_SIZE_MAX:
+        raise InvalidArgument(f"'max_results' must be 1 to {PAGE_SIZE_MAX}, but is {max_results}.")

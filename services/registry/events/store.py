@@ -155,3 +155,16 @@ def _told(
         actor=actor,
         creation_timestamp=creation_timestamp,
     )
+
+
+# What `told_of` reads, for statements that find events in other ways.
+TOLD = """
+    SELECT
+        transaction_id, event_id, registered_model_id, name, revision, version, kind, actor, creation_timestamp, changes
+    FROM events
+"""
+
+
+def told_of(row: Sequence[Any]) -> Told:
+    """Return the event that a row of `TOLD` is."""
+    return _told(*row)

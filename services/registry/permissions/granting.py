@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from services.common.auth import ANONYMOUS, Caller
 from services.common.database import Database, Driver
 from services.common.errors import NotFound
+from services.common.grants import AccessControl, Description, Entry, parse
 from services.registry import ids, rules
 from services.registry.events import store as events_store
 from services.registry.events.model import By, Event, Kind, Subject
 from services.registry.events.service import record
 from services.registry.model_versions.model import ModelVersion
 from services.registry.permissions import model, store
-from services.registry.permissions.model import AccessControl, Defaults, Description, Entry, Grants, Level
+from services.registry.permissions.model import Defaults, Grants, Level
 from services.registry.permissions.service import require
 from services.registry.registered_models import model as registered_models
 from services.registry.registered_models import store as registered_models_store
@@ -64,14 +65,14 @@ class Granting:
 
     async def set(self, registered_model_id: str, entries: Sequence[Entry], *, caller: Caller) -> Permissions:
         """Make these the grants, and no others. Raises NotFound, InvalidArgument, PermissionDenied."""
-        grants = model.parse(entries)
+        grants = parse(entries, Level)
         return await self._change(registered_model_id, lambda _: grants, caller=caller)
 
     async def update(self, registered_model_id: str, entries: Sequence[Entry], *, caller: Caller) -> Permissions:
         """Grant this besides or instead of what the same principals hold. Raises NotFound, InvalidArgument,
         PermissionDenied.
         """
-        grants = model.parse(entries)
+        grants = parse(entries, Level)
         return await self._change(registered_model_id, lambda before: {**before, **grants}, caller=caller)
 
     async def levels(self, registered_model_id: str, *, caller: Caller) -> list[Description]:

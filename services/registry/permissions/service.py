@@ -3,9 +3,10 @@
 from services.common.auth import ANONYMOUS, Caller
 from services.common.database import Driver
 from services.common.errors import ACCESS_DENIED, PermissionDenied
+from services.common.grants import Principal, PrincipalKind
 from services.registry.events.model import By, Subject
 from services.registry.permissions import store
-from services.registry.permissions.model import Level, Principal, PrincipalKind
+from services.registry.permissions.model import Level
 
 
 async def level_of(tx: Driver, subject: Subject, caller: Caller) -> Level:

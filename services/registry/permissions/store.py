@@ -12,8 +12,9 @@ from sqlalchemy import ColumnElement, SmallInteger, and_, func, or_
 from services.common.auth import Caller
 from services.common.comparisons import has_row
 from services.common.database import Driver
+from services.common.grants import Principal, PrincipalKind
 from services.registry.events.model import Subject
-from services.registry.permissions.model import Defaults, Grants, Level, Principal, PrincipalKind
+from services.registry.permissions.model import Defaults, Grants, Level
 from services.registry.tables import registered_model_grants, registered_models
 
 _DEFAULT_LEVEL = "modelstead.default_level"

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -200,7 +200,7 @@ def _time_ms(node: Node) -> int:
     try:
         if not _RFC_3339.fullmatch(text):
             raise ValueError(text)
-        return int(datetime.fromisoformat(text.upper()).timestamp() * 1000)
+        return int(datetime.fromisoformat(text.upper()).astimezone(UTC).timestamp() * 1000)
     except (ValueError, OverflowError):
         raise node.wrong(f"expected a time as 2026-12-24T00:00:00Z (RFC 3339), got {text[:100]!r}") from None
 

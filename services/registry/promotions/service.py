@@ -18,7 +18,7 @@ _ALIAS = "aliases."
 _NO_MODEL = Subject(registered_model_id=0, name="")
 _JUDGED = frozenset(
     {
-        Kind.VERSION_CREATED, Kind.VERSION_TRANSITIONED, Kind.VERSION_DELETED, Kind.ALIAS_SET, Kind.ALIAS_DELETED,
+        Kind.VERSION_TRANSITIONED, Kind.VERSION_DELETED, Kind.ALIAS_SET, Kind.ALIAS_DELETED,
         Kind.MODEL_RENAMED, Kind.MODEL_DELETED, Kind.POLICY_SET, Kind.CHECK_SET,
     }
 )  # fmt: skip
@@ -30,6 +30,9 @@ async def check(tx: Driver, model: Subject, events: Sequence[Event], by: By) -> 
     Whatever moves a version to a stage or an alias to a version asks here, in the transaction of the change and
     before it (services/registry/events/service.py). A model without a policy asks only for permissions.
     """
+    for event in events:
+        # No policy could see a version that begins elsewhere.
+        assert event.kind is not Kind.VERSION_CREATED or event.changes["current_stage"] == {"to": rules.NO_STAGE}
     judged = [event for event in events if event.kind in _JUDGED]
     if not judged:
         return
@@ -80,8 +83,6 @@ def _missing(event: Event, told: Sequence[Event], evidence: Evidence, level: Lev
             yield f"{move}: {'; '.join(lacks)}"
     elif (refused := _needs_an_owner(event, told, policy)) and not policy.may_be_changed_by(by.caller, level):
         yield f"{refused}: {_owners_needed(policy)}"
-    elif event.kind is Kind.VERSION_CREATED and event.changes["current_stage"] != {"to": rules.NO_STAGE}:
-        yield f"a version that begins elsewhere than in stage {rules.NO_STAGE}"
     elif event.kind is Kind.CHECK_SET:
         (name,) = (field.removeprefix("checks.") for field in event.changes)
         posters = policy.posters_of(name)

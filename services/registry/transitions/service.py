@@ -62,6 +62,8 @@ async def _move_to_stage(
     tx: Driver, held: Subject, version: ModelVersion, wish: Wish, evidence: Evidence, by: By
 ) -> None:
     number, before, archive = int(version.version), version.current_stage, evidence.policy.archive
+    if wish.archive:
+        evidence.policy.check_archiving(wish.target, wish.target)
     there: list[int] = []
     if wish.archive or wish.expected.version is not None:
         there = await versions_store.in_stage(tx, held, wish.target, except_version=0)

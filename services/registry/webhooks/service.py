@@ -199,9 +199,9 @@ async def managed(tx: Driver, webhook_id: str, caller: Caller, *, hold: bool = F
 async def _managed(tx: Driver, webhook: Webhook | None, webhook_id: str, caller: Caller) -> Webhook:
     if webhook is None:
         raise model.not_found(webhook_id)
-    if webhook.registered_model_id is not None:
-        name = webhook.model_name or ""
-        await _check_manages(tx, Subject(registered_model_id=webhook.registered_model_id, name=name), caller)
+    # One of all models is for who manages models without a grant on them: there is no model 0.
+    subject = Subject(registered_model_id=webhook.registered_model_id or 0, name=webhook.model_name or "")
+    await _check_manages(tx, subject, caller)
     return webhook
 
 

@@ -5,14 +5,18 @@ from dataclasses import dataclass
 
 from services.common import idempotency
 from services.common.artifact_stores import NO_STORES, Stores
+from services.common.auth import ANONYMOUS
 from services.common.database import Database, Driver, Tx, driver_of
 from services.common.errors import AlreadyExists, InvalidArgument, NotFound
 from services.common.filters import parse_filter, parse_order_by
+from services.common.grants import Principal, PrincipalKind
 from services.common.pages import PageTokens
 from services.tracking import rules
 from services.tracking.experiments import model, store
 from services.tracking.experiments.model import Experiment
 from services.tracking.experiments.search_grammar import EXPERIMENTS
+from services.tracking.permissions import store as permissions_store
+from services.tracking.permissions.model import Level
 
 _DEFAULT_ORDER = ("creation_time DESC", "experiment_id ASC")
 
@@ -38,7 +42,9 @@ class Experiments:
     async def create(
         self, *, name: str, artifact_location: str, tags: Mapping[str, str], caller: str, request_id: str
     ) -> str:
-        """Create an experiment and return its id. Raises InvalidArgument, AlreadyExists."""
+        """Create an experiment, which the caller may manage, and return its id. Raises InvalidArgument,
+        AlreadyExists.
+        """
         model.check_name(name)
         if artifact_location:
             model.check_artifact_location(artifact_location, self.stores)
@@ -51,6 +57,10 @@ class Experiments:
                 experiment = self._new(await store.next_id(tx), name, artifact_location, tags)
                 if not await store.add(tx, experiment):
                     raise AlreadyExists(f"Experiment(name={name}) already exists.")
+                if caller != ANONYMOUS.name:
+                    creator = {Principal(kind=PrincipalKind.USER, name=caller): Level.CAN_MANAGE}
+                    number = int(experiment.experiment_id)
+                    await permissions_store.replace(await driver_of(tx), number, creator)
                 return experiment.experiment_id
 
             return await idempotency.once(

@@ -46,6 +46,22 @@ _INSERT_TARGET = """
     ON CONFLICT DO NOTHING
 """
 
+_EXISTS = """
+    SELECT experiment_id
+    FROM experiments
+    WHERE experiment_id = %(experiment_id)s
+"""
+
+_EXISTS_LOCKED = _EXISTS + "FOR NO KEY UPDATE"
+
+
+async def exists(tx: Driver, experiment_id: int, *, hold: bool = False) -> bool:
+    """Return whether there is an experiment, deleted or not; with `hold` nobody else changes it until the transaction
+    ends.
+    """
+    found = await tx.execute(_EXISTS_LOCKED if hold else _EXISTS, {"experiment_id": experiment_id})
+    return await found.fetchone() is not None
+
 
 async def target(tx: Driver, experiment_id: int) -> Experiment | None:
     """Return an experiment, without its tags, for something new in it: nobody deletes it until the transaction ends."""

@@ -10,15 +10,17 @@ from typing import Any
 from services.common.database import Database, Driver
 from services.common.errors import InvalidArgument, ServiceError
 from services.common.group_commit import GroupCommit, Outcome
+from services.tracking.experiments.model import Experiment
 from services.tracking.experiments.service import Experiments
 from services.tracking.ingest import model, store
 from services.tracking.ingest.flow import Budget, Flow
-from services.tracking.ingest.model import Batch, Mark, Rejected, Rejection, Session, Verdict
+from services.tracking.ingest.model import Batch, Mark, Rejected, Rejection, Session, Start, Verdict
 from services.tracking.metrics import store as metrics_store
 from services.tracking.run_logs.model import RUN_NAME_TAG
 from services.tracking.run_logs.service import store_entries
 from services.tracking.runs import model as runs_model
 from services.tracking.runs import store as runs_store
+from services.tracking.runs.model import Run
 
 # At a million points a second, a tenth of a second's.
 GROUP_WEIGHT_MAX = 100_000
@@ -48,8 +50,8 @@ class Answer:
 class Ingest:
     """The use-cases. Batches that arrive together, or while others are being committed, share a transaction.
 
-    `memory_bytes` bounds the batches under way of all callers, `window_bytes` those of one stream. `now_ms` returns
-    milliseconds since the Unix epoch.
+    `memory_bytes` bounds the batches under way of all callers, `window_bytes` those of one stream. A session that has
+    been quiet for `session_age_s` can be forgotten. `now_ms` returns milliseconds since the Unix epoch.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class Ingest:
         now_ms: Callable[[], int],
         memory_bytes: int,
         window_bytes: int,
+        session_age_s: int,
     ) -> None:
         self._db = db
+        self._session_age_s = session_age_s
         self._experiments = experiments
         self._now_ms = now_ms
         self._window_bytes = window_bytes
@@ -113,15 +117,17 @@ class Ingest:
             with contextlib.suppress(asyncio.CancelledError, ServiceError):
                 await reading
 
-    async def purge(self, *, quiet_s: int) -> int:
-        """Forget sessions that nobody has used for so long, or a bounded part of them, with their rejections.
+    async def purge(self) -> int:
+        """Forget sessions that have been quiet for too long, or a bounded part of them, with their rejections.
 
         Returns how many.
         """
         total = 0
         for _ in range(PURGES_A_CALL):
             async with self._db.pipeline() as tx:
-                count = await store.purge(tx, active_before=self._now_ms() - quiet_s * 1000, limit=SESSIONS_A_PURGE)
+                count = await store.purge(
+                    tx, active_before=self._now_ms() - self._session_age_s * 1000, limit=SESSIONS_A_PURGE
+                )
             total += count
             if count < SESSIONS_A_PURGE:
                 break
@@ -185,26 +191,31 @@ class Ingest:
                 group.outcomes[place] = Rejected(rejection)
 
     async def _start_runs(self, tx: Driver, group: "_Group") -> None:
-        for place in group.waiting():
-            batch = group.batches[place]
-            if batch.start is None:
-                continue
-            start = batch.start
+        starting = [(place, start) for place in group.waiting() if (start := group.batches[place].start)]
+        target_of = await self._targets(tx, {(start.experiment_name, start.experiment_id) for _, start in starting})
+        # As everything that others may bring at the same time, in an order.
+        for place, start in sorted(starting, key=lambda each: group.batches[each[0]].entry.run_id):
+            target = target_of[start.experiment_name, start.experiment_id]
             try:
-                experiment = await self._experiments.target(tx, start.experiment_id, name=start.experiment_name)
-                run = runs_model.new_run(
-                    run_id=batch.entry.run_id,
-                    experiment_id=experiment.experiment_id,
-                    artifact_location=experiment.artifact_location,
-                    user_id=start.user_id,
-                    run_name=start.run_name,
-                    start_time=start.start_time,
-                    tags={key: value for key, value in batch.entry.tags.items() if key == RUN_NAME_TAG},
-                )
+                if isinstance(target, ServiceError):
+                    raise target
+                run = _new_run(group.batches[place], start, target)
             except ServiceError as error:
                 group.reject(place, error)
                 continue
             await runs_store.add(tx, run.info, run.data.tags)
+
+    async def _targets(
+        self, tx: Driver, names: Iterable[tuple[str, int]]
+    ) -> dict[tuple[str, int], Experiment | ServiceError]:
+        """Return experiments by name and number, or why nothing can begin in them."""
+        found: dict[tuple[str, int], Experiment | ServiceError] = {}
+        for name, number in sorted(names):
+            try:
+                found[name, number] = await self._experiments.target(tx, number, name=name)
+            except ServiceError as error:
+                found[name, number] = error
+        return found
 
 
 class _Group:
@@ -249,6 +260,19 @@ class _Group:
             self.reject(place, batch.refusal)
 
 
+def _new_run(batch: Batch, start: Start, experiment: Experiment) -> Run:
+    """Raises InvalidArgument."""
+    return runs_model.new_run(
+        run_id=batch.entry.run_id,
+        experiment_id=experiment.experiment_id,
+        artifact_location=experiment.artifact_location,
+        user_id=start.user_id,
+        run_name=start.run_name,
+        start_time=start.start_time,
+        tags={key: value for key, value in batch.entry.tags.items() if key == RUN_NAME_TAG},
+    )
+
+
 async def _store(tx: Driver, group: _Group) -> None:
     places = group.waiting()
     if not places:
@@ -257,11 +281,8 @@ async def _store(tx: Driver, group: _Group) -> None:
     for place, outcome in zip(places, outcomes, strict=True):
         if outcome is not None:
             group.reject(place, outcome)
-    ends = {batch.entry.run_id: batch.end for batch in _of(group, group.waiting()) if batch.end}
+    stored = [group.batches[place] for place in group.waiting()]
+    ends = {batch.entry.run_id: batch.end for batch in stored if batch.end}
     if ends:
         await store.end_runs(tx, ends)
         await metrics_store.enqueue(tx, ends)
-
-
-def _of(group: _Group, places: Iterable[int]) -> Iterable[Batch]:
-    return (group.batches[place] for place in places)

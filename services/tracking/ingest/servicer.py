@@ -24,6 +24,9 @@ class IngestServicer:
         async for progress in self._ingest.stream(opening, following, caller=call.caller.name):
             yield _encoded(progress)
 
+    async def ForgetSessions(self, request: pb.ForgetSessionsRequest, call: Call) -> pb.ForgetSessionsResponse:
+        return pb.ForgetSessionsResponse(session_count=await self._ingest.purge())
+
 
 def _encoded(progress: Progress) -> pb.IngestStreamResponse:
     response = encode(pb.IngestStreamResponse, progress)

@@ -92,7 +92,7 @@ _SELECT_CHUNKS = """
 """
 
 _SELECT_CHUNKS_AFTER = """
-    SELECT steps, timestamps, point_values, is_last
+    SELECT steps, timestamps, point_values, chunk_id, is_last
     FROM (
         SELECT
             chunk_id, steps, timestamps, point_values,
@@ -100,24 +100,10 @@ _SELECT_CHUNKS_AFTER = """
             lead(chunk_id) OVER (ORDER BY chunk_id) IS NULL AS is_last
         FROM metric_chunks
         WHERE metric_id = %(metric_id)s
+            AND chunk_id > %(after_chunk)s
             AND (timestamp_max, step_max) >= (%(timestamp)s::bigint, %(step)s::bigint)
     ) AS chunks
     WHERE points_before < %(limit)s
-    ORDER BY chunk_id
-"""
-
-_SELECT_CHUNK_COUNTS = """
-    SELECT chunk_id, point_count
-    FROM metric_chunks
-    WHERE metric_id = %(metric_id)s
-    ORDER BY chunk_id
-"""
-
-_SELECT_CHUNKS_BY_ID = """
-    SELECT steps, timestamps, point_values
-    FROM metric_chunks
-    WHERE metric_id = %(metric_id)s
-        AND chunk_id = ANY(%(chunk_ids)s::bigint[])
     ORDER BY chunk_id
 """
 
@@ -188,35 +174,27 @@ async def all_points(tx: Driver, metric: Metric, *, step_min: int = INT64_MIN, s
     """Return every point with step_min <= step <= step_max, in no order and with duplicates."""
     bounds = {"metric_id": metric.metric_id, "step_min": step_min, "step_max": step_max}
     chunks = await _fetch(tx, _SELECT_CHUNKS, bounds)
-    found = columns.concatenate([*map(_unpacked, chunks), await _pending(tx, metric)])
+    found = columns.concatenate([*map(_unpacked, chunks), await pending(tx, metric)])
     return found.take((found.steps >= step_min) & (found.steps <= step_max))
 
 
-async def points_from(tx: Driver, metric: Metric, timestamp: int, step: int, *, limit: int) -> tuple[Points, bool]:
-    """Return points of a metric in order: those from (timestamp, step) on and perhaps some before.
+async def points_from(
+    tx: Driver, metric: Metric, timestamp: int, step: int, *, after_chunk: int, limit: int
+) -> tuple[Points, int | None]:
+    """Return points of a metric in order: those from (timestamp, step) on and perhaps some before, but for those in
+    chunks up to `after_chunk`.
 
-    At least `limit` of them, or all; the second value tells whether it was all.
+    At least `limit` of them, or all; the second value is the last chunk that is among them, None if it was all.
     """
-    query = {"metric_id": metric.metric_id, "timestamp": timestamp, "step": step, "limit": limit}
+    query = {
+        "metric_id": metric.metric_id, "timestamp": timestamp, "step": step, "after_chunk": after_chunk, "limit": limit,
+    }  # fmt: skip
     chunks = await _fetch(tx, _SELECT_CHUNKS_AFTER, query)
-    is_all = not chunks or chunks[-1][-1]
     parts = [_unpacked(chunk) for chunk in chunks]
-    if is_all:
-        parts.append((await _pending(tx, metric)).by_time())
-    return columns.concatenate(parts), is_all
-
-
-async def points_at(tx: Driver, metric: Metric, places: Sequence[int]) -> Points:
-    """Return the points of a metric in order that stand at the given places, counted from 0 and ascending."""
-    counts = await _fetch(tx, _SELECT_CHUNK_COUNTS, {"metric_id": metric.metric_id})
-    # Segments are the chunks, then the rows.
-    starts = np.cumsum([0, *(count for _, count in counts)], dtype=np.int64)
-    segments, segment_of = np.unique(np.searchsorted(starts, places, side="right") - 1, return_inverse=True)
-    chunk_ids = [counts[segment][0] for segment in segments.tolist() if segment < len(counts)]
-    chunks = await _fetch(tx, _SELECT_CHUNKS_BY_ID, {"metric_id": metric.metric_id, "chunk_ids": chunk_ids})
-    parts = [*map(_unpacked, chunks), (await _pending(tx, metric)).by_time()]
-    offsets = np.cumsum([0, *map(len, parts)])[: len(segments)] - starts[segments]
-    return columns.concatenate(parts).take(np.array(places) + offsets[segment_of])
+    if not chunks or chunks[-1][-1]:
+        parts.append((await pending(tx, metric)).by_time())
+        return columns.concatenate(parts), None
+    return columns.concatenate(parts), chunks[-1][-2]
 
 
 async def _answered(query: LatestQuery, count: int) -> tuple[Latest, IntColumn]:
@@ -282,7 +260,8 @@ async def _insert_chunks(tx: Driver, chunks: dict[int, Points]) -> None:
     )
 
 
-async def _pending(tx: Driver, metric: Metric) -> Points:
+async def pending(tx: Driver, metric: Metric) -> Points:
+    """Return the points of a metric that are rows, in no order."""
     return _points(await _fetch(tx, _SELECT_POINTS, {"metric_id": metric.metric_id}))
 
 

@@ -11,10 +11,13 @@ from services.common.auth import Asker, Caller
 from services.common.database import Database
 from services.common.pages import PageTokens
 from services.registry.activities.model import Activity
+from services.registry.activities.service import Activities
 from services.registry.aliases.service import Aliases
+from services.registry.audit.service import Audit
 from services.registry.checks.model import VersionCheck
 from services.registry.checks.service import VersionChecks
 from services.registry.comments.service import Comments
+from services.registry.history.service import History
 from services.registry.model_versions.model import Draft, LoggedModel, ModelVersion
 from services.registry.model_versions.origins import Origins
 from services.registry.model_versions.service import ModelVersions
@@ -86,6 +89,9 @@ class Registry:
     releases: Releases
     granting: Granting
     comments: Comments
+    activities: Activities
+    audit: Audit
+    history: History
 
     @classmethod
     def over(
@@ -109,6 +115,9 @@ class Registry:
             releases=Releases(db=db, now_ms=now_ms),
             granting=Granting(db=db, now_ms=now_ms, defaults=defaults or Defaults(), changed=changed),
             comments=Comments(db=db, pages=PAGES, now_ms=now_ms),
+            activities=Activities(db=db, pages=PAGES),
+            audit=Audit(db=db, pages=PAGES),
+            history=History(db=db),
         )
 
     async def new_model(self, name: str | None = None, **given: Any) -> str:

@@ -17,6 +17,7 @@ from modelstead.registry.v1 import (
 from services.common.auth import ANONYMOUS, Caller
 from services.common.database import Database
 from services.common.errors import NotFound, PermissionDenied
+from services.common.grants import Principal, PrincipalKind
 from services.common.rpc import contract
 from services.common.rpc.contract import Contract
 from services.registry.__main__ import SCHEMA
@@ -24,7 +25,7 @@ from services.registry.events.listener import Listener
 from services.registry.permissions import authorizer as authorizers
 from services.registry.permissions import store
 from services.registry.permissions.authorizer import Authorizer
-from services.registry.permissions.model import Defaults, Level, Principal, PrincipalKind
+from services.registry.permissions.model import Defaults, Level
 from services.registry.registered_models import store as registered_models_store
 from tests.store.registry import factories
 from tests.store.registry.factories import CALLER, Registry
@@ -189,27 +190,36 @@ async def test_grants_are_kept_while_the_listener_hears_and_not_longer(world: Wo
     assert not await replica.allows("DeleteRegisteredModel", ALICE, name=name)
 
 
-async def test_a_new_model_of_an_old_name_has_no_grants_of_the_old_one(world: World) -> None:
-    name, replica = await world.registry.new_model(), world.replicas[0]
+@pytest.fixture
+def deaf(world: World) -> Replica:
+    """A replica that hears of nothing but what it does itself."""
+    defaults = world.registry.granting.defaults
+    return Replica(Authorizer(world.db, defaults, hears=lambda: True), world.replicas[0].listener)
+
+
+async def test_a_new_model_of_an_old_name_has_no_grants_of_the_old_one(world: World, deaf: Replica) -> None:
+    registry = Registry.over(world.db, defaults=world.registry.granting.defaults, changed=deaf.authorizer.forget)
+    name = await registry.new_model()
     await world.grant(name, Level.MANAGE)
-    assert await replica.allows("DeleteRegisteredModel", ALICE, name=name)
+    assert await deaf.allows("DeleteRegisteredModel", ALICE, name=name)
 
-    await world.registry.models.delete(name, caller=CALLER)
-    await world.registry.new_model(name)
+    await registry.models.delete(name, caller=CALLER)
+    await registry.new_model(name)
 
-    assert not await replica.allows("DeleteRegisteredModel", ALICE, name=name)
-    assert await replica.allows("DeleteRegisteredModel", CALLER, name=name)
+    assert not await deaf.allows("DeleteRegisteredModel", ALICE, name=name)
+    assert await deaf.allows("DeleteRegisteredModel", CALLER, name=name)
 
 
-async def test_a_name_that_another_model_took_has_its_grants(world: World) -> None:
-    name, other, replica = await world.registry.new_model(), await world.registry.new_model(), world.replicas[0]
+async def test_a_name_that_another_model_took_has_its_grants(world: World, deaf: Replica) -> None:
+    registry = Registry.over(world.db, defaults=world.registry.granting.defaults, changed=deaf.authorizer.forget)
+    name, other = await registry.new_model(), await registry.new_model()
     await world.grant(name, Level.MANAGE)
-    assert await replica.allows("DeleteRegisteredModel", ALICE, name=name)
+    assert await deaf.allows("DeleteRegisteredModel", ALICE, name=name)
 
-    await world.registry.models.rename(name, new_name=factories.new_name(), caller=CALLER)
-    await world.registry.models.rename(other, new_name=name, caller=CALLER)
+    await registry.models.rename(name, new_name=factories.new_name(), caller=CALLER)
+    await registry.models.rename(other, new_name=name, caller=CALLER)
 
-    assert not await replica.allows("DeleteRegisteredModel", ALICE, name=name)
+    assert not await deaf.allows("DeleteRegisteredModel", ALICE, name=name)
 
 
 async def test_grants_that_change_while_they_are_read_are_not_kept(

@@ -15,8 +15,10 @@ from services.registry.permissions import service, store
 from services.registry.permissions.granting import Permissions
 from services.registry.permissions.model import Defaults, Level
 from services.registry.registered_models import store as registered_models_store
+from services.registry.webhooks.model import Dialect
 from tests.store.registry import factories
 from tests.store.registry.factories import CALLER, Registry
+from tests.store.registry.webhooks import Hooks
 
 ALICE, BOB = Caller(name="alice"), Caller(name="bob", groups=frozenset({"leads"}))
 ADMIN = Caller(name="root", groups=frozenset({"admins"}))
@@ -65,7 +67,7 @@ def _held(permissions: Permissions) -> list[tuple[str | None, list[tuple[str, bo
     return [
         (
             line.user_name or line.group_name or line.service_principal_name,
-            [(permission.permission_level.name, permission.inherited) for permission in line.all_permissions],
+            [(Level(permission.permission_level).name, permission.inherited) for permission in line.all_permissions],
         )
         for line in permissions.access_control_list
     ]
@@ -311,6 +313,22 @@ async def test_a_version_is_copied_by_those_who_may_read_it(registry: Registry, 
     copied = await registry.new_version(target, source=f"models:/{source}/1", caller=CALLER)
 
     assert copied.source == f"models:/{source}/1"
+
+
+async def test_webhooks_are_for_who_manages_their_model_and_those_of_all_models_for_administrators(
+    registry: Registry, strict_db: Database
+) -> None:
+    hooks = Hooks.over(strict_db)
+    name = await registry.new_model()
+    of_model = await hooks.add(dialect=Dialect.DATABRICKS, model_name=name)
+    of_all = await hooks.add(dialect=Dialect.DATABRICKS)
+
+    for webhook, managers, others in ((of_model, (CALLER, ADMIN), (ALICE,)), (of_all, (ADMIN,), (CALLER, ALICE))):
+        for caller in managers:
+            assert await hooks.webhooks.get(webhook.webhook_id, dialect=webhook.dialect, caller=caller) == webhook
+        for caller in others:
+            with pytest.raises(PermissionDenied):
+                await hooks.webhooks.get(webhook.webhook_id, dialect=webhook.dialect, caller=caller)
 
 
 async def _all(search: Any, **query: Any) -> list[Any]:

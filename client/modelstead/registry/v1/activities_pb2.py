@@ -22,19 +22,32 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from modelstead import options_pb2 as modelstead_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'modelstead/registry/v1/activities.proto\x12\x16modelstead.registry.v1\"\xa8\x05\n\x08\x41\x63tivity\x12\n\n\x02id\x18\x01 \x01(\t\x12<\n\ractivity_type\x18\x02 \x01(\x0e\x32%.modelstead.registry.v1.Activity.Type\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\x12\x12\n\nfrom_stage\x18\x05 \x01(\t\x12\x10\n\x08to_stage\x18\x06 \x01(\t\x12\x16\n\x0esystem_comment\x18\x07 \x01(\t\x12\x1a\n\x12\x63reation_timestamp\x18\x08 \x01(\x03\x12\x1e\n\x16last_updated_timestamp\x18\t \x01(\x03\x12\x0f\n\x07version\x18\n \x01(\t\x12\x42\n\x11\x61vailable_actions\x18\x0b \x03(\x0e\x32\'.modelstead.registry.v1.Activity.Action\"\xb9\x01\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41PPLIED_TRANSITION\x10\x01\x12\x18\n\x14REQUESTED_TRANSITION\x10\x02\x12\x15\n\x11\x43\x41NCELLED_REQUEST\x10\x03\x12\x14\n\x10\x41PPROVED_REQUEST\x10\x04\x12\x14\n\x10REJECTED_REQUEST\x10\x05\x12\x15\n\x11SYSTEM_TRANSITION\x10\x06\x12\x0f\n\x0bNEW_COMMENT\x10\x07\"\xa4\x01\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x41PPROVE_TRANSITION_REQUEST\x10\x01\x12\x1d\n\x19REJECT_TRANSITION_REQUEST\x10\x02\x12\x1d\n\x19\x43\x41NCEL_TRANSITION_REQUEST\x10\x03\x12\x10\n\x0c\x45\x44IT_COMMENT\x10\x04\x12\x12\n\x0e\x44\x45LETE_COMMENT\x10\x05\x62\x08\x65\x64itionsp\xe8\x07')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'modelstead/registry/v1/activities.proto\x12\x16modelstead.registry.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18modelstead/options.proto\"\xa8\x05\n\x08\x41\x63tivity\x12\n\n\x02id\x18\x01 \x01(\t\x12<\n\ractivity_type\x18\x02 \x01(\x0e\x32%.modelstead.registry.v1.Activity.Type\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\x12\x12\n\nfrom_stage\x18\x05 \x01(\t\x12\x10\n\x08to_stage\x18\x06 \x01(\t\x12\x16\n\x0esystem_comment\x18\x07 \x01(\t\x12\x1a\n\x12\x63reation_timestamp\x18\x08 \x01(\x03\x12\x1e\n\x16last_updated_timestamp\x18\t \x01(\x03\x12\x0f\n\x07version\x18\n \x01(\t\x12\x42\n\x11\x61vailable_actions\x18\x0b \x03(\x0e\x32\'.modelstead.registry.v1.Activity.Action\"\xb9\x01\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41PPLIED_TRANSITION\x10\x01\x12\x18\n\x14REQUESTED_TRANSITION\x10\x02\x12\x15\n\x11\x43\x41NCELLED_REQUEST\x10\x03\x12\x14\n\x10\x41PPROVED_REQUEST\x10\x04\x12\x14\n\x10REJECTED_REQUEST\x10\x05\x12\x15\n\x11SYSTEM_TRANSITION\x10\x06\x12\x0f\n\x0bNEW_COMMENT\x10\x07\"\xa4\x01\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x41PPROVE_TRANSITION_REQUEST\x10\x01\x12\x1d\n\x19REJECT_TRANSITION_REQUEST\x10\x02\x12\x1d\n\x19\x43\x41NCEL_TRANSITION_REQUEST\x10\x03\x12\x10\n\x0c\x45\x44IT_COMMENT\x10\x04\x12\x12\n\x0e\x44\x45LETE_COMMENT\x10\x05\"i\n\x15ListActivitiesRequest\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x18\n\x0bmax_results\x18\x03 \x01(\x03:\x03\x31\x30\x30\x12\x12\n\npage_token\x18\x04 \x01(\t\"g\n\x16ListActivitiesResponse\x12\x34\n\nactivities\x18\x01 \x03(\x0b\x32 .modelstead.registry.v1.Activity\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xce\x01\n\x0f\x41\x63tivityService\x12\xba\x01\n\x0eListActivities\x12-.modelstead.registry.v1.ListActivitiesRequest\x1a..modelstead.registry.v1.ListActivitiesResponse\"I\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02!\x12\x1f/api/2.0/mlflow/activities/listb\x08\x65\x64itionsp\xe8\x07')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'modelstead.registry.v1.activities_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ACTIVITY']._serialized_start=68
-  _globals['_ACTIVITY']._serialized_end=748
-  _globals['_ACTIVITY_TYPE']._serialized_start=396
-  _globals['_ACTIVITY_TYPE']._serialized_end=581
-  _globals['_ACTIVITY_ACTION']._serialized_start=584
-  _globals['_ACTIVITY_ACTION']._serialized_end=748
+  _globals['_LISTACTIVITIESREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_LISTACTIVITIESREQUEST'].fields_by_name['name']._serialized_options = b'\340A\002'
+  _globals['_ACTIVITYSERVICE'].methods_by_name['ListActivities']._loaded_options = None
+  _globals['_ACTIVITYSERVICE'].methods_by_name['ListActivities']._serialized_options = b'\252\270\031\032\n\020registered_model\022\004name\030\001\260\270\031\001\202\323\344\223\002!\022\037/api/2.0/mlflow/activities/list'
+  _globals['_ACTIVITY']._serialized_start=157
+  _globals['_ACTIVITY']._serialized_end=837
+  _globals['_ACTIVITY_TYPE']._serialized_start=485
+  _globals['_ACTIVITY_TYPE']._serialized_end=670
+  _globals['_ACTIVITY_ACTION']._serialized_start=673
+  _globals['_ACTIVITY_ACTION']._serialized_end=837
+  _globals['_LISTACTIVITIESREQUEST']._serialized_start=839
+  _globals['_LISTACTIVITIESREQUEST']._serialized_end=944
+  _globals['_LISTACTIVITIESRESPONSE']._serialized_start=946
+  _globals['_LISTACTIVITIESRESPONSE']._serialized_end=1049
+  _globals['_ACTIVITYSERVICE']._serialized_start=1052
+  _globals['_ACTIVITYSERVICE']._serialized_end=1258
 # @@protoc_insertion_point(module_scope)

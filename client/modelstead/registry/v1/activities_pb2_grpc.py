@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from modelstead.registry.v1 import activities_pb2 as modelstead_dot_registry_dot_v1_dot_activities__pb2
 
 GRPC_GENERATED_VERSION = '1.66.2'
 GRPC_VERSION = grpc.__version__
@@ -22,3 +23,80 @@ if _version_not_supported:
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
+
+
+class ActivityServiceStub(object):
+    """Tells what happened to the versions of a registered model, as people read it.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListActivities = channel.unary_unary(
+                '/modelstead.registry.v1.ActivityService/ListActivities',
+                request_serializer=modelstead_dot_registry_dot_v1_dot_activities__pb2.ListActivitiesRequest.SerializeToString,
+                response_deserializer=modelstead_dot_registry_dot_v1_dot_activities__pb2.ListActivitiesResponse.FromString,
+                _registered_method=True)
+
+
+class ActivityServiceServicer(object):
+    """Tells what happened to the versions of a registered model, as people read it.
+    """
+
+    def ListActivities(self, request, context):
+        """Lists the activities of a registered model, or of one of its versions, newest first, also of versions that are gone.
+        RESOURCE_DOES_NOT_EXIST if there is no such model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ActivityServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListActivities': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListActivities,
+                    request_deserializer=modelstead_dot_registry_dot_v1_dot_activities__pb2.ListActivitiesRequest.FromString,
+                    response_serializer=modelstead_dot_registry_dot_v1_dot_activities__pb2.ListActivitiesResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'modelstead.registry.v1.ActivityService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('modelstead.registry.v1.ActivityService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class ActivityService(object):
+    """Tells what happened to the versions of a registered model, as people read it.
+    """
+
+    @staticmethod
+    def ListActivities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelstead.registry.v1.ActivityService/ListActivities',
+            modelstead_dot_registry_dot_v1_dot_activities__pb2.ListActivitiesRequest.SerializeToString,
+            modelstead_dot_registry_dot_v1_dot_activities__pb2.ListActivitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -5,9 +5,16 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from modelstead.registry.v1 import activities_pb2 as _activities_pb2
 import abc as _abc_1
 import grpc as _grpc
+import sys
 import typing as _typing
+
+if sys.version_info >= (3, 11):
+    from typing import Self as _Self
+else:
+    from typing_extensions import Self as _Self
 
 _T = _typing.TypeVar("_T")
 
@@ -18,3 +25,40 @@ class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ig
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
+
+class ActivityServiceStub:
+    """Tells what happened to the versions of a registered model, as people read it."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> ActivityServiceAsyncStub: ...
+    ListActivities: _grpc.UnaryUnaryMultiCallable[_activities_pb2.ListActivitiesRequest, _activities_pb2.ListActivitiesResponse]
+    """Lists the activities of a registered model, or of one of its versions, newest first, also of versions that are gone.
+    RESOURCE_DOES_NOT_EXIST if there is no such model.
+    """
+
+@_typing.type_check_only
+class ActivityServiceAsyncStub(ActivityServiceStub):
+    """Tells what happened to the versions of a registered model, as people read it."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ListActivities: _aio.UnaryUnaryMultiCallable[_activities_pb2.ListActivitiesRequest, _activities_pb2.ListActivitiesResponse]  # type: ignore[assignment]
+    """Lists the activities of a registered model, or of one of its versions, newest first, also of versions that are gone.
+    RESOURCE_DOES_NOT_EXIST if there is no such model.
+    """
+
+class ActivityServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Tells what happened to the versions of a registered model, as people read it."""
+
+    @_abc_1.abstractmethod
+    def ListActivities(
+        self,
+        request: _activities_pb2.ListActivitiesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_activities_pb2.ListActivitiesResponse, _abc.Awaitable[_activities_pb2.ListActivitiesResponse]]:
+        """Lists the activities of a registered model, or of one of its versions, newest first, also of versions that are gone.
+        RESOURCE_DOES_NOT_EXIST if there is no such model.
+        """
+
+def add_ActivityServiceServicer_to_server(servicer: ActivityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

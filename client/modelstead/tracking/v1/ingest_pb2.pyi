@@ -444,3 +444,42 @@ class IngestBatchResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IngestBatchResponse: _TypeAlias = IngestBatchResponse  # noqa: Y015
+
+@_typing.final
+class ForgetSessionsRequest(_message.Message):
+    """Request of ForgetSessions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetSessionsRequest: _TypeAlias = ForgetSessionsRequest  # noqa: Y015
+
+@_typing.final
+class ForgetSessionsResponse(_message.Message):
+    """Response of ForgetSessions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_COUNT_FIELD_NUMBER: _builtins.int
+    session_count: _builtins.int
+    """Sessions forgotten by this call; call again until it is 0."""
+    def __init__(
+        self,
+        *,
+        session_count: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session_count", b"session_count"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_count", b"session_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetSessionsResponse: _TypeAlias = ForgetSessionsResponse  # noqa: Y015

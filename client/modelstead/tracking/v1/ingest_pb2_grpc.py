@@ -49,6 +49,11 @@ class IngestServiceStub(object):
                 request_serializer=modelstead_dot_tracking_dot_v1_dot_ingest__pb2.IngestStreamRequest.SerializeToString,
                 response_deserializer=modelstead_dot_tracking_dot_v1_dot_ingest__pb2.IngestStreamResponse.FromString,
                 _registered_method=True)
+        self.ForgetSessions = channel.unary_unary(
+                '/modelstead.tracking.v1.IngestService/ForgetSessions',
+                request_serializer=modelstead_dot_tracking_dot_v1_dot_ingest__pb2.ForgetSessionsRequest.SerializeToString,
+                response_deserializer=modelstead_dot_tracking_dot_v1_dot_ingest__pb2.ForgetSessionsResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer(object):
@@ -78,6 +83,14 @@ class IngestServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForgetSessions(self, request, context):
+        """Forgets sessions that have been quiet for longer than the server keeps them (MODELSTEAD_INGEST_SESSION_DAYS), or a
+        bounded part of them, with their rejections.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -90,6 +103,11 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.IngestStream,
                     request_deserializer=modelstead_dot_tracking_dot_v1_dot_ingest__pb2.IngestStreamRequest.FromString,
                     response_serializer=modelstead_dot_tracking_dot_v1_dot_ingest__pb2.IngestStreamResponse.SerializeToString,
+            ),
+            'ForgetSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetSessions,
+                    request_deserializer=modelstead_dot_tracking_dot_v1_dot_ingest__pb2.ForgetSessionsRequest.FromString,
+                    response_serializer=modelstead_dot_tracking_dot_v1_dot_ingest__pb2.ForgetSessionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -151,6 +169,33 @@ class IngestService(object):
             '/modelstead.tracking.v1.IngestService/IngestStream',
             modelstead_dot_tracking_dot_v1_dot_ingest__pb2.IngestStreamRequest.SerializeToString,
             modelstead_dot_tracking_dot_v1_dot_ingest__pb2.IngestStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelstead.tracking.v1.IngestService/ForgetSessions',
+            modelstead_dot_tracking_dot_v1_dot_ingest__pb2.ForgetSessionsRequest.SerializeToString,
+            modelstead_dot_tracking_dot_v1_dot_ingest__pb2.ForgetSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,10 @@ class IngestServiceStub:
     UNAVAILABLE when the server stops, after all that it has taken in is acknowledged; with DEADLINE_EXCEEDED when nothing
     came for 300 s. The client then opens another one, and is told where to go on. A caller has at most 2,048 streams.
     """
+    ForgetSessions: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ForgetSessionsRequest, _ingest_pb2.ForgetSessionsResponse]
+    """Forgets sessions that have been quiet for longer than the server keeps them (MODELSTEAD_INGEST_SESSION_DAYS), or a
+    bounded part of them, with their rejections.
+    """
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
@@ -70,6 +74,10 @@ class IngestServiceAsyncStub(IngestServiceStub):
     first request opens the session, all others are batches. The stream ends with the errors of IngestBatch; with
     UNAVAILABLE when the server stops, after all that it has taken in is acknowledged; with DEADLINE_EXCEEDED when nothing
     came for 300 s. The client then opens another one, and is told where to go on. A caller has at most 2,048 streams.
+    """
+    ForgetSessions: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ForgetSessionsRequest, _ingest_pb2.ForgetSessionsResponse]  # type: ignore[assignment]
+    """Forgets sessions that have been quiet for longer than the server keeps them (MODELSTEAD_INGEST_SESSION_DAYS), or a
+    bounded part of them, with their rejections.
     """
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -101,6 +109,16 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         first request opens the session, all others are batches. The stream ends with the errors of IngestBatch; with
         UNAVAILABLE when the server stops, after all that it has taken in is acknowledged; with DEADLINE_EXCEEDED when nothing
         came for 300 s. The client then opens another one, and is told where to go on. A caller has at most 2,048 streams.
+        """
+
+    @_abc_1.abstractmethod
+    def ForgetSessions(
+        self,
+        request: _ingest_pb2.ForgetSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.ForgetSessionsResponse, _abc.Awaitable[_ingest_pb2.ForgetSessionsResponse]]:
+        """Forgets sessions that have been quiet for longer than the server keeps them (MODELSTEAD_INGEST_SESSION_DAYS), or a
+        bounded part of them, with their rejections.
         """
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
