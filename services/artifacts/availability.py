@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
@@ -11,11 +10,7 @@ from services.common.errors import Unavailable
 
 # Together they bound how long a call goes unanswered while the store is away.
 PATIENCE_S = 0.25
-PROBE_TIMEOUT_S = 1.6
-# A transfer that has gone on for a while is given more time: a store under load may stop for seconds, and all would
-# have to be sent again.
-UNDER_WAY_AFTER_S = 2.0
-UNDER_WAY_PATIENCE_S = 5.0
+PROBE_TIMEOUT_S = 1.5
 
 _T = TypeVar("_T")
 _A = TypeVarTuple("_A")
@@ -27,7 +22,7 @@ class Watch:
     """Tells a slow store from one that is away: a call that takes long has the store asked for a sign of life.
 
     Calls may then take as long as they need while the store answers, or gets on with any of them, and else are given
-    up within 1.85 s, or within 6.6 s where they belong to a transfer that has gone on for 2 s.
+    up within 1.75 s, also those of a transfer that has gone on for long.
     """
 
     def __init__(self, probe: Callable[[], bool], *, threads: int) -> None:
@@ -40,19 +35,16 @@ class Watch:
         self._is_away = False
         self._calls_done = 0
 
-    async def run(self, call: Callable[[*_A], _T], *arguments: *_A, since: float | None = None) -> _T:
+    async def run(self, call: Callable[[*_A], _T], *arguments: *_A) -> _T:
         """Return what a blocking call returns, or raise what it raises. Raises Unavailable once the store is away.
 
-        `since` is when, as `time.monotonic` has it, the transfer began that the call belongs to.
         A call that was given up, or whose caller was cancelled, still runs to its end in its thread.
         """
         if self._is_away:
             await self.check()
-        is_under_way = since is not None and time.monotonic() - since > UNDER_WAY_AFTER_S
-        patience_s = UNDER_WAY_PATIENCE_S if is_under_way else PATIENCE_S
         running = asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
         try:
-            while not (await asyncio.wait((running,), timeout=patience_s))[0]:
+            while not (await asyncio.wait((running,), timeout=PATIENCE_S))[0]:
                 await self.check()
         except BaseException:
             running.add_done_callback(_look_away)

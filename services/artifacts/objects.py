@@ -9,7 +9,6 @@ import hashlib
 import http.client
 import itertools
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -97,9 +96,9 @@ class Objects:
         """Store a part, from 1, as `put` does."""
         return await self._send(self._part_url(self._client, key, store_upload_id, number), pieces, size)
 
-    async def stat(self, key: str, *, since: float | None = None) -> Stat | None:
-        """Return what is known of an object, None if there is none; `since` is when its sending began, if it did."""
-        return await self._run(self._stat, key, since=since)
+    async def stat(self, key: str) -> Stat | None:
+        """Return what is known of an object, None if there is none."""
+        return await self._run(self._stat, key)
 
     async def read(
         self, key: str, start: int, length: int, *, size: int, on_chunk: Callable[[bytes], object] | None = None
@@ -110,12 +109,11 @@ class Objects:
         exist or has other than `size` bytes.
         """
         reader = _Reader(self._exchange_get(key, start, length), length=length, size=size, on_chunk=on_chunk)
-        began = time.monotonic()
         with self._transfer():
             with self._ending(reader.exchange):
                 chunk = await self._run(reader.begin)
                 while reader.left:
-                    ahead = asyncio.create_task(self._run(reader.next, since=began))
+                    ahead = asyncio.create_task(self._run(reader.next))
                     try:
                         yield chunk
                         chunk = await ahead
@@ -174,17 +172,16 @@ class Objects:
         self._watch.close()
         self._connections.close()
 
-    async def _run(self, call: Callable[[*_A], _T], *arguments: *_A, since: float | None = None) -> _T:
-        return await self._watch.run(_translated, call, *arguments, since=since)
+    async def _run(self, call: Callable[[*_A], _T], *arguments: *_A) -> _T:
+        return await self._watch.run(_translated, call, *arguments)
 
     async def _send(self, url: str, pieces: AsyncIterator[Bytes], size: int) -> str:
         exchange = Exchange(self._connections, "PUT", url, {"Content-Length": str(size)})
-        began = time.monotonic()
         with self._transfer(), self._ending(exchange):
             await self._run(exchange.begin)
             async for piece in pieces:
-                await self._run(exchange.send, piece, since=began)
-            return await self._run(_finish, exchange, since=began)
+                await self._run(exchange.send, piece)
+            return await self._run(_finish, exchange)
 
     @contextlib.contextmanager
     def _transfer(self) -> Iterator[None]:

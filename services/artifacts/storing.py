@@ -1,7 +1,6 @@
 """Stores a stream of bytes as one object, in one piece or in parts, and believes the store only what it can check."""
 
 import re
-import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -37,13 +36,13 @@ async def store(objects: Objects, key: str, chunks: AsyncIterator[Bytes], *, siz
     bytes than were sent, Unavailable, and whatever `chunks` raises.
     """
     bounds.check_size(size)
-    feed, began = _Feed(chunks), time.monotonic()
+    feed = _Feed(chunks)
     if size is not None and size <= CHUNK_BYTES_MAX:
         etag, stat = await _put_small(objects, key, feed, size)
     else:
         etag = await _store_large(objects, key, feed, size)
         await feed.expect_end()
-        stat = await objects.stat(key, since=began)
+        stat = await objects.stat(key)
     if stat is None or stat.size != feed.size or not _agree(stat.etag, etag):
         raise DataLoss(f"The object store has not kept the {feed.size} bytes that it was sent; send them again.")
     return Stored(size=feed.size, sha256=await feed.hashes.sha256())

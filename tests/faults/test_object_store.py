@@ -1,6 +1,7 @@
 """While the object store is away (R10), lies (R12), or damages what it keeps (R26)."""
 
 import io
+import itertools
 import os
 import signal
 import statistics
@@ -20,6 +21,11 @@ from tests.stack import OBJECT_STORE, Stack
 
 ANSWER_S_MAX = 2.0
 RECOVERY_S_MAX = 10.0
+LONG_TRANSFER_S = 3.0
+# Enough for a 99th percentile, in each of so many rounds.
+METADATA_CALLS = 1000
+METADATA_CHANGE_MAX = 1.2
+ROUNDS_MAX = 5
 DAMAGED = 100
 
 GiveBack = Callable[[], None]
@@ -77,31 +83,67 @@ def test_without_the_object_store_artifacts_are_503_soon_and_come_back_by_themse
     assert files.list("during") == []
 
 
+def test_a_transfer_under_way_is_503_soon_when_the_object_store_freezes(own_stack: Stack, files: Files) -> None:
+    frozen_at: list[float] = []
+    give_back: list[GiveBack] = []
+
+    def body() -> Iterator[bytes]:
+        began, block = time.perf_counter(), os.urandom(256 * 1024)
+        while time.perf_counter() - began < LONG_TRANSFER_S:
+            yield block
+        give_back.append(_freeze(own_stack))
+        frozen_at.append(time.perf_counter())
+        # More than the connections on the way hold.
+        for _ in range(64):
+            yield block
+
+    try:
+        answer = httpx.put(f"{own_stack.url}/api/2.0/mlflow-artifacts/artifacts/a/b", content=body(), timeout=60)
+        took_s = time.perf_counter() - frozen_at[0]
+    finally:
+        give_back[0]()
+
+    assert answer.status_code == 503, answer.text
+    assert took_s < ANSWER_S_MAX
+    assert waiting.until(lambda: files.put("after/file", b"contents").status_code == 200, timeout_s=RECOVERY_S_MAX)
+    assert files.list("a") == []
+
+
 def test_metadata_calls_do_not_feel_that_the_object_store_is_frozen(own_stack: Stack) -> None:
     client = httpx.Client(base_url=f"{own_stack.url}/api/2.0/mlflow", timeout=30)
     run_id = client.post("/runs/create", json={"experiment_id": "0"}).json()["run"]["info"]["run_id"]
+    steps = itertools.count()
 
-    def log(step: int) -> httpx.Response:
+    def log() -> httpx.Response:
+        step = next(steps)
         point = {"run_id": run_id, "key": "m", "value": 1.0, "timestamp": step, "step": step}
         return client.post("/runs/log-metric", json=point)
 
-    usual = [_timed(lambda step=step: log(step)) for step in range(200)]
-    give_back = _freeze(own_stack)
-    crowd = [Uploader(own_stack.url, f"crowd/{number}", lambda _: b"contents") for number in range(8)]
-    for member in crowd:
-        member.start()
-    try:
-        during = [_timed(lambda step=step: log(200 + step)) for step in range(200)]
+    def round_s() -> tuple[float, float]:
+        """Return the 99th percentile as usual, and while the store is frozen and a crowd sends to it."""
+        usual = [_timed(log) for _ in range(METADATA_CALLS)]
+        give_back = _freeze(own_stack)
+        crowd = [Uploader(own_stack.url, f"crowd/{number}", lambda _: b"contents") for number in range(8)]
         for member in crowd:
-            member.finish()
-    finally:
-        give_back()
+            member.start()
+        try:
+            during = [_timed(log) for _ in range(METADATA_CALLS)]
+            for member in crowd:
+                member.finish()
+        finally:
+            give_back()
+        assert {answer.status_code for answer, _ in [*usual, *during]} == {200}
+        assert {status for member in crowd for status in member.statuses} == {503}
+        return _p99_s(usual), _p99_s(during)
+
+    # What else a machine does can only make a call slower: one round without that shows what the service does.
+    rounds = []
+    while not any(_is_unchanged(*each) for each in rounds) and len(rounds) < ROUNDS_MAX:
+        rounds.append(round_s())
+        assert waiting.until(lambda: own_stack.is_ready(), timeout_s=RECOVERY_S_MAX)
     client.close()
 
-    assert {answer.status_code for answer, _ in [*usual, *during]} == {200}
-    # Medians, because what a shared machine does to one call in a hundred is nobody's promise.
-    assert _median_s(during) < 1.5 * _median_s(usual) + 0.002
-    assert {status for member in crowd for status in member.statuses} == {503}
+    assert any(_is_unchanged(*each) for each in rounds), rounds
 
 
 @pytest.mark.parametrize("lie", LIES_ON_STORING)
@@ -184,8 +226,12 @@ def _timed(call: Callable[[], httpx.Response]) -> tuple[httpx.Response, float]:
     return answer, time.perf_counter() - began
 
 
-def _median_s(calls: list[tuple[httpx.Response, float]]) -> float:
-    return statistics.median(took_s for _, took_s in calls)
+def _p99_s(calls: list[tuple[httpx.Response, float]]) -> float:
+    return statistics.quantiles((took_s for _, took_s in calls), n=100)[98]
+
+
+def _is_unchanged(usual_s: float, during_s: float) -> bool:
+    return during_s < usual_s * METADATA_CHANGE_MAX
 
 
 def _outcome(files: Files, path: str) -> str:

@@ -67,14 +67,3 @@ async def test_a_store_that_gets_on_with_another_call_is_not_away(block: threadi
     block.set()
 
     assert await waiting is True
-
-
-async def test_a_transfer_under_way_is_given_more_time(block: threading.Event) -> None:
-    watch = Watch(lambda: False, threads=1)
-    running = asyncio.create_task(watch.run(block.wait, since=time.monotonic() - availability.UNDER_WAY_AFTER_S - 1))
-
-    done, _ = await asyncio.wait((running,), timeout=2 * availability.PATIENCE_S)
-    block.set()
-
-    assert not done
-    assert await running is True
