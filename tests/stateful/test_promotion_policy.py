@@ -84,10 +84,10 @@ def policies(draw: st.DrawFn) -> Json:
         for edge in policy["edges"]:
             if edge["to"] != "None" and draw(st.integers(0, 3)) == 0:
                 edge |= draw(rules_of_a_target())
-    if draw(st.integers(0, 2)) == 0:
+    if draw(st.booleans()):
         policy["request_expires"] = draw(st.sampled_from(["1h", "3h"]))
-    if draw(st.integers(0, 3)) == 0:
-        freeze = {"from": "2027-01-15T10:00:00+00:00", "to": "2027-01-15T12:00:00+00:00", "reason": "peak"}
+    if draw(st.integers(0, 2)) == 0:
+        freeze = {"from": "2027-01-15T09:00:00+00:00", "to": "2027-01-15T12:00:00+00:00", "reason": "peak"}
         if draw(st.booleans()):
             freeze["stages"] = draw(st.sampled_from([["Production"], ["Staging"]]))  # type: ignore[assignment]
         policy["freezes"] = [freeze]
@@ -163,16 +163,32 @@ class PromotionPolicyMachine(RuleBasedStateMachine):
         name=names,
         number=numbers,
         wanted=targets,
-        requester=callers,
+        requesters=st.lists(callers, min_size=1, max_size=2),
         approvers=st.lists(callers, min_size=1, max_size=3),
+        hours=st.sampled_from([0, 0, 1]),
         archive=st.booleans(),
+        mover=callers,
     )
-    def ask_and_approve(
-        self, name: str, number: int, wanted: str, requester: Caller, approvers: list[Caller], archive: bool
+    def ask_approve_and_move(
+        self,
+        name: str,
+        number: int,
+        wanted: str,
+        requesters: list[Caller],
+        approvers: list[Caller],
+        hours: int,
+        archive: bool,
+        mover: Caller,
     ) -> None:
-        self.request(name, number, wanted, requester)
+        for requester in requesters:
+            self.request(name, number, wanted, requester)
+        self.wait(hours)
         for approver in approvers:
             self._approve(name, number, wanted, approver, archive=archive)
+        if wanted.startswith("@"):
+            self.set_alias(name, number, wanted[1:], mover)
+        else:
+            self.transition(name, number, wanted, archive, True, mover)
 
     @rule(name=names, number=numbers, alias=st.sampled_from(ALIASES), caller=callers)
     def set_alias(self, name: str, number: int, alias: str, caller: Caller) -> None:
@@ -362,7 +378,7 @@ def test_no_sequence_of_calls_gets_past_the_policy(machine: type[PromotionPolicy
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40,
+            max_examples=30,
             stateful_step_count=40,
             deadline=None,
             print_blob=True,

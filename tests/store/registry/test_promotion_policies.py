@@ -112,6 +112,18 @@ async def test_who_asks_does_not_approve_unless_the_policy_says_so(registry: Reg
     assert await _stage(registry, name) == "Production"
 
 
+async def test_two_who_ask_do_not_make_two_approvals_of_each_other(registry: Registry, name: str) -> None:
+    await registry.set_policy(name, TWO_LEADS)
+    for asking in (LEA, LOU):
+        await registry.request(name, "1", "Production", caller=asking)
+
+    for approving in (LEA, LOU):
+        waiting = await registry.approve(name, "1", "Production", caller=approving)
+        assert waiting.system_comment == "Not moved yet: it has 1 of 2 approvals by group leads."
+
+    assert await _stage(registry, name) == "None"
+
+
 async def test_only_approvers_approve_and_reject(registry: Registry, name: str) -> None:
     await registry.set_policy(name, ONE_LEAD)
     await registry.request(name, "1", "Production", caller=BOB)
