@@ -65,7 +65,7 @@ def foreign_cpu_s() -> float:
 
     What is measured runs below this process, Postgres included, so the rest is what distorts it.
     """
-    return _busy_s() - sum(_cpu_s(pid) for pid in tree(os.getpid()))
+    return _busy_s() - sum(cpu_s(pid) for pid in tree(os.getpid()))
 
 
 def _busy_s() -> float:
@@ -73,7 +73,7 @@ def _busy_s() -> float:
     return (user + nice + system + irq + softirq) / _TICKS_PER_S
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     """Return the processor time of a process and of those of its children that have ended."""
     stat = _first_match(_PROC / str(pid) / "stat", r"\) \S+ (.*)")
     # Fields 14 to 17 of proc(5): utime, stime, cutime, cstime; the match begins at field 4.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
-from benchmarks import lookups, transfers, workloads
+from benchmarks import ingest, lookups, resolver, transfers, workloads
 from benchmarks.measuring import Measurement
 from benchmarks.scale import Scale
 from benchmarks.scene import Scene
@@ -28,9 +28,10 @@ POINTS_PER_S = Unit("points/s", more_is_better=True)
 PER_S = Unit("/s", more_is_better=True)
 MS = Unit("ms", decimals=1)
 SECONDS = Unit("s", decimals=2)
-US = Unit("µs")
+US = Unit("µs", decimals=1)
 ECHOES = Unit("× an empty call", decimals=2)
 MB = Unit("MB")
+BYTES = Unit("bytes", decimals=1)
 MB_PER_S = Unit("MB/s", more_is_better=True)
 FILES_PER_S = Unit("files/s", more_is_better=True)
 
@@ -74,6 +75,13 @@ ROWS = (
         times_better_min=30,
     ),
     Row(
+        name="ingest",
+        work="the same points by 8 streams over gRPC (MLflow: `log-batch`)",
+        unit=POINTS_PER_S,
+        measure=ingest.ingest,
+        times_better_min=100,
+    ),
+    Row(
         name="log-metric",
         work="single `log-metric`, 32 clients",
         unit=PER_S,
@@ -104,6 +112,13 @@ ROWS = (
         unit=SECONDS,
         measure=workloads.history,
         times_better_min=20,
+    ),
+    Row(
+        name="read-history",
+        work="the same over gRPC, as packed columns (MLflow: the same over REST)",
+        unit=SECONDS,
+        measure=ingest.read_history,
+        limit=0.3,
     ),
     Row(
         name="history-paged",
@@ -215,6 +230,14 @@ ROWS = (
         limit=64,
     ),
     Row(
+        name="stored-bytes",
+        work="bytes of the tables of metrics for each point, indexes and latest points included",
+        unit=BYTES,
+        measure=ingest.stored_bytes,
+        when=When.LAST,
+        limit=12,
+    ),
+    Row(
         name="memory",
         work="whole platform idle, Postgres aside",
         unit=MB,
@@ -228,6 +251,13 @@ ROWS = (
         unit=MB,
         measure=workloads.memory_afterwards,
         when=When.LAST,
+    ),
+    Row(
+        name="resolver-get",
+        work="which version `@champion` is, asked by an inference service (MLflow: REST)",
+        unit=US,
+        measure=resolver.get,
+        limit=5,
     ),
     Row(
         name="cold-start",

@@ -17,10 +17,13 @@ class Scene:
         self.scale = scale
         self.pid = running.process.pid
         self.endpoint: Endpoint = running.endpoint
+        self.registry_address = running.registry_address
+        self.grpc_address = running.grpc_address
         self._system = system
         self._names = 0
         self._experiment_id: str | None = None
         self._series_run_id: str | None = None
+        self.admin_url = system.admin_url
         self.runs: list[SearchRun] = []
 
     async def new_experiment(self, connection: Connection) -> str:

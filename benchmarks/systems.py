@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Protocol
@@ -54,11 +54,17 @@ class System(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A started system, and how long its first answer took. Leaving the context stops it."""
+    """A started system, and how long its first answer took. Leaving the context stops it.
+
+    `grpc_address` is where it takes and gives metrics over gRPC, if it does.
+    """
 
     process: Process
     endpoint: Endpoint
     took_s: float
+    # Where the registry speaks gRPC; None of MLflow.
+    registry_address: str | None = None
+    grpc_address: Address | None = None
 
     def __enter__(self) -> "Running":
         return self
@@ -103,7 +109,7 @@ class Modelstead:
     def _up(self, data_dir: Path, *options: str) -> Running:
         address = Address(HOST, _free_ports(4))
         variables = {"MODELSTEAD_PORT": str(address.port), "MODELSTEAD_DATA_DIR": str(data_dir)}
-        return _launch(
+        running = _launch(
             Child(
                 name="modelstead",
                 argv=[str(MODELSTEAD_BIN / "modelstead"), "up", *options],
@@ -112,6 +118,11 @@ class Modelstead:
                 stop_timeout_s=_STOP_TIMEOUT_S,
             ),
             address,
+        )
+        return replace(
+            running,
+            grpc_address=Address(HOST, address.port + 1),
+            registry_address=str(Address(HOST, address.port + 3)),
         )
 
 

@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from modelstead.artifacts.v1 import artifacts_pb2_grpc, maintenance_pb2_grpc, uploads_pb2_grpc
 from services.artifacts.__main__ import MIGRATIONS, SCHEMA
+from services.artifacts.files.commits import Commits
 from services.artifacts.files.service import Files
 from services.artifacts.maintenance.sweeping import Sweeper
 from services.artifacts.objects import Location, Objects
@@ -80,7 +81,12 @@ class UseCases:
         self.db = Database(database_url, schema=SCHEMA)
         self.objects = Objects(location(s3, bucket))
         self.files = Files(
-            db=self.db, objects=self.objects, pages=PageTokens(b"k" * 32), now=self.clock, new_id=_new_id
+            db=self.db,
+            objects=self.objects,
+            commits=Commits(db=self.db, now=self.clock),
+            pages=PageTokens(b"k" * 32),
+            now=self.clock,
+            new_id=_new_id,
         )
         self.uploads = Uploads(db=self.db, objects=self.objects, now=self.clock, new_id=_new_id)
         self.sweeper = Sweeper(

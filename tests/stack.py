@@ -24,6 +24,8 @@ READY_TIMEOUT_S = 60
 OBJECT_STORE = "object-store"
 # The bucket of an embedded S3, which is there for this platform alone.
 BUCKET = "modelstead"
+# Receivers of webhooks in tests are on this machine.
+_WEBHOOKS_MAY_STAY_HERE = {"MODELSTEAD_WEBHOOK_NETWORKS": "127.0.0.1/32", "MODELSTEAD_WEBHOOK_PLAIN_HTTP": "true"}
 
 
 class Stack:
@@ -115,7 +117,7 @@ class Stack:
             data_dir=data_dir,
             cluster=self.postgres.cluster,
             object_store=None if self._s3 else ObjectStore(data_dir),
-            environ=os.environ,
+            environ={**os.environ, **_WEBHOOKS_MAY_STAY_HERE},
         )
         mine = [child for child in self._plan.children() if child.name != "postgres"]
         self._children = {child.name: child for child in mine}

@@ -7,8 +7,12 @@ import modelstead
 
 try:
     import typer
+
+    from modelstead.commands import model
+    from modelstead.sync_command import sync
 except ModuleNotFoundError as error:
-    raise SystemExit("The `modelstead` command needs typer: `pip install 'modelstead[cli]'`.") from error
+    raise SystemExit(f"The `modelstead` command needs {error.name}: `pip install 'modelstead[cli]'`.") from error
+
 
 ENTRY_POINT_GROUP = "modelstead.commands"
 
@@ -33,6 +37,8 @@ def application() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_options)
+    app.add_typer(model.app, name="model")
+    app.command("sync")(sync)
     commands = {entry.name: entry for entry in metadata.entry_points(group=ENTRY_POINT_GROUP)}
     for name, entry in sorted(commands.items()):
         app.command(name)(entry.load())

@@ -11,13 +11,10 @@ import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import ModuleType
-
-import uvloop
-from google.protobuf.descriptor import ServiceDescriptor
 
 from modelstead.artifacts.v1 import artifacts_pb2, maintenance_pb2, owned_artifacts_pb2, uploads_pb2
 from services.artifacts.external.stores import ExternalStores
+from services.artifacts.files.commits import Commits
 from services.artifacts.files.model import DEFAULT_WORKSPACE
 from services.artifacts.files.service import Files
 from services.artifacts.files.servicer import ArtifactServicer
@@ -26,6 +23,7 @@ from services.artifacts.maintenance.service import Maintenance
 from services.artifacts.maintenance.servicer import MaintenanceServicer
 from services.artifacts.maintenance.sweeping import Sweeper
 from services.artifacts.objects import Location, Objects
+from services.artifacts.owned.registry import RegistryVersions
 from services.artifacts.owned.service import OwnedArtifacts
 from services.artifacts.owned.servicer import OwnedArtifactServicer
 from services.artifacts.owned.tracking import TrackingOwners
@@ -33,10 +31,11 @@ from services.artifacts.settings import Settings
 from services.artifacts.trees import CHUNK_BYTES_MAX
 from services.artifacts.uploads.service import Uploads
 from services.artifacts.uploads.servicer import UploadServicer
-from services.common import artifact_stores, auth, logs, memory, settings, telemetry
+from services.common import artifact_stores, auth, memory, program
 from services.common.database import Database
-from services.common.errors import ServiceError, Unavailable
+from services.common.errors import Unavailable
 from services.common.pages import PageTokens
+from services.common.program import descriptor
 from services.common.rpc.contract import PLATFORM_DEADLINE_S_MAX
 from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
 from services.common.rpc.server import Service, serve
@@ -48,37 +47,23 @@ _BUCKET_POLL_S = 0.2
 
 def main(arguments: list[str]) -> None:
     """Run the service or, given `migrate`, its migrations. Exits 2 with one sentence for a wrong setting."""
-    try:
-        config = settings.load(Settings, os.environ)
-        logs.configure(log_format=config.log_format, log_level=config.log_level)
-        if config.migrate_on_start or arguments == ["migrate"]:
-            _migrate(config)
-        if arguments != ["migrate"]:
-            telemetry.start("artifacts", otlp_endpoint=config.otlp_endpoint, metrics_listen=config.metrics_listen)
-            memory.give_back_large_blocks()
-            uvloop.run(_serve(config))
-    except settings.SettingsError as error:
-        sys.exit(_complain(str(error), code=2))
-    except ServiceError as error:
-        sys.exit(_complain(error.message, code=1))
-
-
-def _complain(sentence: str, *, code: int) -> int:
-    print(f"artifacts: {sentence}", file=sys.stderr)
-    return code
-
-
-def _migrate(config: Settings) -> None:
-    # Alembic costs 15 MB, which only a process that migrates pays.
-    from services.common import migrations
-
-    migrations.upgrade(config.database_url, schema=SCHEMA, scripts=MIGRATIONS)
+    program.run(
+        arguments, environ=os.environ, schema=SCHEMA, migrations=MIGRATIONS, settings_class=Settings, serve=_serve
+    )
 
 
 async def _serve(config: Settings) -> None:
+    memory.keep_little()
     db = Database(config.database_url, schema=SCHEMA)
     objects = Objects(_location(config))
-    files = Files(db=db, objects=objects, pages=PageTokens(config.page_token_key.encode()), now=_now, new_id=_new_id)
+    files = Files(
+        db=db,
+        objects=objects,
+        commits=Commits(db=db, now=_now),
+        pages=PageTokens(config.page_token_key.encode()),
+        now=_now,
+        new_id=_new_id,
+    )
     sweeper = Sweeper(
         db=db,
         objects=objects,
@@ -88,18 +73,22 @@ async def _serve(config: Settings) -> None:
     )
     external = ExternalStores(artifact_stores.load(config.artifact_stores))
     owners = TrackingOwners(config.tracking_address)
+    versions = RegistryVersions(config.registry_address)
     owned = OwnedArtifacts(
-        owners=owners, managed=ManagedTree(files=files, workspace=DEFAULT_WORKSPACE), external=external
+        owners=owners,
+        versions=versions,
+        managed=ManagedTree(files=files, workspace=DEFAULT_WORKSPACE),
+        external=external,
     )
     uploads = Uploads(db=db, objects=objects, now=_now, new_id=_new_id)
     maintenance = Maintenance(files=files, sweeper=sweeper, external=external)
     async with _in_background(objects, sweeper, interval_s=config.sweep_interval_s):
         await serve(
             [
-                Service(_service(artifacts_pb2, "ArtifactService"), ArtifactServicer(files)),
-                Service(_service(owned_artifacts_pb2, "OwnedArtifactService"), OwnedArtifactServicer(owned)),
-                Service(_service(uploads_pb2, "UploadService"), UploadServicer(uploads)),
-                Service(_service(maintenance_pb2, "MaintenanceService"), MaintenanceServicer(maintenance)),
+                Service(descriptor(artifacts_pb2, "ArtifactService"), ArtifactServicer(files)),
+                Service(descriptor(owned_artifacts_pb2, "OwnedArtifactService"), OwnedArtifactServicer(owned)),
+                Service(descriptor(uploads_pb2, "UploadService"), UploadServicer(uploads)),
+                Service(descriptor(maintenance_pb2, "MaintenanceService"), MaintenanceServicer(maintenance)),
             ],
             listen=config.listen,
             pipeline=Pipeline(
@@ -114,7 +103,7 @@ async def _serve(config: Settings) -> None:
             lookahead_bytes=CHUNK_BYTES_MAX,
         )
     objects.close()
-    await asyncio.shield(asyncio.gather(owners.close(), external.close(), db.close()))
+    await asyncio.shield(asyncio.gather(owners.close(), versions.close(), external.close(), db.close()))
 
 
 @contextlib.asynccontextmanager
@@ -148,11 +137,6 @@ def _location(config: Settings) -> Location:
         secret_key=config.s3_secret_key,
         public_endpoint=config.s3_public_endpoint,
     )
-
-
-def _service(module: ModuleType, name: str) -> ServiceDescriptor:
-    service: ServiceDescriptor = module.DESCRIPTOR.services_by_name[name]
-    return service
 
 
 def _now() -> datetime:

@@ -12,6 +12,8 @@ from google.protobuf import any_pb2
 
 from modelstead import http_pb2
 from services.artifacts.trees import OpenFile
+from services.common.rpc import wire
+from services.common.rpc.pipeline import Answer
 
 # As MLflow 3.18 (mime_type_utils.py): what people want to look at is text, whatever its registered type.
 _TEXT_EXTENSIONS = frozenset(
@@ -38,7 +40,7 @@ class Conditions:
     if_range: str
 
 
-async def stream(file: OpenFile, *, name: str, conditions: Conditions) -> AsyncIterator[httpbody_pb2.HttpBody]:
+async def stream(file: OpenFile, *, name: str, conditions: Conditions) -> AsyncIterator[Answer]:
     """Yield the messages of an answer with a file, or with what the request's conditions leave of it.
 
     `name` is what a browser shall call the file. Raises what reading raises.
@@ -60,13 +62,12 @@ async def stream(file: OpenFile, *, name: str, conditions: Conditions) -> AsyncI
     if status is not HTTPStatus.OK:
         headers["content-range"] = f"bytes {f'{start}-{end - 1}' if end > start else '*'}/{file.size}"
         headers["content-length"] = str(end - start)
-    message = _head(status, name, headers)
-    async for chunk in file.read(start, end - start):
-        message.data = chunk
-        yield message
-        message = httpbody_pb2.HttpBody()
-    if end == start:
-        yield message
+    head = _head(status, name, headers)
+    chunks = file.read(start, end - start)
+    head.data = await anext(chunks, b"")
+    yield head
+    async for chunk in chunks:
+        yield wire.body(chunk)
 
 
 def content_type(name: str) -> str:

@@ -1,36 +1,53 @@
-"""Hashes of bytes that pass by, made in other threads meanwhile."""
+"""Hashes of bytes that pass by, made in another thread meanwhile."""
 
 import asyncio
 import hashlib
 
-Piece = bytes | memoryview
+from services.common.rpc.wire import Bytes
 
 # Hashing less than this is quicker than another thread's taking it over.
 _INLINE_BYTES_MAX = 16 * 1024
 
 
-class Hash:
-    """One hash. While it takes in bytes, whoever brought them goes on with them, and waits with the next ones."""
+class Hashes:
+    """The SHA-256 of all that passes, and the MD5 of each part of it.
 
-    def __init__(self, algorithm: str) -> None:
-        """`algorithm` is as hashlib names it."""
-        self._hash = hashlib.new(algorithm, usedforsecurity=False)
+    While they take in bytes, whoever brought them goes on with them, and waits with the next ones.
+    """
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self._md5 = _md5()
         self._running: asyncio.Future[None] | None = None
 
-    async def update(self, piece: Piece) -> None:
+    async def update(self, piece: Bytes) -> None:
         """Begin to take in the next bytes, once those before are."""
         await self._settle()
         if len(piece) <= _INLINE_BYTES_MAX:
-            self._hash.update(piece)
+            self._take(piece)
         else:
-            self._running = asyncio.get_running_loop().run_in_executor(None, self._hash.update, piece)
+            self._running = asyncio.get_running_loop().run_in_executor(None, self._take, piece)
 
-    async def hexdigest(self) -> str:
-        """Return the hash of all that was brought."""
+    async def end_part(self) -> str:
+        """Return the MD5 of the bytes since the last part, in hexadecimal."""
         await self._settle()
-        return self._hash.hexdigest()
+        md5, self._md5 = self._md5, _md5()
+        return md5.hexdigest()
+
+    async def sha256(self) -> str:
+        """Return the hash of all that was brought, in hexadecimal."""
+        await self._settle()
+        return self._sha256.hexdigest()
+
+    def _take(self, piece: Bytes) -> None:
+        self._sha256.update(piece)
+        self._md5.update(piece)
 
     async def _settle(self) -> None:
         if self._running is not None:
             await self._running
             self._running = None
+
+
+def _md5() -> "hashlib._Hash":
+    return hashlib.md5(usedforsecurity=False)

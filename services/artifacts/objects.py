@@ -24,9 +24,9 @@ from minio.error import MinioException, S3Error
 
 from services.artifacts.availability import PROBE_TIMEOUT_S, Watch
 from services.artifacts.connections import SILENCE_S_MAX, Connections, Exchange
-from services.artifacts.hashing import Piece
 from services.artifacts.trees import CHUNK_BYTES_MAX
 from services.common.errors import DataLoss, NotImplemented_, ResourceExhausted, Unavailable
+from services.common.rpc.wire import Bytes
 
 URL_LIFETIME = timedelta(hours=1)
 KEYS_PER_STEP = 1000
@@ -80,12 +80,19 @@ class Objects:
         """Make the bucket unless it exists."""
         await self._run(self._ensure_bucket)
 
-    async def put(self, key: str, pieces: AsyncIterator[Piece], *, size: int) -> str:
+    async def put(self, key: str, pieces: AsyncIterator[Bytes], *, size: int) -> str:
         """Store an object of `size` bytes, which `pieces` yields; return the ETag that the store answers."""
         return await self._send(self._url("PUT", key), pieces, size)
 
+    async def put_small(self, key: str, pieces: Sequence[Bytes]) -> tuple[str, Stat | None]:
+        """Store an object whose bytes are here; return the ETag that is answered, and what the store then has."""
+        size = sum(map(len, pieces))
+        exchange = Exchange(self._connections, "PUT", self._url("PUT", key), {"Content-Length": str(size)})
+        with self._transfer(), self._ending(exchange):
+            return await self._run(self._put_small, exchange, key, pieces)
+
     async def put_part(
-        self, key: str, store_upload_id: str, number: int, pieces: AsyncIterator[Piece], *, size: int
+        self, key: str, store_upload_id: str, number: int, pieces: AsyncIterator[Bytes], *, size: int
     ) -> str:
         """Store a part, from 1, as `put` does."""
         return await self._send(self._part_url(self._client, key, store_upload_id, number), pieces, size)
@@ -94,15 +101,18 @@ class Objects:
         """Return what is known of an object, None if there is none; `since` is when its sending began, if it did."""
         return await self._run(self._stat, key, since=since)
 
-    async def read(self, key: str, start: int, length: int, *, size: int) -> AsyncIterator[bytes]:
+    async def read(
+        self, key: str, start: int, length: int, *, size: int, on_chunk: Callable[[bytes], object] | None = None
+    ) -> AsyncIterator[bytes]:
         """Yield `length` bytes, at least one, from `start` on, in chunks of 1 MiB.
 
-        Raises DataLoss if the object does not exist or has other than `size` bytes.
+        `on_chunk` is called with each in another thread, before it is yielded. Raises DataLoss if the object does not
+        exist or has other than `size` bytes.
         """
-        reader = _Reader(self._exchange_get(key, start, length), length=length, size=size)
-        began, is_whole = time.monotonic(), False
+        reader = _Reader(self._exchange_get(key, start, length), length=length, size=size, on_chunk=on_chunk)
+        began = time.monotonic()
         with self._transfer():
-            try:
+            with self._ending(reader.exchange):
                 chunk = await self._run(reader.begin)
                 while reader.left:
                     ahead = asyncio.create_task(self._run(reader.next, since=began))
@@ -111,10 +121,7 @@ class Objects:
                         chunk = await ahead
                     finally:
                         ahead.cancel()
-                is_whole = True
-                yield chunk
-            finally:
-                self._end(reader.exchange, in_order=is_whole)
+            yield chunk
 
     async def remove(self, keys: Sequence[str]) -> list[str]:
         """Remove objects, at most 1,000; return the keys of those that are gone now."""
@@ -170,22 +177,14 @@ class Objects:
     async def _run(self, call: Callable[[*_A], _T], *arguments: *_A, since: float | None = None) -> _T:
         return await self._watch.run(_translated, call, *arguments, since=since)
 
-    async def _send(self, url: str, pieces: AsyncIterator[Piece], size: int) -> str:
+    async def _send(self, url: str, pieces: AsyncIterator[Bytes], size: int) -> str:
         exchange = Exchange(self._connections, "PUT", url, {"Content-Length": str(size)})
-        began, is_whole = time.monotonic(), False
-        with self._transfer():
-            try:
-                if size <= CHUNK_BYTES_MAX:
-                    etag = await self._run(_send_whole, exchange, [piece async for piece in pieces])
-                else:
-                    await self._run(exchange.begin)
-                    async for piece in pieces:
-                        await self._run(exchange.send, piece, since=began)
-                    etag = await self._run(_finish, exchange, since=began)
-                is_whole = True
-            finally:
-                self._end(exchange, in_order=is_whole)
-        return etag
+        began = time.monotonic()
+        with self._transfer(), self._ending(exchange):
+            await self._run(exchange.begin)
+            async for piece in pieces:
+                await self._run(exchange.send, piece, since=began)
+            return await self._run(_finish, exchange, since=began)
 
     @contextlib.contextmanager
     def _transfer(self) -> Iterator[None]:
@@ -197,12 +196,16 @@ class Objects:
         finally:
             self._transfers_left += 1
 
-    def _end(self, exchange: Exchange, *, in_order: bool) -> None:
-        if in_order:
-            exchange.close()
-        else:
+    @contextlib.contextmanager
+    def _ending(self, exchange: Exchange) -> Iterator[None]:
+        """End an exchange with the block; if an exception leaves that, also a step that is still under way."""
+        try:
+            yield
+        except BaseException:
             exchange.interrupt()
             self._watch.later(exchange.close)
+            raise
+        exchange.close()
 
     def _exchange_get(self, key: str, start: int, length: int) -> Exchange:
         headers = {"Range": f"bytes={start}-{start + length - 1}"}
@@ -236,11 +239,22 @@ class Objects:
                 if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                     raise
 
+    def _put_small(self, exchange: Exchange, key: str, pieces: Sequence[Bytes]) -> tuple[str, Stat | None]:
+        exchange.begin()
+        for piece in pieces:
+            exchange.send(piece)
+        etag = _finish(exchange)
+        # Now, so that the next one has its connection.
+        exchange.close()
+        return etag, self._stat(key)
+
     def _stat(self, key: str) -> Stat | None:
         exchange = Exchange(self._connections, "HEAD", self._url("HEAD", key), {})
         try:
             exchange.begin()
             response = exchange.answer()
+            # Of nothing; only then the connection can be used again.
+            response.read()
             if response.status == http.client.NOT_FOUND:
                 return None
             _require(response, http.client.OK)
@@ -281,10 +295,13 @@ class S3Refusal(Exception):
 class _Reader:
     """The blocking steps of reading from an object."""
 
-    def __init__(self, exchange: Exchange, *, length: int, size: int) -> None:
+    def __init__(
+        self, exchange: Exchange, *, length: int, size: int, on_chunk: Callable[[bytes], object] | None
+    ) -> None:
         self.exchange = exchange
         self.left = length
         self._size = size
+        self._on_chunk = on_chunk
 
     def begin(self) -> bytes:
         self.exchange.begin()
@@ -302,6 +319,8 @@ class _Reader:
         if not chunk:
             raise http.client.IncompleteRead(chunk, self.left)
         self.left -= len(chunk)
+        if self._on_chunk is not None:
+            self._on_chunk(chunk)
         return chunk
 
 
@@ -324,13 +343,6 @@ def _client(location: Location, endpoint: str, *, timeout_s: float = SILENCE_S_M
             timeout=urllib3.Timeout(connect=PROBE_TIMEOUT_S, read=timeout_s), retries=False, maxsize=_THREADS
         ),
     )
-
-
-def _send_whole(exchange: Exchange, pieces: Sequence[Piece]) -> str:
-    exchange.begin()
-    for piece in pieces:
-        exchange.send(piece)
-    return _finish(exchange)
 
 
 def _finish(exchange: Exchange) -> str:

@@ -11,6 +11,7 @@ from services.common.settings import Address, SettingsError, secret, variable
 _KEY_LENGTH_MIN = 32
 _LISTEN = Address("127.0.0.1", 8082)
 _TRACKING = Address("127.0.0.1", 8081)
+_REGISTRY = Address("127.0.0.1", 8083)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +33,8 @@ class Settings:
     artifact_stores: Path | None = None
     # Who knows to which artifacts a run or a model leads.
     tracking_address: Address = _TRACKING
+    # Who knows where the files of a model's version are.
+    registry_address: Address = _REGISTRY
     # When an upload that was not completed counts as abandoned.
     upload_ttl_s: int = 24 * 3600
     # How long contents stay that were deleted, so that whoever reads them can go on.

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from services.artifacts import bounds
 from services.artifacts.bounds import PART_BYTES_MIN, PARTS_MAX, PIECE_BYTES_MAX
-from services.artifacts.hashing import Hash, Piece
-from services.artifacts.objects import Objects, composite_etag
+from services.artifacts.hashing import Hashes
+from services.artifacts.objects import Objects, Stat, composite_etag
+from services.artifacts.trees import CHUNK_BYTES_MAX
 from services.common.errors import DataLoss, InvalidArgument
+from services.common.rpc.wire import Bytes
 
 # Parts of a size known beforehand cost no memory, so they may be large.
 _LARGE_PART_BYTES = 64 * 1024**2
@@ -27,7 +29,7 @@ class Stored:
     sha256: str
 
 
-async def store(objects: Objects, key: str, chunks: AsyncIterator[bytes], *, size: int | None) -> Stored:
+async def store(objects: Objects, key: str, chunks: AsyncIterator[Bytes], *, size: int | None) -> Stored:
     """Store what `chunks` yields, and return it once the object store has shown that it has it.
 
     `size` is how many bytes will come, if that is known; else parts of 5 MiB are gathered in memory, one at a time.
@@ -36,17 +38,15 @@ async def store(objects: Objects, key: str, chunks: AsyncIterator[bytes], *, siz
     """
     bounds.check_size(size)
     feed, began = _Feed(chunks), time.monotonic()
-    if size is None:
-        etag = await _store_unknown(objects, key, feed)
-    elif size > PIECE_BYTES_MAX:
-        etag = await _store_parts(objects, key, feed, size)
+    if size is not None and size <= CHUNK_BYTES_MAX:
+        etag, stat = await _put_small(objects, key, feed, size)
     else:
-        etag = await _put(objects, key, feed, size)
-    await feed.expect_end()
-    stat = await objects.stat(key, since=began)
+        etag = await _store_large(objects, key, feed, size)
+        await feed.expect_end()
+        stat = await objects.stat(key, since=began)
     if stat is None or stat.size != feed.size or not _agree(stat.etag, etag):
         raise DataLoss(f"The object store has not kept the {feed.size} bytes that it was sent; send them again.")
-    return Stored(size=feed.size, sha256=await feed.sha256.hexdigest())
+    return Stored(size=feed.size, sha256=await feed.hashes.sha256())
 
 
 def is_made_of(etag: str, parts: Sequence[str]) -> bool:
@@ -57,12 +57,11 @@ def is_made_of(etag: str, parts: Sequence[str]) -> bool:
 class _Feed:
     """The bytes of a file as they come, hashed, and cut where parts end."""
 
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+    def __init__(self, chunks: AsyncIterator[Bytes]) -> None:
         self._chunks = chunks
         self._rest = memoryview(b"")
         self.size = 0
-        self.sha256 = Hash("sha256")
-        self.md5 = Hash("md5")
+        self.hashes = Hashes()
 
     async def next(self, limit: int) -> memoryview:
         """Return the next bytes, at most `limit` of them; none at the end."""
@@ -75,36 +74,26 @@ class _Feed:
         self.size += len(piece)
         return piece
 
-    async def gather(self, limit: int) -> list[Piece]:
+    async def gather(self, limit: int) -> list[Bytes]:
         """Return the next `limit` bytes, or as many as there are, in pieces."""
-        pieces: list[Piece] = []
+        pieces: list[Bytes] = []
         missing = limit
         while missing and (piece := await self.next(missing)):
-            await self.hash(piece)
+            await self.hashes.update(piece)
             pieces.append(piece)
             missing -= len(piece)
         return pieces
 
-    async def take(self, length: int) -> AsyncIterator[Piece]:
+    async def take(self, length: int) -> AsyncIterator[Bytes]:
         """Yield exactly the next `length` bytes. Raises InvalidArgument if there are not so many."""
         missing = length
         while missing:
             piece = await self.next(missing)
             if not piece:
                 raise InvalidArgument(f"The contents ended after {self.size} bytes, where more were announced.")
-            await self.hash(piece)
+            await self.hashes.update(piece)
             yield piece
             missing -= len(piece)
-
-    async def hash(self, piece: Piece) -> None:
-        """Take bytes into both hashes."""
-        await self.sha256.update(piece)
-        await self.md5.update(piece)
-
-    async def end_part(self) -> str:
-        """Return the MD5 of the bytes since the last part."""
-        md5, self.md5 = self.md5, Hash("md5")
-        return await md5.hexdigest()
 
     async def expect_end(self) -> None:
         """Raises InvalidArgument if more bytes come."""
@@ -113,10 +102,26 @@ class _Feed:
             raise InvalidArgument(f"More bytes came than the {announced} that were announced.")
 
 
+async def _put_small(objects: Objects, key: str, feed: _Feed, size: int) -> tuple[str, Stat | None]:
+    """Store the whole feed, which is held in memory, and return the ETag that it must have and what became of it."""
+    pieces = [piece async for piece in feed.take(size)]
+    await feed.expect_end()
+    answered, stat = await objects.put_small(key, pieces)
+    return _believe(answered, await feed.hashes.end_part()), stat
+
+
+async def _store_large(objects: Objects, key: str, feed: _Feed, size: int | None) -> str:
+    if size is None:
+        return await _store_unknown(objects, key, feed)
+    if size > PIECE_BYTES_MAX:
+        return await _store_parts(objects, key, feed, size)
+    return await _put(objects, key, feed, size)
+
+
 async def _put(objects: Objects, key: str, feed: _Feed, size: int) -> str:
     """Store the whole feed in one piece and return the ETag that it must have."""
     answered = await objects.put(key, feed.take(size), size=size)
-    return _believe(answered, await feed.end_part())
+    return _believe(answered, await feed.hashes.end_part())
 
 
 async def _store_parts(objects: Objects, key: str, feed: _Feed, size: int) -> str:
@@ -126,7 +131,7 @@ async def _store_parts(objects: Objects, key: str, feed: _Feed, size: int) -> st
     for start in range(0, size, part_bytes):
         length = min(part_bytes, size - start)
         answered = await objects.put_part(key, upload_id, len(etags) + 1, feed.take(length), size=length)
-        etags.append(_believe(answered, await feed.end_part()))
+        etags.append(_believe(answered, await feed.hashes.end_part()))
     # Before the object exists, so that one that is too long never does.
     await feed.expect_end()
     return await _complete(objects, key, upload_id, etags)
@@ -136,7 +141,7 @@ async def _store_unknown(objects: Objects, key: str, feed: _Feed) -> str:
     pieces = await feed.gather(PART_BYTES_MIN)
     if feed.size < PART_BYTES_MIN:
         answered = await objects.put(key, _each(pieces), size=feed.size)
-        return _believe(answered, await feed.end_part())
+        return _believe(answered, await feed.hashes.end_part())
     upload_id = await objects.create_multipart(key)
     etags: list[str] = []
     while pieces:
@@ -144,7 +149,7 @@ async def _store_unknown(objects: Objects, key: str, feed: _Feed) -> str:
             raise InvalidArgument(f"More than {feed.size} bytes can only be stored if their number is announced.")
         length = sum(map(len, pieces))
         answered = await objects.put_part(key, upload_id, len(etags) + 1, _each(pieces), size=length)
-        etags.append(_believe(answered, await feed.end_part()))
+        etags.append(_believe(answered, await feed.hashes.end_part()))
         pieces = await feed.gather(PART_BYTES_MIN)
     return await _complete(objects, key, upload_id, etags)
 
@@ -154,7 +159,7 @@ async def _complete(objects: Objects, key: str, upload_id: str, etags: list[str]
     return composite_etag(etags) if all(map(_MD5.fullmatch, etags)) else _UNKNOWN
 
 
-async def _each(pieces: list[Piece]) -> AsyncIterator[Piece]:
+async def _each(pieces: list[Bytes]) -> AsyncIterator[Bytes]:
     while pieces:
         yield pieces.pop(0)
 

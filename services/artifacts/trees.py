@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.common.rpc.wire import Bytes
+
 # A path below the root of a tree, already parsed: no segment is empty, `.` or `..`, or holds a slash.
 Segments = tuple[str, ...]
 
@@ -47,10 +49,13 @@ class Tree(Protocol):
     async def list(self, path: Segments) -> list[Entry]:
         """Return what is directly in a folder, by name; nothing if there is none."""
 
+    async def has(self, path: Segments) -> bool:
+        """Return whether a file is at the path, or a folder with something in it."""
+
     async def open(self, path: Segments) -> OpenFile | None:
         """Return the file at a path; None if there is none."""
 
-    async def write(self, path: Segments, chunks: AsyncIterator[bytes], *, size: int | None) -> None:
+    async def write(self, path: Segments, chunks: AsyncIterator[Bytes], *, size: int | None) -> None:
         """Store a file, over an older one, whole or not at all; `size` is its bytes if they are known.
 
         Raises InvalidArgument if other than `size` bytes come, or if a folder is at the path or a file above it.

@@ -1,6 +1,7 @@
 """Turns dataclasses into messages by field name: a message field takes the attribute of the same name."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from operator import attrgetter
 from typing import Any, Protocol, TypeVar
@@ -11,12 +12,15 @@ from google.protobuf.message import Message
 _M = TypeVar("_M", bound=Message)
 _Convert = Callable[[Any], Any]
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
 
 def encode(message_class: type[_M], source: Any) -> _M:
     """Build a message from an object whose class has attributes named as the message's fields.
 
     None leaves a field unset; an attribute that the class lacks does too. Lists become repeated fields,
-    dicts become maps, objects become sub-messages, enum values are given by name or number.
+    dicts become maps, objects become sub-messages, datetimes timestamps, enum values are given by name or number.
     """
     return message_class(**_values_of(message_class.DESCRIPTOR)(source))
 
@@ -79,5 +83,12 @@ def _one_by_one(fields: list[FieldDescriptor]) -> _Convert:
 def _converter(field: FieldDescriptor) -> _Convert | None:
     if field.message_type is None or field.message_type.GetOptions().map_entry:
         return None
+    if field.message_type.full_name == "google.protobuf.Timestamp":
+        return _timestamp
     values = _values_of(field.message_type)
     return (lambda items: [values(item) for item in items]) if field.is_repeated else values
+
+
+def _timestamp(time: datetime) -> dict[str, int]:
+    seconds, microseconds = divmod((time - _EPOCH) // _MICROSECOND, 1_000_000)
+    return {"seconds": seconds, "nanos": microseconds * 1000}

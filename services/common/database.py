@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import psycopg
@@ -59,9 +59,11 @@ class Database:
     Connections time out after 3 s, statements after 30 s; a caller waits at most 5 s for a free connection.
     """
 
-    def __init__(self, url: str, *, schema: str) -> None:
+    def __init__(self, url: str, *, schema: str, parameters: Mapping[str, str] | None = None) -> None:
+        """`parameters` are set on every connection, by name, for what statements read with `current_setting`."""
         arrays.register(psycopg.adapters)
         options = f"-c search_path={schema} -c statement_timeout={STATEMENT_TIMEOUT_S}s -c timezone=UTC"
+        options += "".join(f" -c {name}={_escaped(value)}" for name, value in (parameters or {}).items())
         self._engine: AsyncEngine = create_async_engine(
             parse_url(url),
             pool_size=_POOL_SIZE,
@@ -158,6 +160,11 @@ async def driver_of(tx: Tx) -> Driver:
     """Return the driver's own connection of an open transaction, for its statements that are fixed."""
     driver: Driver = (await tx.get_raw_connection()).driver_connection  # type: ignore[assignment]
     return driver
+
+
+def _escaped(value: str) -> str:
+    """Return a parameter's value as libpq's `options` takes it."""
+    return value.replace("\\", "\\\\").replace(" ", "\\ ")
 
 
 def violated_constraint(error: exc.IntegrityError) -> str | None:

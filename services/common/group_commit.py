@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 from services.common.errors import ResourceExhausted, ServiceError
+from services.common.fair_queue import FairQueue
 
 ItemT = TypeVar("ItemT")
 Outcome = ServiceError | None
@@ -37,12 +37,14 @@ class GroupCommit(Generic[ItemT]):
         group_weight_max: int,
         waiting_weight_max: int,
         committers: int,
+        lane: Callable[[ItemT], Sequence[Hashable]] = lambda item: (),
     ) -> None:
         self._commit = commit
         self._weight = weight
         self._group_weight_max = group_weight_max
         self._waiting_weight_max = waiting_weight_max
-        self._waiting: deque[tuple[ItemT, asyncio.Future[None]]] = deque()
+        self._lane = lane
+        self._waiting: FairQueue[tuple[ItemT, asyncio.Future[None]]] = FairQueue()
         self._waiting_weight = 0
         self._gathering: _Gathering | None = None
         self._idle_committers = committers
@@ -50,11 +52,18 @@ class GroupCommit(Generic[ItemT]):
 
     async def submit(self, item: ItemT) -> None:
         """Return once the item is committed. Raises its error, or ResourceExhausted if too much waits already."""
+        await self.enqueue(item)
+
+    def enqueue(self, item: ItemT) -> "asyncio.Future[None]":
+        """Return what is done once the item is committed, or failed. Raises ResourceExhausted as `submit` does.
+
+        Who cancels it before the item's turn has it not committed.
+        """
         weight = self._weight(item)
         if self._waiting_weight + weight > self._waiting_weight_max and self._waiting:
             raise ResourceExhausted("The server is busy writing; try again.", retry_after_s=1)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, done))
+        self._waiting.push(self._lane(item), (item, done))
         self._waiting_weight += weight
         if self._gathering is not None:
             self._gathering.note_arrival(len(self._waiting))
@@ -63,7 +72,7 @@ class GroupCommit(Generic[ItemT]):
             task = asyncio.create_task(self._drain())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        await done
+        return done
 
     async def _drain(self) -> None:
         try:
@@ -85,8 +94,8 @@ class GroupCommit(Generic[ItemT]):
     def _take(self) -> list[tuple[ItemT, asyncio.Future[None]]]:
         group: list[tuple[ItemT, asyncio.Future[None]]] = []
         weight = 0
-        while self._waiting and (not group or weight + self._weight(self._waiting[0][0]) <= self._group_weight_max):
-            item, done = self._waiting.popleft()
+        while self._waiting and (not group or weight + self._weight(self._waiting.peek()[0]) <= self._group_weight_max):
+            item, done = self._waiting.pop()
             self._waiting_weight -= self._weight(item)
             # A caller that went away before its turn gets nothing written.
             if not done.done():

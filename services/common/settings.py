@@ -97,10 +97,11 @@ def _convert(text: str, hint: Any) -> Any:
     if hint is Address:
         return Address.parse(text)
     if isinstance(hint, type) and issubclass(hint, Enum):
-        choices = [member.value for member in hint]
-        if text not in choices:
-            raise ValueError(f"expected one of {', '.join(choices)}")
-        return hint(text)
+        # Members that are numbers are given by their names.
+        members = {str(member.name if isinstance(member, int) else member.value): member for member in hint}
+        if text not in members:
+            raise ValueError(f"expected one of {', '.join(members)}")
+        return members[text]
     if typing.get_origin(hint) is tuple:
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return hint(text)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import uvloop
 
-from services.common import auth, garbage, logs, settings, telemetry
+from services.common import auth, garbage, logs, memory, settings, telemetry
 from services.common.auth import Authenticator
 from services.common.settings import Address, SettingsError
 from services.gateway import catalog, limits
@@ -41,6 +41,7 @@ def main() -> None:
 
 
 async def _serve(config: Settings, authenticator: Authenticator, listener: socket.socket) -> None:
+    memory.keep_little()
     connections, gateway = build(config, catalog.backends(config), authenticator)
     garbage.collect_seldom()
     _log.info("listening", extra={"address": str(Address(*listener.getsockname()[:2]))})
@@ -58,7 +59,12 @@ def build(
     gateway = Gateway(
         table=table,
         transcoder=Transcoder(table, connections),
-        pages=Pages(table, connections, presigned_artifacts=config.presigned_artifacts),
+        pages=Pages(
+            table,
+            connections,
+            presigned_artifacts=config.presigned_artifacts,
+            public_tracking_address=config.public_tracking_address,
+        ),
         hosts=Hosts.of(config),
         authenticator=authenticator,
         admission=Admission(requests_max=limits.REQUESTS_MAX, per_caller_max=limits.REQUESTS_PER_CALLER_MAX),

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from starlette.types import Message, Receive
 
 from services.common.errors import ResourceExhausted
+from services.common.rpc.wire import Bytes
 from services.gateway import limits
 from services.gateway.errors import BodyTooLarge, BodyTooSlow
-from services.gateway.wire import Bytes
 
 
 class ClientGone(Exception):

@@ -5,8 +5,25 @@ from dataclasses import dataclass
 from google.protobuf.descriptor import FileDescriptor
 
 from modelstead.artifacts.v1 import artifacts_pb2, owned_artifacts_pb2, uploads_pb2
-from modelstead.registry.v1 import lookups_pb2, model_versions_pb2, registered_models_pb2
+from modelstead.registry.v1 import (
+    activities_pb2,
+    audit_pb2,
+    checks_pb2,
+    comments_pb2,
+    history_pb2,
+    lookups_pb2,
+    model_versions_pb2,
+    permissions_pb2,
+    policies_pb2,
+    registered_models_pb2,
+    registry_webhooks_pb2,
+    releases_pb2,
+    transition_requests_pb2,
+    webhook_deliveries_pb2,
+    webhooks_pb2,
+)
 from modelstead.tracking.v1 import datasets_pb2, experiments_pb2, logged_models_pb2, metrics_pb2, runs_pb2
+from modelstead.tracking.v1 import permissions_pb2 as experiment_permissions_pb2
 from services.common.settings import Address
 from services.gateway.settings import Settings
 
@@ -32,6 +49,7 @@ def backends(settings: Settings) -> list[Backend]:
                 metrics_pb2.DESCRIPTOR,
                 datasets_pb2.DESCRIPTOR,
                 logged_models_pb2.DESCRIPTOR,
+                experiment_permissions_pb2.DESCRIPTOR,
             ),
         ),
         Backend(
@@ -42,6 +60,22 @@ def backends(settings: Settings) -> list[Backend]:
         Backend(
             name="registry",
             address=settings.registry_address,
-            files=(registered_models_pb2.DESCRIPTOR, model_versions_pb2.DESCRIPTOR, lookups_pb2.DESCRIPTOR),
+            files=(
+                registered_models_pb2.DESCRIPTOR,
+                model_versions_pb2.DESCRIPTOR,
+                transition_requests_pb2.DESCRIPTOR,
+                policies_pb2.DESCRIPTOR,
+                checks_pb2.DESCRIPTOR,
+                releases_pb2.DESCRIPTOR,
+                lookups_pb2.DESCRIPTOR,
+                permissions_pb2.DESCRIPTOR,
+                comments_pb2.DESCRIPTOR,
+                webhooks_pb2.DESCRIPTOR,
+                registry_webhooks_pb2.DESCRIPTOR,
+                webhook_deliveries_pb2.DESCRIPTOR,
+                activities_pb2.DESCRIPTOR,
+                audit_pb2.DESCRIPTOR,
+                history_pb2.DESCRIPTOR,
+            ),
         ),
     ]

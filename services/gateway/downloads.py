@@ -8,7 +8,8 @@ from google.api import httpbody_pb2
 
 from modelstead import http_pb2
 from services.common.errors import ServiceError
-from services.gateway import calls, errors, wire
+from services.common.rpc import wire
+from services.gateway import calls, errors
 from services.gateway.bodies import Incoming
 from services.gateway.calls import StreamBroken
 from services.gateway.replies import Header, StreamedReply

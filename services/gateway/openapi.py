@@ -80,7 +80,11 @@ def _operation(route: Route, schemas: "_Schemas", count: int) -> Json:
         operation["requestBody"] = {"required": True, "content": _BYTES}
     elif route.body == "*":
         body = schemas.of_message(route.method.input_type)
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        # What a DELETE asks for may stand in its query string instead.
+        operation["requestBody"] = {
+            "required": route.verb != "DELETE",
+            "content": {"application/json": {"schema": body}},
+        }
     return operation
 
 
@@ -108,7 +112,7 @@ def _parameters(route: Route, schemas: "_Schemas") -> Iterable[Json]:
             yield {
                 "name": (dialect.http_header(field) or "").title() or field.name,
                 "in": place,
-                "required": place == "path" or is_required(field),
+                "required": place == "path" or (route.verb != "DELETE" and is_required(field)),
                 "schema": schemas.of_field(field),
             }
 
@@ -120,7 +124,7 @@ def _place(route: Route, field: FieldDescriptor) -> str | None:
         return None
     if field.name in route.variables:
         return "path"
-    return "query" if route.verb == "GET" or route.takes_bytes else None
+    return "query" if route.verb in ("GET", "DELETE") or route.takes_bytes else None
 
 
 def _answer(description: str, schema: Json) -> Json:

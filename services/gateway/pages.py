@@ -29,10 +29,18 @@ Page = Callable[[], Awaitable[Reply]]
 class Pages:
     """Answers by path, to GET and HEAD, for everyone."""
 
-    def __init__(self, table: RouteTable, connections: Connections, *, presigned_artifacts: bool) -> None:
+    def __init__(
+        self,
+        table: RouteTable,
+        connections: Connections,
+        *,
+        presigned_artifacts: bool,
+        public_tracking_address: str,
+    ) -> None:
         self._table = table
         self._connections = connections
         self._server_info_body = orjson.dumps(_server_info(presigned_artifacts=presigned_artifacts))
+        self._addresses_body = orjson.dumps({"tracking": public_tracking_address})
         self.by_path: Mapping[str, Page] = {
             "/": self._index,
             "/health": self._health,
@@ -40,6 +48,8 @@ class Pages:
             "/openapi.json": self._openapi,
             "/api/3.0/mlflow/server-info": self._server_info,
             "/ajax-api/3.0/mlflow/server-info": self._server_info,
+            "/.well-known/databricks-config": self._databricks_config,
+            "/api/2.0/modelstead/addresses": self._addresses,
         }
 
     async def _index(self) -> Reply:
@@ -57,6 +67,14 @@ class Pages:
 
     async def _server_info(self) -> Reply:
         return Reply(body=self._server_info_body)
+
+    async def _databricks_config(self) -> Reply:
+        # Databricks' client asks there where to sign in, and warns if there is no answer: nowhere, it has a token.
+        return Reply(body=b"{}")
+
+    async def _addresses(self) -> Reply:
+        # What a client needs that knows only the gateway.
+        return Reply(body=self._addresses_body)
 
     async def _openapi(self) -> Reply:
         return Reply(body=self._openapi_body)

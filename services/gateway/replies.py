@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.types import Send
 
-from services.gateway.wire import Bytes
+from services.common.rpc.wire import Bytes
 
 JSON = b"application/json"
 TEXT = b"text/plain; charset=utf-8"

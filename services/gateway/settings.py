@@ -20,6 +20,9 @@ class Settings:
     presigned_artifacts: bool = False
     auth: AuthKind = AuthKind.NONE
     tokens_file: Path | None = None
+    # Where clients reach tracking's gRPC: `host:port`, or `:port` for the host under which they reach the gateway, with
+    # TLS if they reach the gateway by https; `grpc://` or `grpcs://` before it says which. Empty: they do not.
+    public_tracking_address: str = ""
     # Names under which browsers may address the gateway, besides the loopback's; `*` stands for any text.
     # Default: any with tokens, else none.
     allowed_hosts: tuple[str, ...] = ()

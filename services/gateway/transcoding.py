@@ -21,6 +21,8 @@ from services.gateway.routes import Match, Route, RouteTable
 from services.gateway.uploads import Uploads
 
 _READS_QUERY = frozenset({"GET", "HEAD"})
+# Where there is a body, it counts: MLflow's client sends one, that of Databricks a query string.
+_READS_BODY_OR_QUERY = frozenset({"DELETE"})
 _NEEDS_CONTENT_TYPE = frozenset({"POST", "PUT"})
 
 
@@ -89,7 +91,9 @@ def _asks_by_query(request: Request) -> bool:
 def _message(match: Match, request: Request, body: bytes) -> Message:
     decoder = match.route.decoder
     texts = {**match.variables, **decoder.texts_of(request.headers)}
-    return decoder.from_query(request.query, texts) if _asks_by_query(request) else decoder.from_json(body, texts)
+    if _asks_by_query(request) or (not body and request.method in _READS_BODY_OR_QUERY and request.query):
+        return decoder.from_query(request.query, texts)
+    return decoder.from_json(body, texts)
 
 
 async def _whole(call: Any, incoming: Incoming, encoder: ResponseEncoder) -> Reply:

@@ -27,9 +27,7 @@ _USERS = "comes with users, roles and grants; until then API keys are a file"
 _GENAI = "part of MLflow's GenAI tools, which are not planned yet"
 
 UNSUPPORTED: tuple[Unsupported, ...] = (
-    Unsupported(area="artifacts", path="/model-versions/get-artifact", reason=_REGISTRY),
     Unsupported(area="runs", path="*/create-promptlab-run", reason=_GENAI),
-    Unsupported(area="webhooks", reason=_REGISTRY),
     Unsupported(area="graphql", reason=_UI),
     Unsupported(area="ui-static", path="/static-files/*", reason=_UI),
     Unsupported(area="ui-support", reason="tells MLflow's makers how its UI is used; not planned"),

@@ -13,7 +13,8 @@ from typing import Any
 import grpc.aio
 from google.protobuf.message import Message
 
-from services.gateway import bodies, calls, limits, wire
+from services.common.rpc import wire
+from services.gateway import bodies, calls, limits
 from services.gateway.backends import Connections, Sending
 from services.gateway.bodies import Bodies, ClientGone, Incoming, Pieces
 from services.gateway.encoding import ResponseEncoder

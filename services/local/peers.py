@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import grpc
 
 from modelstead.artifacts.v1 import maintenance_pb2, maintenance_pb2_grpc
-from modelstead.tracking.v1 import retention_pb2, retention_pb2_grpc
+from modelstead.tracking.v1 import ingest_pb2, ingest_pb2_grpc, retention_pb2, retention_pb2_grpc
 from services.common.settings import Address
 from services.local.errors import LocalError
 
@@ -37,6 +37,7 @@ class Tracking:
     """The retention of tracking. Every method raises Refused."""
 
     stub: retention_pb2_grpc.RetentionServiceStub
+    ingest: ingest_pb2_grpc.IngestServiceStub
     metadata: _Metadata
 
     def purgeable(
@@ -77,6 +78,11 @@ class Tracking:
         while self._call(self.stub.ForgetRequestIds, retention_pb2.ForgetRequestIdsRequest()).key_count:
             pass
 
+    def forget_sessions(self) -> None:
+        """Remove sessions by which nobody has logged for long."""
+        while self._call(self.ingest.ForgetSessions, ingest_pb2.ForgetSessionsRequest()).session_count:
+            pass
+
     def _call(self, method: Callable[..., _T], request: object) -> _T:
         return _called(method, request, self.metadata)
 
@@ -110,7 +116,11 @@ class Artifacts:
 def tracking(address: Address, *, token_file: Path | None) -> Iterator[Tracking]:
     """Connect. Raises LocalError if nobody answers."""
     with _connected("Tracking", address) as channel:
-        yield Tracking(stub=retention_pb2_grpc.RetentionServiceStub(channel), metadata=_metadata(token_file))
+        yield Tracking(
+            stub=retention_pb2_grpc.RetentionServiceStub(channel),
+            ingest=ingest_pb2_grpc.IngestServiceStub(channel),
+            metadata=_metadata(token_file),
+        )
 
 
 @contextlib.contextmanager

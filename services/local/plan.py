@@ -17,6 +17,7 @@ LOOPBACK = "127.0.0.1"
 _ANY_HOST = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104
 
 _BUCKET = "modelstead"
+_WEBHOOK_KEY = "webhook-secret-key"
 
 # Set for each service below, or an address that two processes cannot share.
 _NOT_INHERITED = frozenset(
@@ -24,6 +25,7 @@ _NOT_INHERITED = frozenset(
         "MODELSTEAD_DATABASE_URL",
         "MODELSTEAD_PAGE_TOKEN_KEY",
         "MODELSTEAD_METRICS_LISTEN",
+        "MODELSTEAD_WEBHOOK_SECRET_KEYS",
         "MODELSTEAD_S3_ACCESS_KEY",
         "MODELSTEAD_S3_SECRET_KEY",
     }
@@ -129,17 +131,21 @@ class Plan:
             ("services.artifacts", *arguments),
             MODELSTEAD_LISTEN=str(self.settings.artifacts),
             MODELSTEAD_TRACKING_ADDRESS=str(reachable(self.settings.tracking)),
+            MODELSTEAD_REGISTRY_ADDRESS=str(reachable(self.settings.registry)),
             **self._own_schema("artifacts"),
             **self._s3(),
             **self._other_stores(),
         )
 
     def _registry(self, name: str, *arguments: str) -> Child:
+        self.data_dir.secret(_WEBHOOK_KEY)
         return self._service(
             name,
             ("services.registry", *arguments),
             MODELSTEAD_LISTEN=str(self.settings.registry),
             MODELSTEAD_TRACKING_ADDRESS=str(reachable(self.settings.tracking)),
+            MODELSTEAD_ARTIFACTS_ADDRESS=str(reachable(self.settings.artifacts)),
+            MODELSTEAD_WEBHOOK_SECRET_KEYS_FILE=str(self.data_dir.secret_path(_WEBHOOK_KEY)),
             **self._own_schema("registry"),
             **self._other_stores(),
         )
@@ -195,6 +201,7 @@ class Plan:
             MODELSTEAD_ARTIFACTS_ADDRESS=str(reachable(self.settings.artifacts)),
             MODELSTEAD_REGISTRY_ADDRESS=str(reachable(self.settings.registry)),
             MODELSTEAD_PRESIGNED_ARTIFACTS="true" if self._public_endpoint else "false",
+            MODELSTEAD_PUBLIC_TRACKING_ADDRESS=f":{self.settings.tracking.port}",
         )
 
     def _service(self, name: str, module: tuple[str, ...], **variables: str) -> Child:

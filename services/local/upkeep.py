@@ -74,6 +74,7 @@ def collect(tracking: Tracking, artifacts: Artifacts, *, deleted_before_ms: int,
             if done.purged.total() % _REPORT_EVERY == 0:
                 say(f"So far {done.resources}.")
     tracking.forget_request_ids()
+    tracking.forget_sessions()
     _sweep(artifacts, say)
     return done
 

@@ -4,35 +4,80 @@
 """
 
 import asyncio
+import contextlib
 import os
 import sys
-import time
+from collections.abc import AsyncIterator
 from pathlib import Path
-from types import ModuleType
 
-import uvloop
-from google.protobuf.descriptor import ServiceDescriptor
-
-from modelstead.registry.v1 import lookups_pb2, model_versions_pb2, registered_models_pb2
-from services.common import artifact_stores, auth, logs, settings, telemetry
+from modelstead.registry.v1 import (
+    activities_pb2,
+    audit_pb2,
+    checks_pb2,
+    comments_pb2,
+    history_pb2,
+    lookups_pb2,
+    model_versions_pb2,
+    permissions_pb2,
+    policies_pb2,
+    registered_models_pb2,
+    registry_webhooks_pb2,
+    releases_pb2,
+    transition_requests_pb2,
+    webhook_deliveries_pb2,
+    webhooks_pb2,
+)
+from services.common import artifact_stores, auth, program
 from services.common.database import Database
-from services.common.errors import ServiceError
 from services.common.pages import PageTokens
+from services.common.program import descriptor, now_ms
 from services.common.rpc.contract import WATCH_AGE_S_MAX
-from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
+from services.common.rpc.pipeline import Pipeline
 from services.common.rpc.server import Service, serve
+from services.registry.activities.service import Activities
+from services.registry.activities.servicer import ActivityServicer
 from services.registry.aliases.service import Aliases
+from services.registry.artifacts import ArtifactsClient
+from services.registry.audit.service import Audit
+from services.registry.audit.servicer import AuditServicer
+from services.registry.checks.service import VersionChecks
+from services.registry.checks.servicer import VersionCheckServicer
+from services.registry.comments.service import Comments
+from services.registry.comments.servicer import CommentServicer
+from services.registry.deliveries.courier import Courier
+from services.registry.deliveries.model import Schedule
+from services.registry.delivery_logs import retention
+from services.registry.delivery_logs.service import DeliveryLogs
+from services.registry.delivery_logs.servicer import WebhookDeliveryServicer
 from services.registry.events.listener import Listener
+from services.registry.history.service import History
+from services.registry.history.servicer import HistoryServicer
 from services.registry.lookups.service import Lookups
 from services.registry.lookups.servicer import LookupServicer
 from services.registry.lookups.watches import Watches
 from services.registry.model_versions.origins import Origins
 from services.registry.model_versions.service import ModelVersions
 from services.registry.model_versions.servicer import ModelVersionServicer
+from services.registry.permissions import store as permissions_store
+from services.registry.permissions.authorizer import Authorizer
+from services.registry.permissions.granting import Granting
+from services.registry.permissions.model import Defaults
+from services.registry.permissions.servicer import RegisteredModelPermissionServicer
+from services.registry.policies.service import PromotionPolicies
+from services.registry.policies.servicer import PromotionPolicyServicer
 from services.registry.registered_models.service import RegisteredModels
 from services.registry.registered_models.servicer import RegisteredModelServicer
+from services.registry.releases.service import Releases
+from services.registry.releases.servicer import ReleaseServicer
 from services.registry.settings import Settings
 from services.registry.tracking import TrackingClient
+from services.registry.transition_requests.service import TransitionRequests
+from services.registry.transition_requests.servicer import TransitionRequestServicer
+from services.registry.webhooks.networks import Networks, parse_networks
+from services.registry.webhooks.sealing import Sealer
+from services.registry.webhooks.sending import Sender
+from services.registry.webhooks.service import Webhooks
+from services.registry.webhooks.servicer import RegistryWebhookServicer, WebhookServicer
 
 SCHEMA = "registry"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -40,83 +85,126 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 def main(arguments: list[str]) -> None:
     """Run the service or, given `migrate`, its migrations. Exits 2 with one sentence for a wrong setting."""
-    try:
-        config = settings.load(Settings, os.environ)
-        logs.configure(log_format=config.log_format, log_level=config.log_level)
-        if config.migrate_on_start or arguments == ["migrate"]:
-            _migrate(config)
-        if arguments != ["migrate"]:
-            telemetry.start("registry", otlp_endpoint=config.otlp_endpoint, metrics_listen=config.metrics_listen)
-            uvloop.run(_serve(config))
-    except settings.SettingsError as error:
-        sys.exit(_complain(str(error), code=2))
-    except ServiceError as error:
-        sys.exit(_complain(error.message, code=1))
-
-
-def _complain(sentence: str, *, code: int) -> int:
-    print(f"registry: {sentence}", file=sys.stderr)
-    return code
-
-
-def _migrate(config: Settings) -> None:
-    # Alembic costs 15 MB, which only a process that migrates pays.
-    from services.common import migrations
-
-    migrations.upgrade(config.database_url, schema=SCHEMA, scripts=MIGRATIONS)
+    program.run(
+        arguments, environ=os.environ, schema=SCHEMA, migrations=MIGRATIONS, settings_class=Settings, serve=_serve
+    )
 
 
 async def _serve(config: Settings) -> None:
-    stores = artifact_stores.load(config.artifact_stores)
-    db = Database(config.database_url, schema=SCHEMA)
+    defaults = Defaults(level=config.default_permission, admin_group=config.admin_group)
+    db = Database(config.database_url, schema=SCHEMA, parameters=permissions_store.parameters(defaults))
     pages = PageTokens(config.page_token_key.encode())
-    tracking = TrackingClient(config.tracking_address)
-    models = RegisteredModels(db=db, pages=pages, now_ms=_now_ms)
-    versions = ModelVersions(
-        db=db,
-        pages=pages,
-        now_ms=_now_ms,
-        origins=Origins(db=db, tracking=tracking, stores=stores),
-        tracking=tracking,
-    )
-    aliases = Aliases(db=db, now_ms=_now_ms)
     listener = Listener(config.database_url)
+    authorizer = Authorizer(db, defaults, hears=lambda: listener.hears)
+    listener.subscribe(authorizer.forget)
+    granting = Granting(db=db, now_ms=now_ms, defaults=defaults, changed=authorizer.forget)
+    models = RegisteredModels(db=db, pages=pages, now_ms=now_ms, changed=authorizer.forget)
     lookups = Lookups(db, listener)
     watches = Watches(lookups.states, listener)
-    listener.start()
-    await serve(
-        [
-            Service(
-                _service(registered_models_pb2, "RegisteredModelService"),
-                RegisteredModelServicer(models, aliases, lookups),
+    async with (
+        _versions(config, db, pages) as versions,
+        _webhook_services(config, db, pages, listener) as webhook_services,
+    ):
+        listener.start()
+        await serve(
+            [
+                Service(
+                    descriptor(registered_models_pb2, "RegisteredModelService"),
+                    RegisteredModelServicer(models, Aliases(db=db, now_ms=now_ms), lookups),
+                ),
+                Service(descriptor(model_versions_pb2, "ModelVersionService"), ModelVersionServicer(versions)),
+                Service(descriptor(lookups_pb2, "LookupService"), LookupServicer(lookups, watches)),
+                Service(
+                    descriptor(permissions_pb2, "RegisteredModelPermissionService"),
+                    RegisteredModelPermissionServicer(granting),
+                ),
+                *_governance_services(db, pages),
+                *_history_services(db, pages),
+                *webhook_services,
+            ],
+            listen=config.listen,
+            pipeline=Pipeline(
+                auth.authenticator(config.auth, tokens_file=config.tokens_file, listen=config.listen), authorizer
             ),
-            Service(_service(model_versions_pb2, "ModelVersionService"), ModelVersionServicer(versions)),
-            Service(_service(lookups_pb2, "LookupService"), LookupServicer(lookups, watches)),
-        ],
-        listen=config.listen,
-        pipeline=Pipeline(
-            auth.authenticator(config.auth, tokens_file=config.tokens_file, listen=config.listen),
-            EveryoneMayEverything(),
-        ),
-        # What is registered is served also while tracking is away.
-        ready=db.is_ready,
-        with_reflection=config.reflection,
-        drain_notice_s=config.drain_notice_s,
-        # Of a connection that is given up, the watches go on for as long as they would have.
-        connection_grace_s=WATCH_AGE_S_MAX,
-    )
-    await listener.close()
-    await tracking.close()
+            # What is registered is served also while tracking is away.
+            ready=db.is_ready,
+            with_reflection=config.reflection,
+            drain_notice_s=config.drain_notice_s,
+            # Of a connection that is given up, the watches go on for as long as they would have.
+            connection_grace_s=WATCH_AGE_S_MAX,
+        )
+        await listener.close()
     await asyncio.shield(db.close())
 
 
-def _service(module: ModuleType, name: str) -> ServiceDescriptor:
-    service: ServiceDescriptor = module.DESCRIPTOR.services_by_name[name]
-    return service
+@contextlib.asynccontextmanager
+async def _versions(config: Settings, db: Database, pages: PageTokens) -> AsyncIterator[ModelVersions]:
+    """Give the use-cases of versions, which ask tracking and artifacts for as long as the block lasts."""
+    tracking, artifacts = TrackingClient(config.tracking_address), ArtifactsClient(config.artifacts_address)
+    origins = Origins(
+        db=db,
+        tracking=tracking,
+        stores=artifact_stores.load(config.artifact_stores),
+        artifacts=artifacts if config.require_source else None,
+    )
+    yield ModelVersions(db=db, pages=pages, now_ms=now_ms, origins=origins, tracking=tracking)
+    await tracking.close()
+    await artifacts.close()
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+def _governance_services(db: Database, pages: PageTokens) -> list[Service]:
+    requests = TransitionRequests(db=db, now_ms=now_ms)
+    policies = PromotionPolicies(db=db, pages=pages, now_ms=now_ms)
+    checks = VersionChecks(db=db, now_ms=now_ms)
+    comments = Comments(db=db, pages=pages, now_ms=now_ms)
+    return [
+        Service(descriptor(transition_requests_pb2, "TransitionRequestService"), TransitionRequestServicer(requests)),
+        Service(descriptor(policies_pb2, "PromotionPolicyService"), PromotionPolicyServicer(policies)),
+        Service(descriptor(checks_pb2, "VersionCheckService"), VersionCheckServicer(checks)),
+        Service(descriptor(releases_pb2, "ReleaseService"), ReleaseServicer(Releases(db=db, now_ms=now_ms))),
+        Service(descriptor(comments_pb2, "CommentService"), CommentServicer(comments)),
+    ]
+
+
+def _history_services(db: Database, pages: PageTokens) -> list[Service]:
+    activities, audit = Activities(db=db, pages=pages), Audit(db=db, pages=pages)
+    return [
+        Service(descriptor(activities_pb2, "ActivityService"), ActivityServicer(activities)),
+        Service(descriptor(audit_pb2, "AuditService"), AuditServicer(audit)),
+        Service(descriptor(history_pb2, "HistoryService"), HistoryServicer(History(db=db))),
+    ]
+
+
+@contextlib.asynccontextmanager
+async def _webhook_services(
+    config: Settings, db: Database, pages: PageTokens, listener: Listener
+) -> AsyncIterator[list[Service]]:
+    """Give the services of webhooks, and deliver for as long as the block lasts."""
+    networks = Networks(allowed=parse_networks(config.webhook_networks), plain_http=config.webhook_plain_http)
+    sealer, sender = Sealer(config.webhook_secret_keys), Sender(networks)
+    webhooks = Webhooks(db=db, pages=pages, now_ms=now_ms, networks=networks, sealer=sealer, sender=sender)
+    courier = Courier(db=db, sender=sender, sealer=sealer, schedule=Schedule(retry_s=config.webhook_retry_s))
+    listener.subscribe(lambda _: courier.wake())
+    chores = [
+        asyncio.create_task(courier.run()),
+        asyncio.create_task(retention.run(db, days=config.webhook_log_days, now_ms=now_ms)),
+    ]
+    yield [
+        Service(descriptor(webhooks_pb2, "WebhookService"), WebhookServicer(webhooks)),
+        Service(descriptor(registry_webhooks_pb2, "RegistryWebhookService"), RegistryWebhookServicer(webhooks)),
+        Service(
+            descriptor(webhook_deliveries_pb2, "WebhookDeliveryService"),
+            WebhookDeliveryServicer(DeliveryLogs(db=db, pages=pages)),
+        ),
+    ]
+    await _end(chores)
+    await sender.close()
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ from services.common.keys import check_file_name, check_key, check_length
 
 NO_STAGE, STAGING, PRODUCTION, ARCHIVED = "None", "Staging", "Production", "Archived"
 STAGES = (NO_STAGE, STAGING, PRODUCTION, ARCHIVED)
-# Those in which versions serve, and so replace each other.
-ACTIVE_STAGES = (STAGING, PRODUCTION)
 LATEST = "latest"
 
 NAME_LENGTH_MAX = 256
@@ -18,7 +16,6 @@ TAG_VALUE_LENGTH_MAX = 100_000
 DESCRIPTION_LENGTH_MAX = 100_000
 VERSION_MAX = 2**63 - 1
 
-_STAGE_OF = {stage.lower(): stage for stage in STAGES}
 _ALIAS = re.compile(r"[\w\-]*")
 _VERSION_ALIAS = re.compile(r"[vV]\d+")
 _VERSION_DIGITS_MAX = 100
@@ -83,11 +80,3 @@ def parse_version(text: str) -> int:
         return int(text if len(text) <= _VERSION_DIGITS_MAX else "")
     except ValueError:
         raise InvalidArgument(f"Parameter 'version' must be an integer, got '{text[:300]}'.") from None
-
-
-def stage_of(text: str) -> str:
-    """Return the stage that a text names in any case. Raises InvalidArgument."""
-    stage = _STAGE_OF.get(text.lower())
-    if stage is None:
-        raise InvalidArgument(f"Invalid Model Version stage: {text[:300]}. Value must be one of {', '.join(STAGES)}.")
-    return stage

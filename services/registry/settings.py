@@ -6,10 +6,14 @@ from pathlib import Path
 from services.common.auth import AuthKind
 from services.common.logs import LogFormat, LogLevel
 from services.common.settings import Address, SettingsError, secret, variable
+from services.registry.permissions.model import Level
+from services.registry.webhooks.networks import parse_networks
+from services.registry.webhooks.sealing import Sealer
 
 _KEY_LENGTH_MIN = 32
 _LISTEN = Address("127.0.0.1", 8083)
 _TRACKING = Address("127.0.0.1", 8081)
+_ARTIFACTS = Address("127.0.0.1", 8082)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,11 +25,30 @@ class Settings:
     page_token_key: str = secret()
     # Who knows where the artifacts of a run or a logged model are, below which a version's source may lie.
     tracking_address: Address = _TRACKING
+    # Whether there must be files at the source of a new version, and who knows whether there are.
+    require_source: bool = False
+    artifacts_address: Address = _ARTIFACTS
     # The file that allows stores elsewhere, which versions may name as their source even if it names a host.
     artifact_stores: Path | None = None
+    # Keys of 32 bytes in URL-safe base64, separated by commas, under which the secrets of webhooks are stored: the
+    # first encrypts, all decrypt. The same for all replicas. Without one no webhook can have a secret.
+    webhook_secret_keys: tuple[str, ...] = secret(default=())
+    # Networks besides the Internet that webhooks may be sent to, as 10.1.0.0/16, separated by commas.
+    webhook_networks: tuple[str, ...] = ()
+    # Whether webhooks may be sent over plain HTTP.
+    webhook_plain_http: bool = False
+    # How long a delivery is tried again.
+    webhook_retry_s: int = 86_400
+    # How long a delivery that has ended can be looked up, and sent again.
+    webhook_log_days: int = 30
     listen: Address = _LISTEN
     auth: AuthKind = AuthKind.NONE
     tokens_file: Path | None = None
+    # What every caller may do with every model, besides what is granted on it: NONE, READ, EDIT,
+    # MANAGE_STAGING_VERSIONS, MANAGE_PRODUCTION_VERSIONS or MANAGE.
+    default_permission: Level = Level.MANAGE
+    # The group whose members may do everything.
+    admin_group: str = "admins"
     migrate_on_start: bool = False
     reflection: bool = False
     # How long a server that was told to stop goes on, so that peers look elsewhere.
@@ -38,3 +61,13 @@ class Settings:
     def __post_init__(self) -> None:
         if len(self.page_token_key) < _KEY_LENGTH_MIN:
             raise SettingsError(f"{variable('page_token_key')} must have at least {_KEY_LENGTH_MIN} characters.")
+        try:
+            parse_networks(self.webhook_networks)
+        except ValueError as error:
+            raise SettingsError(f"{variable('webhook_networks')}: {error}.") from None
+        try:
+            Sealer(self.webhook_secret_keys)
+        except ValueError:
+            raise SettingsError(
+                f"{variable('webhook_secret_keys')}: each key must be 32 bytes in URL-safe base64."
+            ) from None

@@ -6,6 +6,7 @@ from pathlib import Path
 from services.common.auth import AuthKind
 from services.common.logs import LogFormat, LogLevel
 from services.common.settings import Address, SettingsError, secret
+from services.tracking.ingest.model import BATCH_BYTES_MAX
 
 _KEY_LENGTH_MIN = 32
 _LISTEN = Address("127.0.0.1", 8081)
@@ -33,7 +34,27 @@ class Settings:
     log_level: LogLevel = LogLevel.INFO
     otlp_endpoint: str = ""
     metrics_listen: Address | None = None
+    # How many bytes of batches may be under way: of all streams together, and of each; docs/ingest.md.
+    ingest_memory_bytes: int = 256 * 1024 * 1024
+    ingest_window_bytes: int = 4 * 1024 * 1024
+    # How long a session may be quiet before `gc` forgets it; what its spool still holds could then be stored twice.
+    ingest_session_days: int = 90
 
     def __post_init__(self) -> None:
         if len(self.page_token_key) < _KEY_LENGTH_MIN:
             raise SettingsError(f"MODELSTEAD_PAGE_TOKEN_KEY must have at least {_KEY_LENGTH_MIN} characters.")
+        if self.ingest_window_bytes < BATCH_BYTES_MAX:
+            raise SettingsError(
+                f"MODELSTEAD_INGEST_WINDOW_BYTES={self.ingest_window_bytes} is less than a batch may have: "
+                f"{BATCH_BYTES_MAX}."
+            )
+        if self.ingest_memory_bytes < self.ingest_window_bytes:
+            raise SettingsError(
+                f"MODELSTEAD_INGEST_MEMORY_BYTES={self.ingest_memory_bytes} is less than one stream may take: "
+                f"MODELSTEAD_INGEST_WINDOW_BYTES={self.ingest_window_bytes}."
+            )
+        if self.ingest_session_days < 1:
+            raise SettingsError(
+                f"MODELSTEAD_INGEST_SESSION_DAYS={self.ingest_session_days} must be at least 1: a client could not "
+                "resume."
+            )

@@ -17,9 +17,11 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
+    Uuid,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -227,4 +229,48 @@ logged_model_metrics = Table(
     Column("dataset_digest", Text),
     PrimaryKeyConstraint("model_id", "key", "step", "timestamp", "run_id", "value"),
     ForeignKeyConstraint(["model_id"], ["logged_models.model_id"], ondelete="CASCADE"),
+)
+
+# What a client has sent of a sequence of batches that it numbers.
+ingest_sessions = Table(
+    "ingest_sessions",
+    metadata,
+    Column("session_id", Uuid, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("acknowledged_sequence", BigInteger, nullable=False),
+    Column("active_time", BigInteger, nullable=False),
+    postgresql_with={"fillfactor": "50"},
+)
+
+# Batches that can never be stored, until their client knows.
+ingest_rejections = Table(
+    "ingest_rejections",
+    metadata,
+    Column("session_id", Uuid, ForeignKey("ingest_sessions.session_id", ondelete="CASCADE")),
+    Column("sequence", BigInteger),
+    Column("reason", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    PrimaryKeyConstraint("session_id", "sequence"),
+)
+
+# Runs that have logged points since their chunks were last looked after.
+sealing_queue = Table(
+    "sealing_queue",
+    metadata,
+    Column("run_id", Text, ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
+    Column("change_count", BigInteger, nullable=False),
+)
+
+# Who may do what with an experiment.
+experiment_grants = Table(
+    "experiment_grants",
+    metadata,
+    Column("experiment_id", BigInteger, ForeignKey("experiments.experiment_id", ondelete="CASCADE")),
+    Column("principal_kind", Text),
+    Column("principal", Text),
+    # The number of permissions.model.Level.
+    Column("level", SmallInteger, nullable=False),
+    PrimaryKeyConstraint("experiment_id", "principal_kind", "principal"),
+    CheckConstraint("principal_kind IN ('user', 'group', 'service_principal')", name="principal_kind"),
+    CheckConstraint("level BETWEEN 1 AND 3", name="level"),
 )

@@ -1,4 +1,4 @@
-"""Files of runs and logged models by the ids of their owners, as the web UI and the Java client reach them."""
+"""Files of runs, logged models and model versions by their ids, as the web UI and the Java client reach them."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from tests.compat.files import Answer, Files, Wire, file, folder
 from tests.compat.rest import Rest, invalid, not_found
 
 GET_ARTIFACT = "/get-artifact"
+VERSION_ARTIFACT = "/model-versions/get-artifact"
 UPLOAD = "/ajax-api/2.0/mlflow/upload-artifact"
 DOWNLOAD_URL = "artifacts/presigned-download-url"
 UPLOAD_URL = "artifacts/presigned-upload-url"
@@ -349,3 +350,90 @@ class TestPresignedUrls:
     @pytest.mark.parametrize("path", [DOWNLOAD_URL, UPLOAD_URL])
     def test_a_path_is_below_the_root(self, rest: Rest, run_id: str, path: str) -> None:
         assert rest.refused_post(path, run_id=run_id, path="../x") == REFUSED
+
+
+class TestFileOfAVersion:
+    def test_it_is_an_attachment(self, rest: Rest, wire: Wire, files: Files, run_id: str) -> None:
+        files.put("model/d/MLmodel", b"flavors: {}")
+        version = factories.new_version(rest, source=f"mlflow-artifacts:/{files.root}/model", run_id=run_id)
+
+        answer = wire.get(VERSION_ARTIFACT, name=version["name"], version="1", path="d/MLmodel")
+
+        assert (answer.status, answer.body) == (200, b"flavors: {}")
+        assert answer.headers["content-disposition"] == "attachment; filename=MLmodel"
+        assert answer.headers["content-type"].startswith("text/plain")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+    @pytest.mark.parametrize("below", ["/model", "/model/", ""])
+    def test_its_source_may_name_a_run(self, rest: Rest, wire: Wire, files: Files, run_id: str, below: str) -> None:
+        files.made("model/a", "a")
+        version = factories.new_version(rest, source=f"runs:/{run_id}{below or '/'}", run_id=run_id)
+
+        answer = wire.get(VERSION_ARTIFACT, name=version["name"], version="1", path="a")
+
+        assert answer.body == (b"model/a" if below else b"a")
+
+    def test_its_source_may_be_a_logged_model(self, rest: Rest, wire: Wire, model_files: Files, model_id: str) -> None:
+        model_files.put("a", b"logged")
+        version = factories.new_version(rest, source=f"models:/{model_id}", model_id=model_id)
+
+        assert wire.get(VERSION_ARTIFACT, name=version["name"], version="1", path="a").body == b"logged"
+
+    def test_a_copy_has_the_files_of_what_it_copies(self, rest: Rest, wire: Wire, files: Files, run_id: str) -> None:
+        files.put("a", b"original")
+        first = factories.new_version(rest, source=f"mlflow-artifacts:/{files.root}", run_id=run_id)
+        copy = factories.new_version(rest, source=f"models:/{first['name']}/1")
+
+        assert wire.get(VERSION_ARTIFACT, name=copy["name"], version="1", path="a").body == b"original"
+
+    def test_a_part_and_a_head(self, rest: Rest, wire: Wire, files: Files, run_id: str) -> None:
+        files.put("a", b"again")
+        version = factories.new_version(rest, source=f"mlflow-artifacts:/{files.root}", run_id=run_id)
+        target = f"{VERSION_ARTIFACT}?name={version['name']}&version=1&path=a"
+
+        part = wire.call("GET", target, headers={"Range": "bytes=0-1"})
+        head = wire.call("HEAD", target)
+
+        assert (part.status, part.body) == (206, b"ag")
+        assert (head.status, head.headers["content-length"]) == (200, "5")
+
+    def test_a_missing_file_is_not_found(self, rest: Rest, wire: Wire, files: Files, run_id: str) -> None:
+        version = factories.new_version(rest, source=f"mlflow-artifacts:/{files.root}", run_id=run_id)
+
+        refusal = wire.get(VERSION_ARTIFACT, name=version["name"], version="1", path="nope").refusal
+
+        assert (refusal.status, refusal.error_code) == (404, "RESOURCE_DOES_NOT_EXIST")
+        assert refusal.message.startswith("No such artifact: '")
+
+    @pytest.mark.parametrize("path", BAD_PATHS)
+    def test_its_path_is_below_the_root(self, rest: Rest, wire: Wire, path: str) -> None:
+        name = factories.new_version(rest)["name"]
+
+        assert wire.get(VERSION_ARTIFACT, name=name, version="1", path=path).refusal == REFUSED
+
+    def test_there_must_be_a_version(self, rest: Rest, wire: Wire) -> None:
+        name = factories.new_registered_model(rest)
+
+        absent = wire.get(VERSION_ARTIFACT, name=name, version="7", path="a").refusal
+        no_number = wire.get(VERSION_ARTIFACT, name=name, version="x", path="a").refusal
+
+        assert absent == not_found(f"Model Version (name={name}, version=7) not found")
+        assert no_number == invalid("Parameter 'version' must be an integer, got 'x'.")
+
+    @pytest.mark.departure("stock goes wherever the source says, and answers 500 if that is nowhere")
+    def test_its_source_must_be_in_an_allowed_store(self, rest: Rest, wire: Wire) -> None:
+        name = factories.new_version(rest, source="s3://elsewhere/model")["name"]
+
+        refusal = wire.get(VERSION_ARTIFACT, name=name, version="1", path="a").refusal
+
+        assert refusal == invalid(
+            "The artifacts at 's3://elsewhere/model' are in no store that this server's operator allows."
+        )
+
+    @pytest.mark.departure("stock answers with Werkzeug's page, or looks for a model named None")
+    @pytest.mark.parametrize("field", ["name", "version", "path"])
+    def test_what_is_missing_is_named(self, wire: Wire, field: str) -> None:
+        query = {"name": "n", "version": "1", "path": "a"}
+        del query[field]
+
+        assert wire.get(VERSION_ARTIFACT, **query).refusal == invalid(texts.missing(field))

@@ -230,9 +230,17 @@ def test_a_name_can_be_used_again_and_counts_from_1(rest: Rest, name: str) -> No
 
 
 def test_what_is_to_be_deleted_stands_in_the_body(rest: Rest, name: str) -> None:
-    response = rest.call("DELETE", "registered-models/delete", params={"name": name})
+    response = rest.call("DELETE", "registered-models/delete", params={"name": name}, json={})
 
     assert refusal(response) == invalid(texts.missing("name"))
+
+
+@pytest.mark.departure("stock reads no query string of a DELETE, where the client of Databricks says what to delete")
+def test_without_a_body_what_is_to_be_deleted_stands_in_the_query(rest: Rest, name: str) -> None:
+    response = rest.call("DELETE", "registered-models/delete", params={"name": name})
+
+    assert response.json() == {}
+    assert rest.refused_get("registered-models/get", name=name).error_code == "RESOURCE_DOES_NOT_EXIST"
 
 
 def test_a_rename_keeps_versions_tags_and_aliases(rest: Rest, name: str) -> None:

@@ -20,7 +20,13 @@ SERVICES = sorted(path.parent.name for path in (REPOSITORY / "services").glob("*
 KUBERNETES_VERSIONS = ("1.30", kubernetes_validate.latest_version())
 LISTENS_ON_ALL = "0.0.0.0:"
 DATABASE_OWNERS = sorted(set(SERVICES) - {"gateway"})
-CALLS = [*(("gateway", backend) for backend in DATABASE_OWNERS), ("artifacts", "tracking"), ("registry", "tracking")]
+PEERS = [
+    ("artifacts", "tracking"),
+    ("artifacts", "registry"),
+    ("registry", "tracking"),
+    ("registry", "artifacts"),
+]
+CALLS = [*(("gateway", backend) for backend in DATABASE_OWNERS), *PEERS]
 
 Manifest = dict[str, Any]
 
@@ -167,11 +173,17 @@ def test_gateway_finds_every_backend() -> None:
         assert service["clusterIP"] == "None", "a gRPC client balances over the replicas that it resolves"
 
 
-@pytest.mark.parametrize("service", ["artifacts", "registry"])
-def test_a_service_finds_tracking(service: str) -> None:
+@pytest.mark.parametrize(("service", "peer"), PEERS)
+def test_a_service_finds_the_one_that_it_asks(service: str, peer: str) -> None:
     [container] = _containers(_one("Deployment", service))
 
-    assert _environment(container)["MODELSTEAD_TRACKING_ADDRESS"] == f"tracking:{_port('tracking')}"
+    assert _environment(container)[f"MODELSTEAD_{peer.upper()}_ADDRESS"] == f"{peer}:{_port(peer)}"
+
+
+def test_a_version_without_files_is_refused_in_production() -> None:
+    [container] = _containers(_one("Deployment", "registry"))
+
+    assert _environment(container)["MODELSTEAD_REQUIRE_SOURCE"] == "true"
 
 
 @pytest.mark.parametrize("service", ["tracking", "artifacts", "registry"])

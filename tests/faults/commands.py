@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.stack import Stack
 
@@ -13,6 +14,11 @@ Done = subprocess.CompletedProcess[str]
 
 def fsck(stack: Stack, *options: str) -> Done:
     return _run("fsck", "--artifacts", stack.artifacts_address, *options)
+
+
+def sync(folder: Path, *options: str) -> Done:
+    """Send what is left in a spool."""
+    return _run("sync", str(folder), *options)
 
 
 def gc(stack: Stack, *options: str) -> Done:

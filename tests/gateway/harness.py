@@ -18,7 +18,7 @@ from grpc_health.v1._async import HealthServicer
 
 from modelstead import http_pb2
 from modelstead.artifacts.v1 import artifacts_pb2, artifacts_pb2_grpc
-from modelstead.registry.v1 import lookups_pb2, lookups_pb2_grpc
+from modelstead.registry.v1 import lookups_pb2, lookups_pb2_grpc, registered_models_pb2, registered_models_pb2_grpc
 from modelstead.tracking.v1 import metrics_pb2, metrics_pb2_grpc, runs_pb2, runs_pb2_grpc
 from services.common.auth import AuthKind, authenticator
 from services.common.settings import Address
@@ -186,6 +186,17 @@ class Artifacts(artifacts_pb2_grpc.ArtifactServiceServicer):
         return artifacts_pb2.DeleteArtifactResponse()
 
 
+class RegisteredModels(registered_models_pb2_grpc.RegisteredModelServiceServicer):
+    def __init__(self, backend: "Backend") -> None:
+        self._backend = backend
+
+    async def DeleteRegisteredModel(
+        self, request: registered_models_pb2.DeleteRegisteredModelRequest, context: Any
+    ) -> registered_models_pb2.DeleteRegisteredModelResponse:
+        self._backend.script.note(request, context)
+        return registered_models_pb2.DeleteRegisteredModelResponse()
+
+
 class Lookups(lookups_pb2_grpc.LookupServiceServicer):
     def __init__(self, backend: "Backend") -> None:
         self._backend = backend
@@ -222,6 +233,8 @@ class Backend:
         runs_pb2_grpc.add_RunServiceServicer_to_server(runs(self), self._server)
         metrics_pb2_grpc.add_MetricServiceServicer_to_server(metrics(self), self._server)
         artifacts_pb2_grpc.add_ArtifactServiceServicer_to_server(artifacts(self), self._server)
+        models: Any = RegisteredModels
+        registered_models_pb2_grpc.add_RegisteredModelServiceServicer_to_server(models(self), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()
@@ -283,7 +296,11 @@ async def until(
 
 @contextlib.asynccontextmanager
 async def platform(
-    *, tokens_file: Path | None = None, allowed_hosts: tuple[str, ...] = (), presigned_artifacts: bool = False
+    *,
+    tokens_file: Path | None = None,
+    allowed_hosts: tuple[str, ...] = (),
+    presigned_artifacts: bool = False,
+    public_tracking_address: str = "",
 ) -> AsyncIterator[Platform]:
     """Run a backend and a gateway with these settings for the length of the block."""
     backend = Backend()
@@ -296,6 +313,7 @@ async def platform(
         tokens_file=tokens_file,
         allowed_hosts=allowed_hosts,
         presigned_artifacts=presigned_artifacts,
+        public_tracking_address=public_tracking_address,
     )
     known = authenticator(settings.auth, tokens_file=tokens_file, listen=settings.listen)
     connections, gateway = build(settings, catalog.backends(settings), known)

@@ -54,6 +54,32 @@ class TestRequests:
 
         assert b'"run_id": "r3"' in answer
 
+    @pytest.mark.parametrize(
+        ("query", "body", "name"),
+        [
+            ("?name=query", None, "query"),
+            ("?name=query", b"", "query"),
+            ("?name=query", b'{"name": "body"}', "body"),
+            ("?name=query", b"{}", ""),
+            ("", b'{"name": "body"}', "body"),
+            ("", None, ""),
+        ],
+    )
+    async def test_a_delete_reads_its_body_or_else_its_query(
+        self, running: Platform, query: str, body: bytes | None, name: str
+    ) -> None:
+        await running.client.request("DELETE", f"{API}/registered-models/delete{query}", content=body)
+
+        assert [request.name for request in running.script.requests] == [name]
+
+    async def test_a_delete_with_a_query_may_have_an_empty_body_in_chunks(self, running: Platform) -> None:
+        async def nothing() -> AsyncIterator[bytes]:
+            yield b""
+
+        await running.client.request("DELETE", f"{API}/registered-models/delete?name=query", content=nothing())
+
+        assert [request.name for request in running.script.requests] == ["query"]
+
     async def test_a_post_reads_its_body(self, running: Platform) -> None:
         response = await running.post("runs/create", {"experiment_id": "1", "tags": [{"key": "a", "value": "b"}]})
 
@@ -514,6 +540,12 @@ class TestPages:
 
         assert info["multipart_uploads_enabled"]
         assert info["multipart_downloads_enabled"]
+
+    async def test_it_tells_where_tracking_is_reached(self) -> None:
+        async with platform(public_tracking_address=":8081") as own:
+            addresses = (await own.client.get("/api/2.0/modelstead/addresses")).json()
+
+        assert addresses == {"tracking": ":8081"}
 
     async def test_the_first_page_says_what_runs(self, running: Platform) -> None:
         response = await running.client.get("/")

@@ -137,11 +137,12 @@ def test_what_only_a_header_fills_is_no_property_of_a_body(document: Json) -> No
     assert "request_id" not in request["properties"]
 
 
-def test_what_is_to_be_deleted_stands_in_a_body_where_the_path_does_not_say(document: Json) -> None:
+def test_what_is_to_be_deleted_stands_in_a_body_or_a_query_where_the_path_does_not_say(document: Json) -> None:
     by_body = document["paths"]["/api/2.0/mlflow/registered-models/delete"]["delete"]
     by_path = document["paths"]["/api/2.0/mlflow/logged-models/{model_id}"]["delete"]
 
     request = resolved(document, by_body["requestBody"]["content"]["application/json"]["schema"]["$ref"])
     assert list(request["properties"]) == ["name"]
-    assert by_body["parameters"] == []
+    assert by_body["requestBody"]["required"] is False
+    assert by_body["parameters"] == [{"name": "name", "in": "query", "required": False, "schema": {"type": "string"}}]
     assert "requestBody" not in by_path

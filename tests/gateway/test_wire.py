@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelstead.artifacts.v1 import artifacts_pb2
-from services.gateway import wire
+from services.common.rpc import wire
 
 FIELD = artifacts_pb2.UploadArtifactRequest.CONTENT_FIELD_NUMBER
 Parts = list[bytes]
@@ -64,3 +64,24 @@ def test_large_data_is_not_copied() -> None:
 
     assert isinstance(data, memoryview)
     assert data.obj is message
+
+
+@given(st.binary(max_size=300))
+def test_a_body_has_only_data(data: bytes) -> None:
+    assert httpbody_pb2.HttpBody.FromString(wire.body(data)) == httpbody_pb2.HttpBody(data=data)
+
+
+@given(st.lists(st.binary(max_size=300)))
+def test_the_contents_of_a_piece_are_read(parts: Parts) -> None:
+    found = wire.contents(wire.piece(FIELD, parts), FIELD)
+
+    assert found is not None
+    assert bytes(found) == b"".join(parts)
+
+
+@given(st.binary(max_size=60) | st.binary(max_size=40).map(wire.piece(FIELD, [b""])[:1].__add__))
+def test_what_is_not_read_as_a_piece_is_none_or_read_by_protobuf_likewise(message: bytes) -> None:
+    found = wire.contents(message, FIELD)
+
+    if found is not None:
+        assert artifacts_pb2.UploadArtifactRequest.FromString(message).content.data == bytes(found)

@@ -1,4 +1,4 @@
-"""The files of runs and logged models by their ids, over gRPC, on the real platform with stores elsewhere."""
+"""The files of runs, logged models and model versions by their ids, over gRPC, with stores elsewhere beside our own."""
 
 import asyncio
 import hashlib
@@ -16,6 +16,12 @@ from modelstead import http_pb2
 from modelstead.artifacts.v1 import maintenance_pb2, maintenance_pb2_grpc
 from modelstead.artifacts.v1 import owned_artifacts_pb2 as pb
 from modelstead.artifacts.v1 import owned_artifacts_pb2_grpc as pb_grpc
+from modelstead.registry.v1 import (
+    model_versions_pb2,
+    model_versions_pb2_grpc,
+    registered_models_pb2,
+    registered_models_pb2_grpc,
+)
 from modelstead.tracking.v1 import (
     experiments_pb2,
     experiments_pb2_grpc,
@@ -52,6 +58,8 @@ class Platform:
     experiments: Any
     runs: Any
     models: Any
+    registered_models: Any
+    versions: Any
 
     async def run(self, place: str) -> str:
         """Make a run whose artifacts are in a place, and return its id."""
@@ -61,6 +69,16 @@ class Platform:
     async def model(self, place: str) -> str:
         request = logged_models_pb2.CreateLoggedModelRequest(experiment_id=await self._experiment(place))
         return str((await self.models.CreateLoggedModel(request)).model.info.model_id)
+
+    async def version(self, source: str, **fields: Any) -> str:
+        """Make a registered model whose version 1 has this source, and return its name."""
+        name = uuid.uuid4().hex
+        await self.registered_models.CreateRegisteredModel(
+            registered_models_pb2.CreateRegisteredModelRequest(name=name)
+        )
+        request = model_versions_pb2.CreateModelVersionRequest(name=name, source=source, **fields)
+        await self.versions.CreateModelVersion(request)
+        return name
 
     async def uri_of(self, run_id: str) -> str:
         got = await self.runs.GetRun(runs_pb2.GetRunRequest(run_id=run_id))
@@ -125,6 +143,7 @@ async def platform(tmp_path_factory: pytest.TempPathFactory, lake: EmbeddedS3) -
         async with (
             grpc.aio.insecure_channel(stack.artifacts_address, interceptors=interceptors) as artifacts,
             grpc.aio.insecure_channel(stack.grpc_address, interceptors=interceptors) as tracking,
+            grpc.aio.insecure_channel(stack.registry_address, interceptors=interceptors) as registry,
         ):
             yield Platform(
                 stack=stack,
@@ -135,6 +154,8 @@ async def platform(tmp_path_factory: pytest.TempPathFactory, lake: EmbeddedS3) -
                 experiments=experiments_pb2_grpc.ExperimentServiceStub(tracking),
                 runs=runs_pb2_grpc.RunServiceStub(tracking),
                 models=logged_models_pb2_grpc.LoggedModelServiceStub(tracking),
+                registered_models=registered_models_pb2_grpc.RegisteredModelServiceStub(registry),
+                versions=model_versions_pb2_grpc.ModelVersionServiceStub(registry),
             )
 
 
@@ -144,6 +165,11 @@ async def download(platform: Platform, run_id: str, path: str, **headers: str) -
     head = http_pb2.HttpHead()
     assert messages[0].extensions[0].Unpack(head)
     return head, b"".join(message.data for message in messages)
+
+
+async def download_of_version(platform: Platform, name: str, path: str, *, version: str = "1") -> bytes:
+    request = pb.DownloadModelVersionArtifactRequest(name=name, version=version, path=path)
+    return b"".join([message.data async for message in platform.artifacts.DownloadModelVersionArtifact(request)])
 
 
 async def listed(platform: Platform, run_id: str, path: str = "") -> list[tuple[str, int | None]]:
@@ -221,6 +247,28 @@ async def test_a_logged_models_files_are_listed_and_downloaded(
     assert answer.root_uri == got.model.info.artifact_uri
     assert [(file.path, file.file_size) for file in answer.files] == [("MLmodel", 11)]
     assert b"".join(contents) == b"flavors: {}"
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_a_versions_files_are_downloaded_from_where_its_source_is(platform: Platform, place: str) -> None:
+    run_id = await platform.run(place)
+    await platform.upload(run_id, "model/MLmodel", b"flavors: {}")
+    by_uri = await platform.version(f"{await platform.uri_of(run_id)}/model", run_id=run_id)
+    by_run = await platform.version(f"runs:/{run_id}/model", run_id=run_id)
+
+    assert await download_of_version(platform, by_uri, "MLmodel") == b"flavors: {}"
+    assert await download_of_version(platform, by_run, "MLmodel") == b"flavors: {}"
+
+
+async def test_what_the_registry_says_of_an_unknown_version_passes_through(platform: Platform) -> None:
+    name = await platform.version("s3://elsewhere/model")
+
+    absent = await refusal(download_of_version(platform, name, "a", version="2"))
+    outside = await refusal(download_of_version(platform, name, "a"))
+
+    assert is_refused(absent, "RESOURCE_DOES_NOT_EXIST", f"Model Version (name={name}, version=2) not found")
+    text = "The artifacts at 's3://elsewhere/model' are in no store that this server's operator allows."
+    assert is_refused(outside, "INVALID_PARAMETER_VALUE", text)
 
 
 async def put_below(platform: Platform, uri: str, name: str, contents: bytes) -> None:
@@ -431,6 +479,26 @@ async def test_without_tracking_a_run_is_unavailable_and_soon_found_again(platfo
     assert is_refused(error, "TEMPORARILY_UNAVAILABLE", "The tracking service is unavailable; try again.")
     async with asyncio.timeout(FOUND_AGAIN_S):
         while await is_unavailable(listed(platform, run_id)):
+            pass
+
+
+async def test_without_the_registry_a_version_is_unavailable_and_soon_found_again(platform: Platform) -> None:
+    run_id = await platform.run("managed")
+    await platform.upload(run_id, "file", b"x")
+    name = await platform.version(await platform.uri_of(run_id), run_id=run_id)
+    platform.stack.kill("registry")
+    try:
+        async with asyncio.timeout(2):
+            error = await refusal(download_of_version(platform, name, "file"))
+        _, of_run = await download(platform, run_id, "file")
+    finally:
+        platform.stack.start("registry")
+        platform.stack.wait_until_ready()
+
+    assert is_refused(error, "TEMPORARILY_UNAVAILABLE", "The registry service is unavailable; try again.")
+    assert of_run == b"x"
+    async with asyncio.timeout(FOUND_AGAIN_S):
+        while await is_unavailable(download_of_version(platform, name, "file")):
             pass
 
 

@@ -1,12 +1,13 @@
 """Which points are latest, in order, sampled; and that chunks give back what they were given."""
 
 import math
+import zlib
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.tracking.metrics import columns, model
+from services.tracking.metrics import columns, model, packing
 from services.tracking.metrics.columns import Points
 
 _INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -27,18 +28,48 @@ def _key(row: tuple[int, int, float]) -> tuple[int, int, float, bool]:
     return timestamp, step, 0.0 if math.isnan(value) else value, math.isnan(value)
 
 
-@given(st.lists(_INT64))
+@given(st.lists(_INT64, min_size=1))
 def test_packed_integers_come_back(values: list[int]) -> None:
     column = np.array(values, np.int64)
 
-    assert columns.unpack(columns.pack(column)).tolist() == values
+    assert packing.unpack(packing.pack(column)).tolist() == values
 
 
-@given(st.lists(st.floats(width=64)))
+@given(st.lists(_INT64, min_size=1), st.data())
+def test_each_packed_integer_can_be_read_by_itself(values: list[int], data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(values) - 1))
+    packed = packing.pack(np.array(values, np.int64))
+    line = packing.header(packed)
+    start = packing.HEADER_BYTES + place * line.width
+
+    [entry] = packing.entries(line, np.array([place]), packed[start : start + line.width]).tolist()
+
+    assert entry == values[place]
+
+
+def test_integers_that_rise_evenly_take_no_bytes_but_the_header() -> None:
+    assert len(packing.pack(np.arange(5, 50_000, 5))) == packing.HEADER_BYTES
+
+
+def test_chunks_of_the_first_release_are_read() -> None:
+    steps = np.array([3, 5, -2, 2**62], np.int64)
+    old = zlib.compress(np.diff(steps, prepend=np.int64(0)).astype("<i8").tobytes(), 1)
+    values = np.array([1.5, math.nan, 0.1, 2.0])
+
+    points = packing.unpacked(old, old, values.tobytes())
+
+    assert points.steps.tolist() == points.timestamps.tolist() == steps.tolist()
+    assert np.array_equal(points.values, values, equal_nan=True)
+
+
+@given(st.lists(st.floats(width=64) | st.floats(width=32)))
 def test_packed_values_come_back(values: list[float]) -> None:
     column = np.array(values, np.float64)
 
-    assert np.array_equal(columns.unpack_values(columns.pack_values(column)), column, equal_nan=True)
+    unpacked = packing.unpack_values(packing.pack_values(column), len(column))
+
+    assert np.array_equal(unpacked, column, equal_nan=True)
+    assert np.array_equal(np.signbit(unpacked), np.signbit(column)) or np.isnan(column).any()
 
 
 @given(st.lists(_POINT, max_size=30))

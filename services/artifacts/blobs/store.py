@@ -4,6 +4,7 @@ Nobody counts references: the foreign key of `artifacts` holds a blob while a na
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from services.common.database import Driver
@@ -13,6 +14,16 @@ _INSERT = """
     VALUES (%(workspace)s, %(object_key)s, %(size)s, %(sha256)s, %(now)s)
     ON CONFLICT (workspace, sha256) DO NOTHING
     RETURNING blob_id
+"""
+
+_INSERT_MANY = """
+    INSERT INTO blobs (workspace, object_key, size, sha256, create_time)
+    SELECT %(workspace)s, object_key, size, sha256, %(now)s
+    FROM unnest(
+        %(object_keys)s::text[], %(sizes)s::bigint[], %(hashes)s::text[]
+    ) AS new (object_key, size, sha256)
+    ON CONFLICT (workspace, sha256) DO NOTHING
+    RETURNING object_key, blob_id
 """
 
 _LOCK_SAME = """
@@ -52,7 +63,7 @@ _LOCK = """
     SELECT blob_id
     FROM blobs
     WHERE blob_id = ANY(%(blob_ids)s::bigint[])
-    ORDER BY blob_id
+    ORDER BY workspace, sha256, blob_id
     FOR UPDATE
 """
 
@@ -80,6 +91,42 @@ _INSERT_STRAY = """
     WHERE NOT EXISTS (SELECT FROM blobs WHERE object_key = %(object_key)s)
     ON CONFLICT DO NOTHING
 """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewContents:
+    """What was stored as an object."""
+
+    object_key: str
+    size: int
+    sha256: str
+
+
+async def add_many(tx: Driver, workspace: str, contents: Sequence[NewContents], *, now: datetime) -> dict[str, int]:
+    """Return by object key the ids of the blobs with these contents, as `add` does.
+
+    Hashes are taken in their order, so that nobody waits for each other.
+    """
+    in_order = sorted(contents, key=lambda each: each.sha256)
+    rows = {
+        "workspace": workspace,
+        "object_keys": [each.object_key for each in in_order],
+        "sizes": [each.size for each in in_order],
+        "hashes": [each.sha256 for each in in_order],
+        "now": now,
+    }
+    blob_ids: dict[str, int] = dict(await (await tx.execute(_INSERT_MANY, rows)).fetchall())
+    for each in in_order:
+        if each.object_key not in blob_ids:
+            blob_ids[each.object_key] = await add(
+                tx,
+                workspace=workspace,
+                object_key=each.object_key,
+                size=each.size,
+                sha256=each.sha256,
+                now=now,
+            )
+    return blob_ids
 
 
 async def add(tx: Driver, *, workspace: str, object_key: str, size: int, sha256: str | None, now: datetime) -> int:
@@ -120,6 +167,7 @@ async def collect(tx: Driver, *, limit: int, now: datetime) -> int:
     blob_ids = sorted({blob_id for (blob_id,) in taken})
     if blob_ids:
         # Whoever gives one of them a name holds it until his name can be seen; who comes later finds it locked or gone.
+        # Locked in the order in which `add_many` takes hashes, so that nobody waits for each other.
         # The names are looked for in a statement of its own, which sees what was committed up to here.
         await tx.execute(_LOCK, {"blob_ids": blob_ids})
         await tx.execute(_DELETE_NAMELESS, {"blob_ids": blob_ids, "now": now})

@@ -10,6 +10,7 @@ from services.artifacts.external.calls import CALL_TIMEOUT_S, Calls
 from services.artifacts.external.files import RESERVED_PREFIX, CannotSign, Files, Reader, SignedUrl, Sink, Stat
 from services.artifacts.trees import CHUNK_BYTES_MAX, Entry, Segments
 from services.common.errors import DataLoss, InvalidArgument, NotImplemented_, Unavailable
+from services.common.rpc.wire import Bytes
 
 # Completing an upload of many parts takes an object store a while.
 COMMIT_TIMEOUT_S = 60.0
@@ -40,13 +41,17 @@ class ExternalTree:
         shown = (entry for entry in entries if not entry.name.startswith(RESERVED_PREFIX))
         return sorted(shown, key=lambda entry: entry.name)
 
+    async def has(self, path: Segments) -> bool:
+        """Return whether a file is at the path, or a folder with something in it."""
+        return await self.open(path) is not None or bool(await self.list(path))
+
     async def open(self, path: Segments) -> "ExternalFile | None":
         """Return the file at a path; None if there is none."""
         _check(path)
         stat = await self._calls.run(self._files.stat, path)
         return None if stat is None else ExternalFile(self, path, stat)
 
-    async def write(self, path: Segments, chunks: AsyncIterator[bytes], *, size: int | None) -> None:
+    async def write(self, path: Segments, chunks: AsyncIterator[Bytes], *, size: int | None) -> None:
         """Store a file, whole or not at all. Raises InvalidArgument, Unavailable, and whatever `chunks` raises."""
         _check(path)
         if not path:
@@ -103,13 +108,13 @@ class ExternalTree:
                 await self._calls.run(turns.take, reader.check)
             yield chunk
 
-    async def _fill(self, sink: Sink, turns: "_Turns", chunks: AsyncIterator[bytes], *, size: int | None) -> None:
+    async def _fill(self, sink: Sink, turns: "_Turns", chunks: AsyncIterator[Bytes], *, size: int | None) -> None:
         sent = 0
         async for chunk in chunks:
             sent += len(chunk)
             if size is not None and sent > size:
                 break
-            await self._calls.run(turns.take, sink.write, chunk)
+            await self._calls.run(turns.take, sink.write, bytes(chunk))
         if size is not None and sent != size:
             raise InvalidArgument(
                 f"The file was said to have {size} bytes, and {'more' if sent > size else sent} came."

@@ -1,9 +1,11 @@
 """What a name leads to, and the rules of names that need no I/O."""
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from services.artifacts import paths
 from services.common.errors import InvalidArgument
 
 # Until callers have workspaces of their own.
@@ -36,12 +38,35 @@ class Conflict:
     path: str
     is_folder: bool
 
+    def concerns(self, name: str) -> bool:
+        """Whether it keeps a path from being a file."""
+        return name == self.path if self.is_folder else name.startswith(f"{self.path}/")
 
-def refuse(conflict: Conflict | None) -> None:
-    """Raises InvalidArgument if there is a conflict."""
-    if conflict is not None:
-        there, needed = ("folder", "file") if conflict.is_folder else ("file", "folder")
-        raise InvalidArgument(f"'{conflict.path}' is a {there} and cannot be a {needed} at once.")
+    @property
+    def refusal(self) -> InvalidArgument:
+        there, needed = ("folder", "file") if self.is_folder else ("file", "folder")
+        return InvalidArgument(f"'{self.path}' is a {there} and cannot be a {needed} at once.")
+
+
+def refuse(conflicts: Sequence[Conflict]) -> None:
+    """Raises InvalidArgument if there are conflicts."""
+    if conflicts:
+        raise conflicts[0].refusal
+
+
+def unrelated(names: Iterable[str]) -> list[bool]:
+    """Return for each path whether it is neither one of those before that are, nor lies above or below one."""
+    files: set[str] = set()
+    folders: set[str] = set()
+    found = []
+    for name in names:
+        above = paths.ancestors(name)
+        is_unrelated = name not in files and name not in folders and files.isdisjoint(above)
+        if is_unrelated:
+            files.add(name)
+            folders.update(above)
+        found.append(is_unrelated)
+    return found
 
 
 def parse_sha256(text: str) -> str:

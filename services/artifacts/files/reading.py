@@ -1,12 +1,12 @@
 """A file while it is read: its contents are found once, and checked against their hash on the way."""
 
+import hashlib
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from services.artifacts.files import store
 from services.artifacts.files.model import Artifact
-from services.artifacts.hashing import Hash
 from services.artifacts.objects import Objects
 from services.common.database import Database
 from services.common.errors import DataLoss, Unavailable
@@ -39,14 +39,15 @@ class OpenArtifact:
         artifact, left = self.artifact, length
         if not length:
             return
-        hashed = Hash("sha256") if length == artifact.size and artifact.sha256 is not None else None
+        hashed = hashlib.sha256() if length == artifact.size and artifact.sha256 is not None else None
+        chunks = self.objects.read(
+            artifact.object_key, start, length, size=artifact.size, on_chunk=None if hashed is None else hashed.update
+        )
         try:
-            async for chunk in self.objects.read(artifact.object_key, start, length, size=artifact.size):
+            async for chunk in chunks:
                 left -= len(chunk)
-                if hashed is not None:
-                    await hashed.update(chunk)
-                    if not left and await hashed.hexdigest() != artifact.sha256:
-                        raise DataLoss(f"The contents of '{artifact.path}' are not what was stored.")
+                if hashed is not None and not left and hashed.hexdigest() != artifact.sha256:
+                    raise DataLoss(f"The contents of '{artifact.path}' are not what was stored.")
                 yield chunk
         except DataLoss:
             await self._complain()

@@ -9,6 +9,7 @@ from datetime import datetime
 from services.artifacts import bounds, paths, storing
 from services.artifacts.blobs import store as blobs
 from services.artifacts.files import model, store
+from services.artifacts.files.commits import Commits
 from services.artifacts.files.model import Artifact
 from services.artifacts.files.reading import OpenArtifact
 from services.artifacts.objects import Objects
@@ -16,8 +17,9 @@ from services.artifacts.trees import CHUNK_BYTES_MAX, Entry, Segments
 from services.artifacts.uploads import store as uploads
 from services.artifacts.uploads.model import Upload, object_key
 from services.common.database import Database
-from services.common.errors import InvalidArgument, NotFound, ServiceError, Unavailable
+from services.common.errors import InvalidArgument, NotFound, ServiceError
 from services.common.pages import PageTokens
+from services.common.rpc.wire import Bytes
 
 DELETED_PER_TRANSACTION = 5_000
 COPIED_PER_TRANSACTION = 1_000
@@ -38,6 +40,7 @@ class Files:
 
     db: Database
     objects: Objects
+    commits: Commits
     pages: PageTokens
     now: Callable[[], datetime]
     new_id: Callable[[], str]
@@ -86,7 +89,7 @@ class Files:
         return self.objects.presign_get(artifact.object_key, headers=headers), artifact.size
 
     async def upload(
-        self, workspace: str, path: Segments, chunks: AsyncIterator[bytes], *, size: int | None, sha256: str = ""
+        self, workspace: str, path: Segments, chunks: AsyncIterator[Bytes], *, size: int | None, sha256: str = ""
     ) -> None:
         """Store a file, over an older one, whole or not at all.
 
@@ -96,19 +99,16 @@ class Files:
         bounds.check_size(size)
         expected = model.parse_sha256(sha256) if sha256 else ""
         upload = self._new_upload(workspace, path, size)
-        async with self.db.pipeline() as tx:
-            if size is None or size > CHUNK_BYTES_MAX:
-                # So that nobody sends a gigabyte to learn it; the check that counts is at the end.
-                model.refuse(await store.find_conflict(tx, workspace, [upload.path]))
-            await uploads.add(tx, upload)
+        if size is None or size > CHUNK_BYTES_MAX:
+            # So that nobody sends a gigabyte to learn it; the check that counts is at the end.
+            async with self.db.pipeline() as tx:
+                model.refuse(await store.find_conflicts(tx, workspace, [upload.path]))
+        await self.commits.begin(upload)
         try:
             stored = await storing.store(self.objects, upload.key, chunks, size=size)
             if expected and stored.sha256 != expected:
                 raise InvalidArgument(f"The contents have the SHA-256 {stored.sha256}, not {expected}.")
-            async with self.db.pipeline() as tx:
-                if not await uploads.end(tx, upload.upload_id, keep=False):
-                    raise Unavailable(f"Sending '{upload.path}' took too long; send it again.")
-                model.refuse(await uploads.name(tx, upload, size=stored.size, sha256=stored.sha256, now=self.now()))
+            await self.commits.end(upload, stored)
         except BaseException:
             await asyncio.shield(self.discard(upload))
             raise
@@ -118,7 +118,7 @@ class Files:
         digest, name = model.parse_sha256(sha256), paths.join(path)
         async with self.db.pipeline() as tx:
             await store.reserve(tx, workspace, name)
-            model.refuse(await store.find_conflict(tx, workspace, [name]))
+            model.refuse(await store.find_conflicts(tx, workspace, [name]))
             blob_id = await blobs.find(tx, workspace=workspace, sha256=digest, size=size)
             if blob_id is not None:
                 await store.put(tx, workspace, {name: blob_id}, now=self.now())
@@ -205,7 +205,7 @@ class Files:
     async def _copy_file(self, workspace: str, old: str, new: str) -> int:
         async with self.db.pipeline() as tx:
             await store.reserve(tx, workspace, new)
-            model.refuse(await store.find_conflict(tx, workspace, [new]))
+            model.refuse(await store.find_conflicts(tx, workspace, [new]))
             blob_id = await store.lock_contents(tx, workspace, old)
             if blob_id is None:
                 raise NotFound(f"No such artifact: '{old}'")
@@ -219,6 +219,6 @@ class Files:
             names = {new + path.removeprefix(old): blob_id for path, blob_id in found}
             for name in names:
                 paths.check_length(name)
-            model.refuse(await store.find_conflict(tx, workspace, list(names)))
+            model.refuse(await store.find_conflicts(tx, workspace, list(names)))
             await store.put(tx, workspace, names, now=self.now())
         return len(found), found[-1][0] if found else None

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 
-from google.api import httpbody_pb2
 from google.protobuf import timestamp_pb2
 
 from modelstead.artifacts.v1 import artifacts_pb2 as pb
@@ -11,6 +10,8 @@ from services.artifacts.files.model import DEFAULT_WORKSPACE, Artifact
 from services.artifacts.files.service import Files
 from services.artifacts.trees import Entry
 from services.common.rpc.call import Call
+from services.common.rpc.pipeline import Answer
+from services.common.rpc.wire import Bytes
 
 
 class ArtifactServicer:
@@ -33,7 +34,7 @@ class ArtifactServicer:
         return pb.GetArtifactResponse(artifact=_artifact(artifact))
 
     async def UploadArtifact(
-        self, request: pb.UploadArtifactRequest, following: AsyncIterator[pb.UploadArtifactRequest], call: Call
+        self, request: pb.UploadArtifactRequest, following: AsyncIterator[Bytes], call: Call
     ) -> pb.UploadArtifactResponse:
         await self._files.upload(
             DEFAULT_WORKSPACE,
@@ -49,9 +50,7 @@ class ArtifactServicer:
         linked = await self._files.link(DEFAULT_WORKSPACE, path, sha256=request.sha256, size=request.size)
         return pb.LinkArtifactResponse(linked=linked)
 
-    async def DownloadArtifact(
-        self, request: pb.DownloadArtifactRequest, call: Call
-    ) -> AsyncIterator[httpbody_pb2.HttpBody]:
+    async def DownloadArtifact(self, request: pb.DownloadArtifactRequest, call: Call) -> AsyncIterator[Answer]:
         path = paths.parse_file(request.path)
         conditions = answers.Conditions(
             range=request.range, if_none_match=request.if_none_match, if_range=request.if_range

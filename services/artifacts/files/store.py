@@ -15,33 +15,30 @@ _BEFORE_ALL = "\x01"
 _AFTER_ALL = "\U0010ffff" * paths.PATH_BYTES_MAX
 
 _RESERVE = """
-    SELECT pg_advisory_xact_lock_shared(hashtextextended(%(workspace)s || '/' || folder, 0))
-    FROM unnest(%(folders)s::text[]) AS folder
-    UNION ALL
-    SELECT pg_advisory_xact_lock(hashtextextended(%(workspace)s || '/' || %(path)s, 0))
+    SELECT CASE
+        WHEN is_file THEN pg_advisory_xact_lock(hashtextextended(%(workspace)s || '/' || path, 0))
+        ELSE pg_advisory_xact_lock_shared(hashtextextended(%(workspace)s || '/' || path, 0))
+    END
+    FROM unnest(%(paths)s::text[], %(are_files)s::boolean[]) AS reserved (path, is_file)
 """
 
-_FIND_CONFLICT = """
-    (
-        SELECT path, false
+# Without its LIMIT the second join would become one of all names with all files.
+_FIND_CONFLICTS = """
+    SELECT path, false
+    FROM artifacts
+    WHERE workspace = %(workspace)s
+        AND path = ANY(%(folders)s::text[])
+    UNION ALL
+    SELECT name, true
+    FROM unnest(%(names)s::text[]) AS name
+    CROSS JOIN LATERAL (
+        SELECT
         FROM artifacts
         WHERE workspace = %(workspace)s
-            AND path = ANY(%(folders)s::text[])
+            AND path > name || '/' COLLATE "C"
+            AND path < name || '0' COLLATE "C"
         LIMIT 1
-    )
-    UNION ALL
-    (
-        SELECT name, true
-        FROM unnest(%(names)s::text[]) AS name
-        WHERE EXISTS (
-            SELECT
-            FROM artifacts
-            WHERE workspace = %(workspace)s
-                AND path > name || '/' COLLATE "C"
-                AND path < name || '0' COLLATE "C"
-        )
-        LIMIT 1
-    )
+    ) AS below
 """
 
 _SELECT = """
@@ -68,6 +65,7 @@ _PUT = """
         FROM artifacts
         WHERE workspace = %(workspace)s
             AND path = ANY(%(names)s::text[])
+        ORDER BY path
         FOR UPDATE
     ),
     put AS (
@@ -151,32 +149,37 @@ _DELETE_BELOW = """
                 AND path < %(upper)s
             ORDER BY path
             LIMIT %(limit)s
+            FOR UPDATE
         )
     RETURNING blob_id
 """
 
 
-async def reserve(tx: Driver, workspace: str, path: str) -> None:
-    """Keep others from naming anything at a path, below it, or above it, until the transaction ends.
+async def reserve(tx: Driver, workspace: str, *names: str) -> None:
+    """Keep others from naming anything at these paths, below them, or above them, until the transaction ends.
 
-    Whoever names a file holds the folders above it together with others and the path alone. All take these locks from
-    the top down, so that nobody waits for each other.
+    None of them may lie below another. Whoever names a file holds the folders above it together with others and the
+    path alone. All take these locks from the top down, and on one level by name, so that nobody waits for each other.
     """
-    await tx.execute(_RESERVE, {"workspace": workspace, "folders": paths.ancestors(path), "path": path})
+    folders = {folder for name in names for folder in paths.ancestors(name)}
+    in_order = sorted({*folders, *names}, key=lambda path: (path.count("/"), path))
+    are_files = [path not in folders for path in in_order]
+    await tx.execute(_RESERVE, {"workspace": workspace, "paths": in_order, "are_files": are_files})
 
 
-async def find_conflict(tx: Driver, workspace: str, names: Sequence[str]) -> Conflict | None:
+async def find_conflicts(tx: Driver, workspace: str, names: Sequence[str]) -> list[Conflict]:
     """Return what keeps these paths from being files: a file where one needs a folder, or the other way round."""
     folders = {folder for name in names for folder in paths.ancestors(name)}
     question = {"workspace": workspace, "folders": list(folders), "names": list(names)}
-    row = await (await tx.execute(_FIND_CONFLICT, question)).fetchone()
-    return Conflict(path=row[0], is_folder=row[1]) if row else None
+    rows = await (await tx.execute(_FIND_CONFLICTS, question)).fetchall()
+    return [Conflict(path=path, is_folder=is_folder) for path, is_folder in rows]
 
 
 async def put(tx: Driver, workspace: str, names: dict[str, int], *, now: datetime) -> None:
     """Let paths, which are reserved, lead to blobs by id, and release the blobs that they led to before."""
-    blob_ids = list(names.values())
-    await tx.execute(_PUT, {"workspace": workspace, "names": list(names), "blob_ids": blob_ids, "now": now})
+    in_order = sorted(names)
+    blob_ids = [names[name] for name in in_order]
+    await tx.execute(_PUT, {"workspace": workspace, "names": in_order, "blob_ids": blob_ids, "now": now})
 
 
 async def get(tx: Driver, workspace: str, path: str) -> Artifact | None:

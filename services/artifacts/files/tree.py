@@ -8,6 +8,7 @@ from services.artifacts.files.reading import OpenArtifact
 from services.artifacts.files.service import Files
 from services.artifacts.trees import Entry, Segments
 from services.common.errors import NotFound
+from services.common.rpc.wire import Bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +23,11 @@ class ManagedTree:
         entries, _ = await self.files.list(self.workspace, path)
         return entries
 
+    async def has(self, path: Segments) -> bool:
+        """Return whether a file is at the path, or a folder with something in it."""
+        entries, _ = await self.files.list(self.workspace, path, max_results=1)
+        return bool(entries) or await self.open(path) is not None
+
     async def open(self, path: Segments) -> OpenArtifact | None:
         """Return the file at a path; None if there is none."""
         try:
@@ -29,7 +35,7 @@ class ManagedTree:
         except NotFound:
             return None
 
-    async def write(self, path: Segments, chunks: AsyncIterator[bytes], *, size: int | None) -> None:
+    async def write(self, path: Segments, chunks: AsyncIterator[Bytes], *, size: int | None) -> None:
         """Store a file, over an older one, whole or not at all. Raises InvalidArgument, DataLoss, Unavailable."""
         paths.check_length(paths.join(path))
         await self.files.upload(self.workspace, path, chunks, size=size)

@@ -68,11 +68,20 @@ _MOVE_NAMES = """
         WHERE unread.blob_id = %(blob_id)s
             AND kept.sha256 = %(sha256)s
         FOR KEY SHARE OF kept
+    ),
+    held AS (
+        SELECT workspace, path
+        FROM artifacts
+        WHERE blob_id = %(blob_id)s
+        ORDER BY workspace, path
+        FOR UPDATE
     )
     UPDATE artifacts
     SET blob_id = same.blob_id
-    FROM same
-    WHERE artifacts.blob_id = %(blob_id)s
+    FROM same, held
+    WHERE artifacts.workspace = held.workspace
+        AND artifacts.path = held.path
+        AND artifacts.blob_id = %(blob_id)s
 """
 
 _SELECT_CONTENTS = """

@@ -4,13 +4,13 @@ Every step is one transaction or may be done twice, so it may be cut off anywher
 """
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from services.artifacts.blobs import store as blobs
-from services.artifacts.hashing import Hash
 from services.artifacts.maintenance import store
 from services.artifacts.maintenance.model import Contents, Doomed, Swept
 from services.artifacts.objects import Objects
@@ -139,8 +139,9 @@ class _KnownAlready(Exception):
 
 async def read_sha256(objects: Objects, contents: Contents) -> str:
     """Read an object to its end and return its hash. Raises DataLoss, Unavailable."""
-    hashed = Hash("sha256")
+    hashed = hashlib.sha256()
     if contents.size:
-        async for chunk in objects.read(contents.object_key, 0, contents.size, size=contents.size):
-            await hashed.update(chunk)
-    return await hashed.hexdigest()
+        chunks = objects.read(contents.object_key, 0, contents.size, size=contents.size, on_chunk=hashed.update)
+        async for _ in chunks:
+            pass
+    return hashed.hexdigest()

@@ -13,6 +13,7 @@ EXPIRES_S_MAX = 7 * 24 * 3600
 
 # Artifacts that clients reach through the platform, whose store is no business of theirs (as MLflow 3.18, handlers.py).
 _PROXIED_SCHEMES = frozenset({"http", "https", "mlflow-artifacts"})
+_RUNS_SCHEME = "runs"
 
 
 class OwnerKind(Enum):
@@ -37,6 +38,13 @@ class Owners(Protocol):
         """Return the URI of an owner's artifacts. Raises what tracking says, such as NotFound; Unavailable."""
 
 
+class Versions(Protocol):
+    """Knows where the files of versions of registered models are."""
+
+    async def artifact_uri(self, name: str, version: str, asker: Asker) -> str:
+        """Return the URI of a version's files. Raises what the registry says, such as NotFound; Unavailable."""
+
+
 def run(run_id: str) -> Owner:
     return Owner(kind=OwnerKind.RUN, id=run_id)
 
@@ -50,6 +58,20 @@ def one_of(run_id: str, model_id: str) -> Owner:
     if bool(run_id) == bool(model_id):
         raise InvalidArgument("Exactly one of run_id and model_id must be provided.")
     return run(run_id) if run_id else logged_model(model_id)
+
+
+def parse_run_uri(uri: str) -> tuple[str, str] | None:
+    """Return the run and the path below its root that `runs:/<run id>[/<path>]` names; None for another scheme.
+
+    Raises InvalidArgument if it names a host or no run.
+    """
+    scheme, _, rest = uri.partition(":")
+    if scheme != _RUNS_SCHEME:
+        return None
+    run_id, _, path = rest.removeprefix("/").partition("/")
+    if not run_id or rest.startswith("//"):
+        raise InvalidArgument(f"'{uri}' names no run: expected runs:/<run id>/<path>.")
+    return run_id, path
 
 
 def check_expiration(expires_s: int) -> None:

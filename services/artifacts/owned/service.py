@@ -1,4 +1,4 @@
-"""What can be done with the files of runs and logged models by their ids, wherever their artifact URI leads."""
+"""What can be done with the files of runs, logged models and model versions by their ids, wherever they are."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -7,11 +7,12 @@ from services.artifacts import paths
 from services.artifacts.external.files import SignedUrl
 from services.artifacts.external.stores import ExternalStores
 from services.artifacts.owned import model
-from services.artifacts.owned.model import Owner, Owners
+from services.artifacts.owned.model import Owner, Owners, Versions
 from services.artifacts.trees import Entry, OpenFile, Segments, Tree
 from services.common import artifact_stores
 from services.common.auth import Asker
-from services.common.errors import InvalidArgument, NotFound
+from services.common.errors import InvalidArgument, NotFound, ServiceError
+from services.common.rpc.wire import Bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,10 +28,12 @@ class OwnedArtifacts:
     """The use-cases. `managed` is what lies below `mlflow-artifacts:/`.
 
     Paths are as clients write them, below the owner's root. All methods raise InvalidArgument for a path that could
-    lead elsewhere and for artifacts in a store that is not allowed, what tracking says of an owner, and Unavailable.
+    lead elsewhere and for artifacts in a store that is not allowed, what tracking says of an owner or the registry of a
+    version, and Unavailable.
     """
 
     owners: Owners
+    versions: Versions
     managed: Tree
     external: ExternalStores
 
@@ -55,8 +58,25 @@ class OwnedArtifacts:
             raise InvalidArgument('Request must include the "artifact_file_path" query parameter.')
         return await self.open(model.logged_model(model_id), path, asker)
 
+    async def open_of_version(self, name: str, version: str, path: str, asker: Asker) -> tuple[OpenFile, str]:
+        """Return a file of a version of a registered model as `open` does."""
+        segments = paths.parse_file(path)
+        uri = await self.versions.artifact_uri(name, version, asker)
+        tree, root = await self._source(uri, asker)
+        return await _existing(tree, root, segments), segments[-1]
+
+    async def exist(self, uri: str, asker: Asker) -> bool:
+        """Return whether there is anything where a version's files would be, also by `runs:/…` of no known run."""
+        try:
+            tree, path = await self._source(uri, asker)
+        except ServiceError as error:
+            if error.reason != NotFound.reason:
+                raise
+            return False
+        return await tree.has(path)
+
     async def upload(
-        self, run_id: str, path: str, chunks: AsyncIterator[bytes], *, size: int | None, asker: Asker
+        self, run_id: str, path: str, chunks: AsyncIterator[Bytes], *, size: int | None, asker: Asker
     ) -> None:
         """Store a file of 1 byte to 10 MiB, over an older one, whole or not at all."""
         if not run_id:
@@ -94,6 +114,16 @@ class OwnedArtifacts:
         tree, root = self.external.resolve(uri)
         return await tree.sign((*root, *segments), expires_s=expires_s, for_upload=True)
 
+    async def _source(self, uri: str, asker: Asker) -> tuple[Tree, Segments]:
+        """Return where the files of a version are, which may be named by their run."""
+        named = model.parse_run_uri(uri)
+        if named is None:
+            return self._place(uri)
+        run_id, path = named
+        below = paths.parse(path)
+        tree, root = self._place(await self.owners.artifact_uri(model.run(run_id), asker))
+        return tree, (*root, *below)
+
     def _place(self, uri: str) -> tuple[Tree, Segments]:
         path = artifact_stores.managed_path(uri)
         return self.external.resolve(uri) if path is None else (self.managed, path)
@@ -106,7 +136,7 @@ async def _existing(tree: Tree, root: Segments, segments: Segments) -> OpenFile:
     return file
 
 
-async def _bounded(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _bounded(chunks: AsyncIterator[Bytes]) -> AsyncIterator[Bytes]:
     """Yield the chunks that are not empty. Raises InvalidArgument before there are more than 10 MiB."""
     size = 0
     async for chunk in chunks:
@@ -117,7 +147,7 @@ async def _bounded(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             yield chunk
 
 
-async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _chained(first: Bytes, rest: AsyncIterator[Bytes]) -> AsyncIterator[Bytes]:
     yield first
     async for chunk in rest:
         yield chunk

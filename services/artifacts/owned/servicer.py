@@ -2,8 +2,6 @@
 
 from collections.abc import AsyncIterator, Iterable
 
-from google.api import httpbody_pb2
-
 from modelstead.artifacts.v1 import artifacts_pb2
 from modelstead.artifacts.v1 import owned_artifacts_pb2 as pb
 from services.artifacts import answers, arrivals
@@ -11,8 +9,12 @@ from services.artifacts.owned import model
 from services.artifacts.owned.service import OwnedArtifacts
 from services.artifacts.trees import Entry
 from services.common.rpc.call import Call
+from services.common.rpc.pipeline import Answer
+from services.common.rpc.wire import Bytes
 
-_Download = pb.DownloadRunArtifactRequest | pb.DownloadLoggedModelArtifactRequest
+_Download = (
+    pb.DownloadRunArtifactRequest | pb.DownloadLoggedModelArtifactRequest | pb.DownloadModelVersionArtifactRequest
+)
 
 
 class OwnedArtifactServicer:
@@ -32,22 +34,30 @@ class OwnedArtifactServicer:
         listing = await self._artifacts.list(owner, request.artifact_directory_path, call.asker)
         return pb.ListLoggedModelArtifactsResponse(root_uri=listing.root_uri, files=_file_infos(listing.entries))
 
-    async def DownloadRunArtifact(
-        self, request: pb.DownloadRunArtifactRequest, call: Call
-    ) -> AsyncIterator[httpbody_pb2.HttpBody]:
+    async def DownloadRunArtifact(self, request: pb.DownloadRunArtifactRequest, call: Call) -> AsyncIterator[Answer]:
         file, name = await self._artifacts.open(model.run(request.run_id), request.path, call.asker)
         async for message in answers.stream(file, name=name, conditions=_conditions(request)):
             yield message
 
     async def DownloadLoggedModelArtifact(
         self, request: pb.DownloadLoggedModelArtifactRequest, call: Call
-    ) -> AsyncIterator[httpbody_pb2.HttpBody]:
+    ) -> AsyncIterator[Answer]:
         file, name = await self._artifacts.open_of_model(request.model_id, request.artifact_file_path, call.asker)
         async for message in answers.stream(file, name=name, conditions=_conditions(request)):
             yield message
 
+    async def DownloadModelVersionArtifact(
+        self, request: pb.DownloadModelVersionArtifactRequest, call: Call
+    ) -> AsyncIterator[Answer]:
+        file, name = await self._artifacts.open_of_version(request.name, request.version, request.path, call.asker)
+        async for message in answers.stream(file, name=name, conditions=_conditions(request)):
+            yield message
+
+    async def ProbeArtifacts(self, request: pb.ProbeArtifactsRequest, call: Call) -> pb.ProbeArtifactsResponse:
+        return pb.ProbeArtifactsResponse(found=await self._artifacts.exist(request.artifact_uri, call.asker))
+
     async def UploadRunArtifact(
-        self, request: pb.UploadRunArtifactRequest, following: AsyncIterator[pb.UploadRunArtifactRequest], call: Call
+        self, request: pb.UploadRunArtifactRequest, following: AsyncIterator[Bytes], call: Call
     ) -> pb.UploadRunArtifactResponse:
         await self._artifacts.upload(
             request.run_id,

@@ -114,7 +114,7 @@ class Uploads:
             create_time=self.now(),
         )
         async with self.db.pipeline() as tx:
-            files_model.refuse(await files_store.find_conflict(tx, workspace, [upload.path]))
+            files_model.refuse(await files_store.find_conflicts(tx, workspace, [upload.path]))
             await store.add(tx, upload)
         return upload
 
@@ -128,8 +128,8 @@ class Uploads:
 
     async def _commit(self, upload: Upload, stat: Stat) -> None:
         async with self.db.pipeline() as tx:
-            if await store.end(tx, upload.upload_id, keep=True):
-                files_model.refuse(await store.name(tx, upload, size=stat.size, sha256=None, now=self.now()))
+            if await store.complete(tx, upload.upload_id):
+                files_model.refuse(await store.name(tx, upload, size=stat.size, now=self.now()))
             elif await store.get(tx, upload.upload_id) is None:
                 raise _no_upload(upload.upload_id)
 

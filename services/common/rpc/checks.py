@@ -110,12 +110,20 @@ def _known_enum(field: FieldDescriptor) -> _FieldCheck:
     assert field.enum_type
     name, known = field.name, frozenset(field.enum_type.values_by_number)
 
-    def check(message: Any, prefix: str) -> None:
+    def unknown(value: int, path: str) -> InvalidArgument:
+        return InvalidArgument(f"Invalid value {value} for parameter '{path}' supplied: it is not known.")
+
+    def repeated(message: Any, prefix: str) -> None:
+        for index, value in enumerate(getattr(message, name)):
+            if value not in known:
+                raise unknown(value, f"{prefix}{name}[{index}]")
+
+    def singular(message: Any, prefix: str) -> None:
         value = getattr(message, name)
         if value not in known:
-            raise InvalidArgument(f"Invalid value {value} for parameter '{prefix}{name}' supplied: it is not known.")
+            raise unknown(value, prefix + name)
 
-    return check
+    return repeated if field.is_repeated else singular
 
 
 def _nested(field: FieldDescriptor, inner: tuple[_FieldCheck, ...]) -> _FieldCheck:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import message_factory
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 
 from modelstead import options_pb2
@@ -42,6 +42,8 @@ class Contract:
     request_class: type[Message]
     access: Any
     check: Check
+    # Of an upload, the request's field of contents, which are all that counts in the messages after the first.
+    contents: FieldDescriptor | None
 
     @property
     def full_name(self) -> str:
@@ -62,8 +64,6 @@ def _of_method(service: ServiceDescriptor, method: MethodDescriptor) -> Contract
         raise ContractError(f"{method.full_name} declares no (modelstead.retry)")
     if access.id_field and access.id_field not in method.input_type.fields_by_name:
         raise ContractError(f"{method.full_name}: (modelstead.access) names no field of its request: {access.id_field}")
-    if method.client_streaming and method.server_streaming:
-        raise ContractError(f"{method.full_name} streams both ways, which the server does not assemble")
     if options[options_pb2.watch] and not method.server_streaming:
         raise ContractError(f"{method.full_name} declares (modelstead.watch), but does not answer with a stream")
     return Contract(
@@ -76,7 +76,15 @@ def _of_method(service: ServiceDescriptor, method: MethodDescriptor) -> Contract
         request_class=message_factory.GetMessageClass(method.input_type),
         access=access,
         check=compile_check(method.input_type),
+        contents=_contents(method) if method.client_streaming and not method.server_streaming else None,
     )
+
+
+def _contents(method: MethodDescriptor) -> FieldDescriptor:
+    for field in method.input_type.fields:
+        if field.message_type is not None and field.message_type.full_name == _CONTENTS:
+            return field
+    raise ContractError(f"{method.full_name} takes a stream of requests that have no field of the type {_CONTENTS}")
 
 
 def _deadline_s(method: MethodDescriptor, resource: str) -> float:

@@ -1,5 +1,5 @@
 """The way of every call through a server, in order: trace, log line and metrics; errors; metadata and size;
-authentication; access; required fields and text; deadline; the servicer.
+authentication; required fields and text; access; deadline; the servicer.
 """
 
 import asyncio
@@ -12,11 +12,13 @@ from google.protobuf.message import DecodeError, Message
 from services.common import telemetry
 from services.common.auth import Authenticator, Caller
 from services.common.errors import DeadlineExceeded, InvalidArgument
-from services.common.rpc import eager
+from services.common.rpc import eager, wire
 from services.common.rpc.call import Call
 from services.common.rpc.contract import Contract
+from services.common.rpc.exchanges import Exchanges
 from services.common.rpc.serving import Outcomes, Serving
 from services.common.rpc.watching import OpenWatches
+from services.common.rpc.wire import Bytes
 
 MESSAGE_WAIT_S_MAX = 60.0
 METADATA_BYTES_MAX = 16 * 1024
@@ -25,21 +27,23 @@ METADATA_BYTES_MAX = 16 * 1024
 Answer = Message | bytes
 UnaryHandler = Callable[[Any, Call], Coroutine[Any, Any, Answer]]
 StreamHandler = Callable[[Any, Call], AsyncIterator[Answer]]
-# Gets the first message, which the checks have seen, and the ones after it, which they have not.
-UploadHandler = Callable[[Any, AsyncIterator[Any], Call], Awaitable[Message]]
+# Gets the first message, which the checks have seen, and the contents of the ones after it.
+UploadHandler = Callable[[Any, AsyncIterator[Bytes], Call], Awaitable[Message]]
+# Gets the first message and the ones after it, which the checks have not seen, and answers while they come.
+ExchangeHandler = Callable[[Any, AsyncIterator[Any], Call], AsyncIterator[Message]]
 
 
 class Authorizer(Protocol):
-    """Decides whether a caller may make a call. Grants will be looked up here."""
+    """Decides whether a caller may make a call."""
 
-    def check(self, caller: Caller, contract: Contract, request: Any) -> None:
-        """Return if the call is allowed. Raises PermissionDenied."""
+    async def check(self, caller: Caller, contract: Contract, request: Any) -> None:
+        """Return if the call is allowed; `request` has been checked as `contract` says. Raises PermissionDenied."""
 
 
 class EveryoneMayEverything:
-    """Allows every authenticated caller everything, until roles and grants exist."""
+    """Allows every authenticated caller everything."""
 
-    def check(self, caller: Caller, contract: Contract, request: Any) -> None:
+    async def check(self, caller: Caller, contract: Contract, request: Any) -> None:
         return
 
 
@@ -49,10 +53,14 @@ class Pipeline:
     def __init__(self, authenticator: Authenticator, authorizer: Authorizer) -> None:
         self._authenticator = authenticator
         self._authorizer = authorizer
+        self._exchanges = Exchanges()
         self._watches = OpenWatches()
 
-    def end_watches(self) -> None:
-        """Have all watches end, so that those who watch go elsewhere, and take no more."""
+    def drain(self) -> None:
+        """Let what would not end by itself end with UNAVAILABLE, so that its callers go elsewhere, and take no more:
+        streams that go both ways when all that has come is answered, watches within a second.
+        """
+        self._exchanges.drain()
         self._watches.end()
 
     def unary(self, contract: Contract, handler: UnaryHandler) -> Callable[[bytes, Any], Awaitable[bytes]]:
@@ -61,7 +69,7 @@ class Pipeline:
 
         async def serve(body: bytes, context: Any) -> bytes:
             async with Serving(contract, outcomes, context) as serving:
-                request, call = self._admit(contract, serving, body)
+                request, call = await self._admit(contract, serving, body)
                 answer = await eager.within(
                     lambda: _deadline(context, contract.deadline_s),
                     handler(request, call),
@@ -77,7 +85,7 @@ class Pipeline:
 
         async def serve(body: bytes, context: Any) -> AsyncIterator[bytes]:
             async with Serving(contract, outcomes, context) as serving:
-                request, call = self._admit(contract, serving, body)
+                request, call = await self._admit(contract, serving, body)
                 async with (
                     self._bounded(contract, context, call),
                     contextlib.aclosing(
@@ -92,7 +100,7 @@ class Pipeline:
     def upload(
         self, contract: Contract, handler: UploadHandler
     ) -> Callable[[AsyncIterator[bytes], Any], Awaitable[bytes]]:
-        """Return the handler of a method that takes a stream of messages and answers with one.
+        """Return the handler of a method that takes contents in a stream of messages and answers with one.
 
         The stream of a call that is broken off may end like that of one whose caller has said all, before the handler
         is cancelled: what is sent has to show where it ends.
@@ -103,14 +111,36 @@ class Pipeline:
             async with Serving(contract, outcomes, context) as serving, _deadline(context, contract.deadline_s):
                 arriving = _arriving(bodies)
                 # A call without a message lacks what is required, as an empty message does.
-                request, call = self._admit(contract, serving, await anext(arriving, b""))
-                following = (_parse(contract, body) async for body in arriving)
+                request, call = await self._admit(contract, serving, await anext(arriving, b""))
+                following = (_contents(contract, body) async for body in arriving)
                 return _wire_form(await handler(request, following, call))
             raise AssertionError("an aborted call does not return")
 
         return serve
 
-    def _admit(self, contract: Contract, serving: Serving, body: bytes) -> tuple[Message, Call]:
+    def exchange(
+        self, contract: Contract, handler: ExchangeHandler
+    ) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
+        """Return the handler of a method that takes a stream of messages and answers with one, side by side."""
+        outcomes = Outcomes(contract)
+
+        async def serve(bodies: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+            async with Serving(contract, outcomes, context) as serving, _deadline(context, contract.deadline_s):
+                self._exchanges.check_open()
+                arriving = self._exchanges.arriving(bodies)
+                request, call = await self._admit(contract, serving, await anext(arriving, b""))
+                following = (_parse(contract, body) async for body in arriving)
+                with self._exchanges.admitted(call.caller.name):
+                    async with contextlib.aclosing(
+                        handler(request, following, call)  # type: ignore[type-var]
+                    ) as messages:
+                        async for message in messages:
+                            yield _wire_form(message)
+                self._exchanges.check_open()
+
+        return serve
+
+    async def _admit(self, contract: Contract, serving: Serving, body: bytes) -> tuple[Message, Call]:
         metadata = serving.metadata
         if sum(map(len, metadata)) + sum(map(len, metadata.values())) > METADATA_BYTES_MAX:
             raise InvalidArgument(f"The call's metadata exceeds {METADATA_BYTES_MAX} bytes.")
@@ -118,8 +148,8 @@ class Pipeline:
         caller = self._authenticator.authenticate(authorization)
         serving.caller_name = caller.name
         request = _parse(contract, body)
-        self._authorizer.check(caller, contract, request)
         contract.check(request)
+        await self._authorizer.check(caller, contract, request)
         return request, Call(caller=caller, request_id=serving.request_id, authorization=authorization)
 
     @contextlib.asynccontextmanager
@@ -154,6 +184,15 @@ def _parse(contract: Contract, body: bytes) -> Message:
         return contract.request_class.FromString(body)
     except DecodeError:
         raise InvalidArgument(f"The request is not a well-formed {contract.request_class.__name__} message.") from None
+
+
+def _contents(contract: Contract, body: bytes) -> Bytes:
+    field = contract.contents
+    assert field is not None, "streams requests"
+    found = wire.contents(body, field.number)
+    if found is None:
+        found = getattr(_parse(contract, body), field.name).data
+    return found
 
 
 @contextlib.asynccontextmanager

@@ -88,7 +88,7 @@ async def serve(
     await health.set(READINESS, _NOT_SERVING)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(server.wait_for_termination(), drain_notice_s)
-    pipeline.end_watches()
+    pipeline.drain()
     await server.stop(DRAIN_S)
     _log.info("stopped")
 
@@ -108,6 +108,8 @@ def _handlers(service: Service, pipeline: Pipeline) -> grpc.GenericRpcHandler:
 
 
 def _handler(method: contract.Contract, function: Any, pipeline: Pipeline) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    if method.streams_requests and method.streams_responses:
+        return grpc.stream_stream_rpc_method_handler(pipeline.exchange(method, function))
     if method.streams_requests:
         return grpc.stream_unary_rpc_method_handler(pipeline.upload(method, function))
     if method.streams_responses:

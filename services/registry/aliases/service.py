@@ -12,8 +12,11 @@ from services.registry.events.service import record
 from services.registry.model_versions import store as versions_store
 from services.registry.model_versions.model import ModelVersion
 from services.registry.model_versions.model import not_found as version_not_found
+from services.registry.promotions import store as promotions_store
 from services.registry.registered_models import model, store
 from services.registry.registered_models.service import hold
+from services.registry.transitions import service as transitions
+from services.registry.transitions.model import Expected, Wish
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,30 +26,36 @@ class Aliases:
     db: Database
     now_ms: Callable[[], int]
 
-    async def set(self, name: str, alias: str, *, version: str, caller: Caller) -> None:
-        """Point an alias at a version, away from another if need be. Raises NotFound, InvalidArgument."""
+    async def set(
+        self, name: str, alias: str, *, version: str, caller: Caller, expected: Expected | None = None
+    ) -> None:
+        """Point an alias at a version, away from another if need be. Raises NotFound, InvalidArgument, Conflict,
+        PermissionDenied.
+        """
         rules.check_name(name)
         rules.check_new_alias(alias)
         number = rules.parse_version(version)
         by = By(caller=caller, now_ms=self.now_ms())
         async with self.db.pipeline() as tx:
             held = await store.hold(tx, name)
-            if held is None or await versions_store.get_of(tx, held, number) is None:
+            if held is None:
                 raise version_not_found(name, number)
-            before = await store.version_of_alias(tx, held, alias)
-            if before != number:
-                changes = {f"aliases.{alias}": change(before, number)}
-                await record(tx, held, Event(kind=Kind.ALIAS_SET, version=number, changes=changes), by=by)
-                await store.set_alias(tx, held, alias, version=number)
+            policy = await promotions_store.policy_of(tx, held)
+            await transitions.make(tx, held, number, Wish.of(policy, f"@{alias}", expected=expected), by=by)
 
-    async def delete(self, name: str, alias: str, *, caller: Caller) -> None:
-        """Remove an alias if there is one. Raises NotFound, InvalidArgument."""
+    async def delete(self, name: str, alias: str, *, caller: Caller, expected: Expected | None = None) -> None:
+        """Remove an alias if there is one. Raises NotFound, InvalidArgument, Conflict, PermissionDenied."""
         rules.check_name(name)
         rules.check_alias(alias)
+        expected = expected or Expected()
+        expected.check()
         by = By(caller=caller, now_ms=self.now_ms())
         async with self.db.pipeline() as tx:
             held = await hold(tx, name)
             before = await store.version_of_alias(tx, held, alias)
+            expected.check_version(held.name, f"@{alias}", before)
+            found = await versions_store.get_of(tx, held, before) if before and expected.stage is not None else None
+            expected.check_stage(held.name, before, found.current_stage if found else None)
             if before is not None:
                 changes = {f"aliases.{alias}": change(before, None)}
                 await record(tx, held, Event(kind=Kind.ALIAS_DELETED, version=before, changes=changes), by=by)

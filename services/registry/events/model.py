@@ -6,6 +6,9 @@ from enum import Enum
 from typing import Any
 
 from services.common.auth import Caller
+from services.common.errors import InvalidArgument
+
+PAGE_SIZE_MAX = 1000
 
 
 class Kind(Enum):
@@ -25,13 +28,27 @@ class Kind(Enum):
     VERSION_DELETED = "MODEL_VERSION_DELETED"
     VERSION_TAG_SET = "MODEL_VERSION_TAG_SET"
     VERSION_TAG_DELETED = "MODEL_VERSION_TAG_DELETED"
+    TRANSITION_REQUEST_CREATED = "TRANSITION_REQUEST_CREATED"
+    TRANSITION_REQUEST_APPROVED = "TRANSITION_REQUEST_APPROVED"
+    TRANSITION_REQUEST_REJECTED = "TRANSITION_REQUEST_REJECTED"
+    TRANSITION_REQUEST_CANCELLED = "TRANSITION_REQUEST_CANCELLED"
+    TRANSITION_REQUEST_EXPIRED = "TRANSITION_REQUEST_EXPIRED"
+    POLICY_SET = "PROMOTION_POLICY_SET"
+    CHECK_SET = "MODEL_VERSION_CHECK_SET"
+    COMMENT_CREATED = "COMMENT_CREATED"
+    COMMENT_UPDATED = "COMMENT_UPDATED"
+    COMMENT_DELETED = "COMMENT_DELETED"
+    PERMISSIONS_SET = "REGISTERED_MODEL_PERMISSIONS_SET"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
     """One change. `changes` maps a field to {"from": …, "to": …}; what is absent there was, or is, not set.
 
-    Fields are those of the resource; a tag is `tags.<key>` and an alias `aliases.<alias>`.
+    Fields are those of the resource; a tag is `tags.<key>` and an alias `aliases.<alias>`. A change of a stage or an
+    alias may also tell `comment`, `approved` (it carries out a request that is told as approved beside it) and
+    `replaced_by` (the version that came in its place). The event of a request tells `from_stage`, `to_stage`,
+    which is `@<alias>` for an alias, `comment`, `requesters`, how many `approvals` there are and what is `pending`.
     """
 
     kind: Kind
@@ -92,3 +109,9 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, di
     fields = dict.fromkeys([*before, *after])
     pairs = {name: (before.get(name), after.get(name)) for name in fields}
     return {name: change(old, new) for name, (old, new) in pairs.items() if old != new}
+
+
+def check_page_size(max_results: int) -> None:
+    """Raises InvalidArgument unless 1 <= max_results <= 1,000."""
+    if not 1 <= max_results <= PAGE_SIZE_MAX:
+        raise InvalidArgument(f"'max_results' must be 1 to {PAGE_SIZE_MAX}, but is {max_results}.")

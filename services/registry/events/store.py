@@ -46,6 +46,24 @@ _READ_AFTER = """
     LIMIT %(limit)s
 """
 
+_SELECT_CREATOR = """
+    SELECT actor
+    FROM events
+    WHERE registered_model_id = %(registered_model_id)s
+    ORDER BY revision
+    LIMIT 1
+"""
+
+_NEWEST = """
+    SELECT
+        transaction_id, event_id, registered_model_id, name, revision, version, kind, actor, creation_timestamp, changes
+    FROM events
+    WHERE registered_model_id = %(registered_model_id)s
+        AND kind = %(kind)s
+    ORDER BY revision DESC
+    LIMIT 1
+"""
+
 # The revision of a name that no model has: that of its deletion or, where the model went on under another name, one
 # more than the last that it had under this one. The name is the column `name` of what a statement calls `wanted`.
 REVISION_OF_ABSENT = """
@@ -100,6 +118,20 @@ async def read_after(tx: Driver, position: Position, *, limit: int) -> list[Told
     return [_told(*row) for row in rows]
 
 
+async def newest(tx: Driver, model: Subject, kind: Kind) -> Told:
+    """Return the newest event of a kind that was told of a model."""
+    given = {"registered_model_id": model.registered_model_id, "kind": kind.value}
+    row = await (await tx.execute(_NEWEST, given)).fetchone()
+    assert row is not None, "nobody asks for what was not told"
+    return _told(*row)
+
+
+async def creator_of(tx: Driver, model: Subject) -> str | None:
+    """Return who made a model."""
+    row = await (await tx.execute(_SELECT_CREATOR, {"registered_model_id": model.registered_model_id})).fetchone()
+    return row[0] if row else None
+
+
 async def catch_up(tx: Driver, model: Subject) -> None:
     """Go on counting where a model that had the same name before stopped, so that under a name nothing goes back."""
     await tx.execute(_CATCH_UP, {"registered_model_id": model.registered_model_id})
@@ -123,3 +155,16 @@ def _told(
         actor=actor,
         creation_timestamp=creation_timestamp,
     )
+
+
+# What `told_of` reads, for statements that find events in other ways.
+TOLD = """
+    SELECT
+        transaction_id, event_id, registered_model_id, name, revision, version, kind, actor, creation_timestamp, changes
+    FROM events
+"""
+
+
+def told_of(row: Sequence[Any]) -> Told:
+    """Return the event that a row of `TOLD` is."""
+    return _told(*row)

@@ -102,6 +102,13 @@ class Tracking(Protocol):
         """Set tags of a logged model."""
 
 
+class Artifacts(Protocol):
+    """What the registry asks the artifact service, on behalf of its own caller."""
+
+    async def exist(self, uri: str, asker: Asker) -> bool:
+        """Return whether there is anything at a URI. Raises InvalidArgument if it may not be looked at, Unavailable."""
+
+
 def check_tag(key: str, value: str) -> None:
     """Raises InvalidArgument for a malformed or long tag of a version."""
     if key == prompts.TEXT_TAG and len(value) > rules.TAG_VALUE_LENGTH_MAX:
@@ -117,15 +124,6 @@ def check_page_size(max_results: int) -> None:
         raise InvalidArgument(
             f"Invalid value for request parameter max_results. It must be at most {PAGE_SIZE_MAX}, but got value "
             f"{max_results}"
-        )
-
-
-def check_archiving(stage: str, given: str) -> None:
-    """Raises InvalidArgument for a stage whose other versions are not replaced."""
-    if stage not in rules.ACTIVE_STAGES:
-        raise InvalidArgument(
-            f"Model version transition cannot archive existing model versions because '{given}' is not an Active "
-            f"stage. Valid stages are {list(rules.ACTIVE_STAGES)}"
         )
 
 

@@ -4,35 +4,57 @@ from dataclasses import dataclass
 
 from services.common.artifact_hosts import check_host
 from services.common.artifact_stores import Stores
-from services.common.auth import Asker
+from services.common.auth import Asker, Caller
 from services.common.database import Database, Driver
 from services.common.errors import NotFound
 from services.registry import prompts, rules
 from services.registry.aliases.service import version_of_alias
 from services.registry.model_versions import sources, store
-from services.registry.model_versions.model import Draft, LoggedModel, ModelVersion, Origin, Tracking, not_found
+from services.registry.model_versions.model import (
+    Artifacts,
+    Draft,
+    LoggedModel,
+    ModelVersion,
+    Origin,
+    Tracking,
+    not_found,
+)
 from services.registry.model_versions.sources import ModelUri
+from services.registry.permissions.model import Level
+from services.registry.permissions.service import require
+from services.registry.promotions import store as promotions_store
 from services.registry.registered_models import model as registered_models
 from services.registry.registered_models import store as registered_models_store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origins:
-    """`stores` are those beside the platform's own that the operator allows, also under URIs that name a host."""
+    """`stores` are those beside the platform's own that the operator allows, also under URIs that name a host.
+
+    `artifacts` is asked whether there is anything at a source; None where there need not be.
+    """
 
     db: Database
     tracking: Tracking
     stores: Stores
+    artifacts: Artifacts | None
 
-    async def of(self, draft: Draft, asker: Asker) -> Origin:
-        """Return what a draft is made from. Raises InvalidArgument, NotFound, Unavailable."""
+    async def of(self, draft: Draft, *, caller: Caller, asker: Asker) -> Origin:
+        """Return what a draft is made from. Raises InvalidArgument, NotFound, PermissionDenied, Unavailable."""
         if draft.is_prompt:
             prompts.check_source(draft.source)
             return _origin(draft, storage_location=draft.source)
+        origin = await self._claimed(draft, caller, asker)
+        if self.artifacts is not None and not await self.artifacts.exist(origin.storage_location, asker):
+            raise sources.absent(draft.source)
+        return origin
+
+    async def _claimed(self, draft: Draft, caller: Caller, asker: Asker) -> Origin:
+        """Return what a draft is made from, if it may be."""
         check_host(draft.source, field="source", stores=self.stores)
         uri = sources.parse_model_uri(draft.source)
         if uri is not None and uri.model_id is None:
-            return await self._of_copy(draft, uri)
+            return await self._of_copy(draft, uri, caller)
         if draft.model_id:
             return await self._of_logged_model(draft, draft.model_id, asker)
         return await self._of_run(draft, asker)
@@ -51,9 +73,9 @@ class Origins:
             raise NotFound(f"Logged model with ID '{model_id}' not found.")
         return _origin(draft, storage_location=_location(draft, logged), source_run_id=logged.source_run_id)
 
-    async def _of_copy(self, draft: Draft, uri: ModelUri) -> Origin:
+    async def _of_copy(self, draft: Draft, uri: ModelUri, caller: Caller) -> Origin:
         async with self.db.pipeline(snapshot=True) as tx:
-            version = await _named(tx, uri, source=draft.source)
+            version = await _named(tx, uri, caller, source=draft.source)
             copied = await store.origin_of(tx, uri.name, int(version.version))
         assert copied is not None, "the snapshot has the version"
         _check_same(draft, copied)
@@ -65,12 +87,15 @@ class Origins:
         )
 
 
-async def _named(tx: Driver, uri: ModelUri, *, source: str) -> ModelVersion:
-    """Return the version that a URI names. Raises InvalidArgument, also if it is a prompt's, and NotFound."""
+async def _named(tx: Driver, uri: ModelUri, caller: Caller, *, source: str) -> ModelVersion:
+    """Return the version that a URI names. Raises InvalidArgument, also if it is a prompt's, NotFound, and
+    PermissionDenied if the caller may not read it.
+    """
     rules.check_name(uri.name)
     subject = await registered_models_store.find(tx, uri.name)
     if subject is None:
         raise registered_models.not_found(uri.name)
+    await require(tx, subject, caller, Level.READ)
     if prompts.is_prompt(await registered_models_store.tags_of(tx, subject)):
         raise sources.of_prompt(source)
     if uri.alias is not None:
@@ -81,7 +106,9 @@ async def _named(tx: Driver, uri: ModelUri, *, source: str) -> ModelVersion:
         if found is None:
             raise not_found(uri.name, number)
         return found
-    stage = rules.stage_of(uri.stage) if uri.stage is not None else None
+    stage = None
+    if uri.stage is not None:
+        stage = (await promotions_store.policy_of(tx, subject)).stage_of(uri.stage)
     found = await store.get_newest(tx, uri.name, stage=stage)
     if found is None:
         in_stage = f" and stage '{uri.stage}'" if uri.stage is not None else ""

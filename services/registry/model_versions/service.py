@@ -17,10 +17,13 @@ from services.registry.events.service import record
 from services.registry.model_versions import model, store
 from services.registry.model_versions.model import Draft, ModelVersion, Origin, Tracking, not_found
 from services.registry.model_versions.origins import Origins
+from services.registry.promotions import store as promotions_store
 from services.registry.registered_models import model as registered_models
 from services.registry.registered_models import store as registered_models_store
 from services.registry.searches import store as searches_store
 from services.registry.searches.grammars import MODEL_VERSION_ORDER, MODEL_VERSIONS
+from services.registry.transitions import service as transitions
+from services.registry.transitions.model import Expected, Wish
 
 _DEFAULT_ORDER = ("last_updated_timestamp DESC", "name ASC", "version_number DESC")
 # How a logged model tells of the versions that it became.
@@ -40,9 +43,9 @@ class ModelVersions:
     tracking: Tracking
 
     async def create(self, draft: Draft, *, caller: Caller, asker: Asker, request_id: str) -> ModelVersion:
-        """Create the next version of a model. Raises NotFound, InvalidArgument, Unavailable."""
+        """Create the next version of a model. Raises NotFound, InvalidArgument, PermissionDenied, Unavailable."""
         draft.check()
-        origin = await self.origins.of(draft, asker)
+        origin = await self.origins.of(draft, caller=caller, asker=asker)
         by = By(caller=caller, now_ms=self.now_ms())
 
         async with self.db.pipeline() as tx:
@@ -101,29 +104,31 @@ class ModelVersions:
             return await _existing(tx, held, number)
 
     async def transition(
-        self, name: str, version: str, *, stage: str, archive_existing_versions: bool, caller: Caller
+        self,
+        name: str,
+        version: str,
+        *,
+        stage: str,
+        archive_existing_versions: bool,
+        caller: Caller,
+        expected: Expected | None = None,
     ) -> ModelVersion:
-        """Move a version to a stage and, if asked, those that are there to Archived. Raises NotFound, InvalidArgument,
-        PermissionDenied.
+        """Move a version to a stage and, if asked, those that are there to the archive. Raises NotFound,
+        InvalidArgument, Conflict, PermissionDenied.
         """
-        target = rules.stage_of(stage)
-        if archive_existing_versions:
-            model.check_archiving(target, stage)
-        rules.check_name(name)
-        number = rules.parse_version(version)
         by = By(caller=caller, now_ms=self.now_ms())
         async with self.db.pipeline() as tx:
-            held, before = await _hold(tx, name, number)
-            others: list[int] = []
+            held = await registered_models_store.hold(tx, name)
+            policy = await promotions_store.policy_of(tx, held)
+            target = policy.stage_of(stage)
             if archive_existing_versions:
-                others = await store.in_stage(tx, held, target, except_version=number)
-            moves = [_move(other, target, rules.ARCHIVED) for other in others]
-            if before.current_stage != target:
-                moves.append(_move(number, before.current_stage, target))
-            await record(tx, held, *moves, by=by)
-            await store.move(tx, held, others, stage=rules.ARCHIVED, now_ms=by.now_ms)
-            await store.move(tx, held, [number], stage=target, now_ms=by.now_ms)
-            await registered_models_store.touch(tx, held, now_ms=by.now_ms)
+                policy.check_archiving(target, stage)
+            wish = Wish.of(policy, target, archive=archive_existing_versions, expected=expected)
+            rules.check_name(name)
+            number = rules.parse_version(version)
+            if held is None:
+                raise not_found(name, number)
+            await transitions.make(tx, held, number, wish, by=by)
             return await _existing(tx, held, number)
 
     async def delete(self, name: str, version: str, *, caller: Caller) -> None:
@@ -169,9 +174,11 @@ class ModelVersions:
                 await store.delete_tag(tx, held, number, key=key)
 
     async def search(
-        self, *, filter_text: str, order_by: Sequence[str], max_results: int, page_token: str
+        self, *, filter_text: str, order_by: Sequence[str], max_results: int, page_token: str, caller: Caller
     ) -> tuple[list[ModelVersion], str | None]:
-        """Return a page of versions, without aliases, and the token of the next one. Raises InvalidArgument."""
+        """Return a page of the versions that the caller may read, without aliases, and the token of the next one.
+        Raises InvalidArgument.
+        """
         model.check_page_size(max_results)
         terms, with_prompts = prompts.split(parse_filter(filter_text, MODEL_VERSIONS))
         order = parse_order_by(order_by or _DEFAULT_ORDER, MODEL_VERSION_ORDER)
@@ -179,7 +186,13 @@ class ModelVersions:
         position = self.pages.decode(page_token, query) if page_token else None
         async with self.db.begin(snapshot=True) as tx:
             found, positions = await searches_store.version_keys(
-                tx, terms=terms, with_prompts=with_prompts, order=order, position=position, limit=max_results + 1
+                tx,
+                caller=caller,
+                terms=terms,
+                with_prompts=with_prompts,
+                order=order,
+                position=position,
+                limit=max_results + 1,
             )
             versions = await store.get_many(await driver_of(tx), found[:max_results])
         token = self.pages.encode(positions[max_results - 1], query) if len(found) > max_results else None
@@ -239,7 +252,3 @@ async def _existing(tx: Driver, subject: Subject, version: int) -> ModelVersion:
     if found is None:
         raise not_found(subject.name, version)
     return found
-
-
-def _move(version: int, before: str, after: str) -> Event:
-    return Event(kind=Kind.VERSION_TRANSITIONED, version=version, changes={"current_stage": change(before, after)})

@@ -5,6 +5,7 @@ from services.common.codec import encode
 from services.common.rpc.call import Call
 from services.registry.model_versions.model import Draft
 from services.registry.model_versions.service import ModelVersions
+from services.registry.transitions.requests import expected_of
 
 
 class ModelVersionServicer:
@@ -54,6 +55,7 @@ class ModelVersionServicer:
             stage=request.stage,
             archive_existing_versions=request.archive_existing_versions,
             caller=call.caller,
+            expected=expected_of(request),
         )
         return pb.TransitionModelVersionStageResponse(model_version=encode(pb.ModelVersion, version))
 
@@ -71,6 +73,7 @@ class ModelVersionServicer:
             order_by=request.order_by,
             max_results=request.max_results,
             page_token=request.page_token,
+            caller=call.caller,
         )
         versions = [encode(pb.ModelVersion, version) for version in found]
         return pb.SearchModelVersionsResponse(model_versions=versions, next_page_token=next_page_token)

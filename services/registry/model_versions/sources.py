@@ -106,6 +106,11 @@ def of_prompt(source: str) -> InvalidArgument:
     return _refusal(source, "Prompt versions cannot be used as model version sources.")
 
 
+def absent(source: str) -> InvalidArgument:
+    """Return the error for a source at which there is nothing."""
+    return _refusal(source, "There are no files at it: log them before the version is created.")
+
+
 def _of_suffix(name: str, suffix: str) -> ModelUri:
     if suffix.isdigit():
         return ModelUri(name=name, version=suffix)

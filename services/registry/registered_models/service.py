@@ -15,6 +15,8 @@ from services.registry.events.model import By, Event, Kind, Subject, change, cha
 from services.registry.events.service import record
 from services.registry.model_versions import store as versions_store
 from services.registry.model_versions.model import ModelVersion
+from services.registry.permissions.service import grant_to_creator
+from services.registry.promotions import store as promotions_store
 from services.registry.registered_models import model, store
 from services.registry.registered_models.model import RegisteredModel
 from services.registry.searches import store as searches_store
@@ -23,11 +25,14 @@ from services.registry.searches.grammars import REGISTERED_MODEL_ORDER, REGISTER
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegisteredModels:
-    """The use-cases. `now_ms` returns milliseconds since the Unix epoch."""
+    """The use-cases. `now_ms` returns milliseconds since the Unix epoch; `changed` is told of each name once it stands
+    for another model than before, or for none.
+    """
 
     db: Database
     pages: PageTokens
     now_ms: Callable[[], int]
+    changed: Callable[[str], None]
 
     async def create(
         self, *, name: str, description: str, tags: Mapping[str, str], caller: Caller, request_id: str
@@ -53,6 +58,7 @@ class RegisteredModels:
                 create=create,
             )
             found = await store.with_details(tx, [int(registered_model_id)])
+        self.changed(name)
         if not found:
             # The key made a model that is deleted since.
             raise model.not_found(name)
@@ -83,8 +89,12 @@ class RegisteredModels:
         rules.check_name(name)
         by = By(caller=caller, now_ms=self.now_ms())
         async with self.db.pipeline() as tx:
-            held = await hold(tx, name)
-            renamed = await store.rename(tx, held, name=new_name, now_ms=by.now_ms)
+            # In the order of names, so that opposite renames do not wait for each other.
+            held = {each: await store.hold(tx, each) for each in sorted({name, new_name})}
+            subject = held[name]
+            if subject is None:
+                raise model.not_found(name)
+            renamed = await store.rename(tx, subject, name=new_name, now_ms=by.now_ms)
             if renamed is None:
                 raise AlreadyExists(f"Registered Model (name={new_name}) already exists.")
             if new_name != name:
@@ -92,7 +102,10 @@ class RegisteredModels:
                 await record(
                     tx, renamed, Event(kind=Kind.MODEL_RENAMED, changes={"name": change(name, new_name)}), by=by
                 )
-            return await _details(tx, renamed)
+            details = await _details(tx, renamed)
+        self.changed(name)
+        self.changed(new_name)
+        return details
 
     async def delete(self, name: str, *, caller: Caller) -> None:
         """Delete a model with all its versions. Raises NotFound, InvalidArgument."""
@@ -102,6 +115,7 @@ class RegisteredModels:
             held = await hold(tx, name)
             await record(tx, held, Event(kind=Kind.MODEL_DELETED, changes={"name": change(name, None)}), by=by)
             await store.delete(tx, held)
+        self.changed(name)
 
     async def set_tag(self, name: str, *, key: str, value: str, caller: Caller) -> None:
         """Set a tag, over an older value. Raises NotFound, InvalidArgument."""
@@ -132,15 +146,18 @@ class RegisteredModels:
         rules.check_name(name)
         async with self.db.pipeline(snapshot=True) as tx:
             found = await _found(tx, name)
-            wanted = {rules.stage_of(stage) for stage in stages}
+            policy = await promotions_store.policy_of(tx, found)
+            wanted = {policy.stage_of(stage) for stage in stages}
             latest = await versions_store.latest_of(tx, [found.registered_model_id], with_aliases=True)
         versions = latest[found.registered_model_id]
         return [version for version in versions if version.current_stage in wanted] if wanted else versions
 
     async def search(
-        self, *, filter_text: str, order_by: Sequence[str], max_results: int, page_token: str
+        self, *, filter_text: str, order_by: Sequence[str], max_results: int, page_token: str, caller: Caller
     ) -> tuple[list[RegisteredModel], str | None]:
-        """Return a page of registered models and the token of the next one. Raises InvalidArgument."""
+        """Return a page of the registered models that the caller may read and the token of the next one.
+        Raises InvalidArgument.
+        """
         model.check_page_size(max_results)
         terms, with_prompts = prompts.split(parse_filter(filter_text, REGISTERED_MODELS))
         order = parse_order_by(order_by, REGISTERED_MODEL_ORDER)
@@ -148,7 +165,13 @@ class RegisteredModels:
         position = self.pages.decode(page_token, query) if page_token else None
         async with self.db.begin(snapshot=True) as tx:
             found, positions = await searches_store.registered_model_ids(
-                tx, terms=terms, with_prompts=with_prompts, order=order, position=position, limit=max_results + 1
+                tx,
+                caller=caller,
+                terms=terms,
+                with_prompts=with_prompts,
+                order=order,
+                position=position,
+                limit=max_results + 1,
             )
             models = await store.with_details(await driver_of(tx), found[:max_results])
         token = self.pages.encode(positions[max_results - 1], query) if len(found) > max_results else None
@@ -171,6 +194,7 @@ async def _add(tx: Driver, name: str, *, description: str, tags: Mapping[str, st
     await events_store.catch_up(tx, added)
     fields = {"name": name, "description": description or None, **{f"tags.{key}": tags[key] for key in tags}}
     await record(tx, added, Event(kind=Kind.MODEL_CREATED, changes=changes({}, fields)), by=by)
+    await grant_to_creator(tx, added, by)
     return added
 
 

@@ -7,6 +7,7 @@ from services.common.rpc.call import Call
 from services.registry.aliases.service import Aliases
 from services.registry.lookups.service import Lookups
 from services.registry.registered_models.service import RegisteredModels
+from services.registry.transitions.requests import expected_of
 
 
 class RegisteredModelServicer:
@@ -61,6 +62,7 @@ class RegisteredModelServicer:
             order_by=request.order_by,
             max_results=request.max_results,
             page_token=request.page_token,
+            caller=call.caller,
         )
         models = [encode(pb.RegisteredModel, model) for model in found]
         return pb.SearchRegisteredModelsResponse(registered_models=models, next_page_token=next_page_token)
@@ -86,13 +88,19 @@ class RegisteredModelServicer:
     async def SetRegisteredModelAlias(
         self, request: pb.SetRegisteredModelAliasRequest, call: Call
     ) -> pb.SetRegisteredModelAliasResponse:
-        await self._aliases.set(request.name, request.alias, version=request.version, caller=call.caller)
+        await self._aliases.set(
+            request.name,
+            request.alias,
+            version=request.version,
+            caller=call.caller,
+            expected=expected_of(request),
+        )
         return pb.SetRegisteredModelAliasResponse()
 
     async def DeleteRegisteredModelAlias(
         self, request: pb.DeleteRegisteredModelAliasRequest, call: Call
     ) -> pb.DeleteRegisteredModelAliasResponse:
-        await self._aliases.delete(request.name, request.alias, caller=call.caller)
+        await self._aliases.delete(request.name, request.alias, caller=call.caller, expected=expected_of(request))
         return pb.DeleteRegisteredModelAliasResponse()
 
     async def GetModelVersionByAlias(self, request: pb.GetModelVersionByAliasRequest, call: Call) -> bytes:

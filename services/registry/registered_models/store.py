@@ -38,6 +38,24 @@ _SELECT_ID = """
 
 _HOLD = _SELECT_ID + "FOR NO KEY UPDATE"
 
+# Rows are locked in the order of their numbers, which never change, so that nobody waits in a circle.
+_HOLD_ALL = """
+    SELECT registered_model_id, name
+    FROM registered_models
+    WHERE workspace = 'default'
+        AND name = ANY(%(names)s::text[])
+    ORDER BY registered_model_id
+    FOR NO KEY UPDATE
+"""
+
+_SELECT_BY_ID = """
+    SELECT registered_model_id, name
+    FROM registered_models
+    WHERE registered_model_id = %(registered_model_id)s
+"""
+
+_HOLD_BY_ID = _SELECT_BY_ID + "FOR NO KEY UPDATE"
+
 _SELECT_DETAILS = """
     SELECT
         m.registered_model_id, m.name, m.creation_timestamp, m.last_updated_timestamp, m.description,
@@ -142,6 +160,18 @@ async def find(tx: Driver, name: str) -> Subject | None:
 async def hold(tx: Driver, name: str) -> Subject | None:
     """Return the model of a name and keep others from changing it until the transaction ends."""
     return await _subject(tx, _HOLD, {"name": name})
+
+
+async def hold_all(tx: Driver, names: Sequence[str]) -> dict[str, Subject]:
+    """Return the models of names, by name, and keep others from changing them until the transaction ends."""
+    rows = await (await tx.execute(_HOLD_ALL, {"names": list(names)})).fetchall()
+    return {name: Subject(registered_model_id=number, name=name) for number, name in rows}
+
+
+async def find_by_id(tx: Driver, registered_model_id: int, *, hold: bool = False) -> Subject | None:
+    """Return the model of a number; with `hold` nobody else changes it until the transaction ends."""
+    given = {"registered_model_id": registered_model_id}
+    return await _subject(tx, _HOLD_BY_ID if hold else _SELECT_BY_ID, given)
 
 
 async def with_details(tx: Driver, registered_model_ids: Sequence[int]) -> list[RegisteredModel]:

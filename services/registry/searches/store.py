@@ -6,9 +6,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Table, not_, select
 
 from services.common import keyset
+from services.common.auth import Caller
 from services.common.comparisons import compare, has_row
 from services.common.database import Tx
 from services.common.filters import Comparison, OrderBy
+from services.registry.permissions.store import is_readable
 from services.registry.prompts import PROMPT_TAG
 from services.registry.tables import model_version_tags, model_versions, registered_model_tags, registered_models
 
@@ -22,16 +24,19 @@ Position = tuple[Any, ...]
 async def registered_model_ids(
     tx: Tx,
     *,
+    caller: Caller,
     terms: Iterable[Comparison],
     with_prompts: bool,
     order: Sequence[OrderBy],
     position: Position | None,
     limit: int,
 ) -> tuple[list[int], list[Position]]:
-    """Return the numbers of up to `limit` registered models after `position`, and the position of each."""
+    """Return the numbers of up to `limit` registered models after `position` that the caller may read, and the position
+    of each.
+    """
     columns = _sort(registered_models, order, name=True)
     query = select(registered_models.c.registered_model_id, *keyset.labelled(columns)).where(
-        _WORKSPACE, *(_model_matches(term) for term in terms)
+        _WORKSPACE, is_readable(caller), *(_model_matches(term) for term in terms)
     )
     if not with_prompts:
         query = query.where(not_(has_row(registered_model_tags, *_is_prompt(registered_model_tags))))
@@ -42,13 +47,15 @@ async def registered_model_ids(
 async def version_keys(
     tx: Tx,
     *,
+    caller: Caller,
     terms: Iterable[Comparison],
     with_prompts: bool,
     order: Sequence[OrderBy],
     position: Position | None,
     limit: int,
 ) -> tuple[list[tuple[int, int]], list[Position]]:
-    """Return the model's and the own number of up to `limit` versions after `position`, and the position of each.
+    """Return the model's and the own number of up to `limit` versions after `position` of models that the caller may
+    read, and the position of each.
 
     A prompt is a model of which any version has the tag (as MLflow 3.18, _update_query_to_exclude_prompts).
     """
@@ -57,7 +64,7 @@ async def version_keys(
     query = (
         select(*keys, *keyset.labelled(columns))
         .select_from(_VERSIONS)
-        .where(_WORKSPACE, *(_version_matches(term) for term in terms))
+        .where(_WORKSPACE, is_readable(caller), *(_version_matches(term) for term in terms))
     )
     if not with_prompts:
         query = query.where(not_(has_row(model_version_tags, *_is_prompt(model_version_tags))))

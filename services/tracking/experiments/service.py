@@ -5,14 +5,18 @@ from dataclasses import dataclass
 
 from services.common import idempotency
 from services.common.artifact_stores import NO_STORES, Stores
-from services.common.database import Database, Tx, driver_of
+from services.common.auth import ANONYMOUS
+from services.common.database import Database, Driver, Tx, driver_of
 from services.common.errors import AlreadyExists, InvalidArgument, NotFound
 from services.common.filters import parse_filter, parse_order_by
+from services.common.grants import Principal, PrincipalKind
 from services.common.pages import PageTokens
 from services.tracking import rules
 from services.tracking.experiments import model, store
 from services.tracking.experiments.model import Experiment
 from services.tracking.experiments.search_grammar import EXPERIMENTS
+from services.tracking.permissions import store as permissions_store
+from services.tracking.permissions.model import Level
 
 _DEFAULT_ORDER = ("creation_time DESC", "experiment_id ASC")
 
@@ -38,7 +42,9 @@ class Experiments:
     async def create(
         self, *, name: str, artifact_location: str, tags: Mapping[str, str], caller: str, request_id: str
     ) -> str:
-        """Create an experiment and return its id. Raises InvalidArgument, AlreadyExists."""
+        """Create an experiment, which the caller may manage, and return its id. Raises InvalidArgument,
+        AlreadyExists.
+        """
         model.check_name(name)
         if artifact_location:
             model.check_artifact_location(artifact_location, self.stores)
@@ -51,6 +57,10 @@ class Experiments:
                 experiment = self._new(await store.next_id(tx), name, artifact_location, tags)
                 if not await store.add(tx, experiment):
                     raise AlreadyExists(f"Experiment(name={name}) already exists.")
+                if caller != ANONYMOUS.name:
+                    creator = {Principal(kind=PrincipalKind.USER, name=caller): Level.CAN_MANAGE}
+                    number = int(experiment.experiment_id)
+                    await permissions_store.replace(await driver_of(tx), number, creator)
                 return experiment.experiment_id
 
             return await idempotency.once(
@@ -131,6 +141,23 @@ class Experiments:
             experiment.check_active()
             if not await store.delete_tag(tx, int(experiment.experiment_id), key=key):
                 raise NotFound(f"No tag with name: {key} in experiment with id {experiment_id}")
+
+    async def target(self, tx: Driver, number: int, *, name: str) -> Experiment:
+        """Return an active experiment for something new in it, within the transaction: that of the name, which is
+        created if there is none, else the one of the number. Raises NotFound, InvalidArgument if it is deleted.
+        """
+        if name:
+            experiment = await store.named_target(tx, name)
+            if experiment is None:
+                await store.new_target(tx, lambda number: self._new(number, name, "", {}))
+                # Of somebody else, who created it at the same time, this waits for.
+                experiment = await store.named_target(tx, name)
+        else:
+            experiment = await store.target(tx, number)
+        if experiment is None:
+            raise _not_found(name or number)
+        experiment.check_active()
+        return experiment
 
     async def _move(self, experiment_id: str, *, old: str, new: str) -> None:
         now_ms = self.now_ms()

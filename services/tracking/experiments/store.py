@@ -1,6 +1,6 @@
 """The SQL of experiments and their tags."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, delete, insert, not_, select, text, update
@@ -26,10 +26,61 @@ _SELECT_TARGET = """
 """
 
 
+_SELECT_NAMED_TARGET = """
+    SELECT experiment_id, name, artifact_location, lifecycle_stage, creation_time, last_update_time, workspace
+    FROM experiments
+    WHERE name = %(name)s
+    FOR SHARE
+"""
+
+_NEXT_ID = "SELECT nextval(pg_get_serial_sequence('experiments', 'experiment_id'))"
+
+_INSERT_TARGET = """
+    INSERT INTO experiments (
+        experiment_id, name, artifact_location, lifecycle_stage, creation_time, last_update_time, workspace
+    )
+    VALUES (
+        %(experiment_id)s, %(name)s, %(artifact_location)s, %(lifecycle_stage)s, %(creation_time)s,
+        %(last_update_time)s, %(workspace)s
+    )
+    ON CONFLICT DO NOTHING
+"""
+
+_EXISTS = """
+    SELECT experiment_id
+    FROM experiments
+    WHERE experiment_id = %(experiment_id)s
+"""
+
+_EXISTS_LOCKED = _EXISTS + "FOR NO KEY UPDATE"
+
+
+async def exists(tx: Driver, experiment_id: int, *, hold: bool = False) -> bool:
+    """Return whether there is an experiment, deleted or not; with `hold` nobody else changes it until the transaction
+    ends.
+    """
+    found = await tx.execute(_EXISTS_LOCKED if hold else _EXISTS, {"experiment_id": experiment_id})
+    return await found.fetchone() is not None
+
+
 async def target(tx: Driver, experiment_id: int) -> Experiment | None:
     """Return an experiment, without its tags, for something new in it: nobody deletes it until the transaction ends."""
     row = await (await tx.execute(_SELECT_TARGET, {"experiment_id": experiment_id})).fetchone()
     return _experiment(dict(zip(_COLUMNS, row, strict=True)), {}) if row else None
+
+
+async def named_target(tx: Driver, name: str) -> Experiment | None:
+    """Return the experiment of a name as `target` does."""
+    row = await (await tx.execute(_SELECT_NAMED_TARGET, {"name": name})).fetchone()
+    return _experiment(dict(zip(_COLUMNS, row, strict=True)), {}) if row else None
+
+
+async def new_target(tx: Driver, make: Callable[[int], Experiment]) -> None:
+    """Insert the experiment, without tags, that `make` returns for a number, unless its name is taken meanwhile."""
+    [number] = await (await tx.execute(_NEXT_ID)).fetchone() or [0]
+    experiment = make(number)
+    row = {name: getattr(experiment, name) for name in _COLUMNS}
+    await tx.execute(_INSERT_TARGET, {**row, "experiment_id": number})
 
 
 async def get(tx: Tx, experiment_id: int, *, lock: bool = False) -> Experiment | None:

@@ -1,10 +1,5 @@
-"""Points of one metric as columns, and how a chunk packs them.
+"""Points of metrics as columns; services/tracking/metrics/packing.py tells how they are stored."""
 
-A chunk keeps steps and timestamps as zlib-compressed little-endian int64 differences, the first entry as it is, and
-values as little-endian float64; NaN is NaN.
-"""
-
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,8 +9,6 @@ import numpy.typing as npt
 IntColumn = npt.NDArray[np.int64]
 FloatColumn = npt.NDArray[np.float64]
 BoolColumn = npt.NDArray[np.bool_]
-
-_LEVEL = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,20 +62,3 @@ def concatenate(parts: Sequence[Points]) -> Points:
         steps=np.concatenate([part.steps for part in parts]),
         values=np.concatenate([part.values for part in parts]),
     )
-
-
-def pack(column: IntColumn) -> bytes:
-    """Pack integers; differences wrap around, and so does their sum when they are unpacked."""
-    return zlib.compress(np.diff(column, prepend=np.int64(0)).astype("<i8").tobytes(), _LEVEL)
-
-
-def unpack(data: bytes) -> IntColumn:
-    return np.cumsum(np.frombuffer(zlib.decompress(data), "<i8"), dtype=np.int64)
-
-
-def pack_values(column: FloatColumn) -> bytes:
-    return column.astype("<f8").tobytes()
-
-
-def unpack_values(data: bytes) -> FloatColumn:
-    return np.frombuffer(data, "<f8")

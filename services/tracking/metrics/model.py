@@ -12,6 +12,8 @@ from services.tracking.metrics.columns import BoolColumn, FloatColumn, IntColumn
 CHUNK_POINTS_MIN = 16
 PENDING_POINTS_MAX = 512
 
+_RADIX_METRICS_MAX = 1 << 16
+
 # Infinity is stored as the greatest double, as MLflow 3.18 does (sqlalchemy_store.py, sanitize_metric_value).
 VALUE_MAX = float(np.finfo(np.float64).max)
 
@@ -29,6 +31,15 @@ class Metric:
     key: str
     point_count: int
     in_order: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Series:
+    """Points of several metrics of one run: those of the first of `keys`, then those of the second, and so on."""
+
+    keys: Sequence[str]
+    counts: IntColumn
+    points: Points
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,19 +76,25 @@ class Append:
         return self.points.take(slice(int(self.starts[index]), end))
 
 
-def group(metrics: Sequence[tuple[str, str]], places: Sequence[int], points: Points) -> Append:
+def group(metrics: Sequence[tuple[str, str]], places: "Sequence[int] | IntColumn", points: Points) -> Append:
     """Sort points by metric and order; `places[i]` is the index in `metrics` of the metric of point i.
 
     Every metric has at least one point. Infinite values are clamped.
     """
-    clamped = np.clip(points.values, -VALUE_MAX, VALUE_MAX)
-    clamped_points = Points(timestamps=points.timestamps, steps=points.steps, values=clamped)
-    values, _ = sortable(clamped)
-    which = np.array(places, np.int64)
-    # Stable: equals stay in the order of arrival, NaN counting as 0.
-    order = np.lexsort((values, points.timestamps, points.steps, which))
+    which = np.asarray(places, np.int64)
+    clamped = Points(
+        timestamps=points.timestamps, steps=points.steps, values=np.clip(points.values, -VALUE_MAX, VALUE_MAX)
+    )
+    # Short integers are sorted by radix. What is logged in order, as most is, needs no more.
+    order = np.argsort(which.astype(np.uint16) if len(metrics) < _RADIX_METRICS_MAX else which, kind="stable")
     starts = np.searchsorted(which[order], np.arange(len(metrics)))
-    return Append(metrics=metrics, points=clamped_points.take(order), starts=starts)
+    append = Append(metrics=metrics, points=clamped.take(order), starts=starts)
+    if _falls(append).any():
+        values, _ = sortable(clamped.values)
+        # Stable: equals stay in the order of arrival, NaN counting as 0.
+        order = np.lexsort((values, points.timestamps, points.steps, which))
+        append = Append(metrics=metrics, points=clamped.take(order), starts=starts)
+    return append
 
 
 def extend(latest: Latest, append: Append) -> Latest:
@@ -86,8 +103,8 @@ def extend(latest: Latest, append: Append) -> Latest:
     The latest point is the one with the greatest (step, timestamp, value), NaN counting as 0; an equal one does not
     replace it (as MLflow 3.18, sqlalchemy_store.py).
     """
-    counts = append.counts
-    first, last = append.starts, _last(append)
+    counts, rises = append.counts, _rises(append)
+    first, last = append.starts, _last(append, rises)
     values, is_nan = sortable(append.points.values)
     timestamps, steps = append.points.timestamps, append.points.steps
     newer = ~latest.exists | _greater(
@@ -104,7 +121,7 @@ def extend(latest: Latest, append: Append) -> Latest:
         steps=np.where(newer, steps[last], latest.steps),
         point_counts=latest.point_counts + counts,
         pending_counts=latest.pending_counts + counts,
-        in_order=latest.in_order & after & _ascending(append),
+        in_order=latest.in_order & after & _ascending(append, rises),
         exists=np.ones_like(latest.exists),
     )
 
@@ -149,19 +166,28 @@ def _rises(append: Append) -> BoolColumn:
     return rises
 
 
-def _last(append: Append) -> npt.NDArray[np.intp]:
+def _falls(append: Append) -> BoolColumn:
+    """Tell which points are less than the one before, which is of the same metric."""
+    steps, timestamps, (values, _) = append.points.steps, append.points.timestamps, sortable(append.points.values)
+    falls = np.zeros(len(steps), np.bool_)
+    falls[1:] = _greater((steps[:-1], timestamps[:-1], values[:-1]), (steps[1:], timestamps[1:], values[1:]))
+    falls[append.starts] = False
+    return falls
+
+
+def _last(append: Append, rises: BoolColumn) -> npt.NDArray[np.intp]:
     """Return the place of each metric's greatest point, the first to arrive among equals."""
-    places = np.where(_rises(append), np.arange(len(append.points)), 0)
+    places = np.where(rises, np.arange(len(append.points)), 0)
     last: npt.NDArray[np.intp] = np.maximum.accumulate(places)[append.starts + append.counts - 1]
     return last
 
 
-def _ascending(append: Append) -> BoolColumn:
+def _ascending(append: Append, rises: BoolColumn) -> BoolColumn:
     """Tell for each metric whether each point comes after the one before and no timestamp goes back."""
-    rises, timestamps = _rises(append), append.points.timestamps
-    rises[1:] &= timestamps[1:] >= timestamps[:-1]
-    rises[append.starts] = True
-    ascending: BoolColumn = np.logical_and.reduceat(rises, append.starts)
+    timestamps, comes_after = append.points.timestamps, rises.copy()
+    comes_after[1:] &= timestamps[1:] >= timestamps[:-1]
+    comes_after[append.starts] = True
+    ascending: BoolColumn = np.logical_and.reduceat(comes_after, append.starts)
     return ascending
 
 

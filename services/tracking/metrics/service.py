@@ -11,12 +11,13 @@ from services.common.database import Database, Driver
 from services.common.errors import InvalidArgument
 from services.common.pages import PageTokens
 from services.common.rpc.checks import SEE_DOCS
-from services.tracking.metrics import model, store
+from services.tracking.metrics import model, places, store
 from services.tracking.metrics.columns import Points, sortable
 from services.tracking.metrics.model import Metric
 from services.tracking.metrics.store import INT64_MIN
 
 BLOCK_POINTS = 20_000
+READ_POINTS = 65_536
 BULK_RUNS_MAX = 100
 BULK_POINTS_MAX = 25_000
 SAMPLE_POINTS_MAX = 2_500
@@ -53,7 +54,7 @@ class Metrics:
         async with self.db.pipeline(snapshot=True) as tx:
             found = await store.find(tx, [run_id], key)
         left: float = math.inf if max_results is None else max_results
-        async for points in self._in_time_order(found[0], position) if found else _nothing():
+        async for points in _in_blocks(self._in_time_order(found[0], position)) if found else _nothing():
             if not left and position is not None:
                 token: str | None = self.pages.encode(position, query)
                 yield Block(run_id=run_id, key=key, points=points.take(slice(0, 0)), next_page_token=token)
@@ -65,6 +66,14 @@ class Metrics:
             yield Block(run_id=run_id, key=key, points=taken, next_page_token=token)
             if token:
                 return
+
+    async def read(self, *, run_id: str, key: str) -> AsyncIterator[Points]:
+        """Yield all of a metric's points as `history` does, in large parts. An unknown run or metric has none."""
+        async with self.db.pipeline(snapshot=True) as tx:
+            found = await store.find(tx, [run_id], key)
+        for metric in found:
+            async for points in self._in_time_order(metric, None):
+                yield points
 
     async def bulk(self, *, run_ids: Sequence[str], key: str, max_results: int) -> AsyncIterator[Block]:
         """Yield the metric's points of several runs by run id, then as `history`, at most 25,000 in all.
@@ -80,7 +89,7 @@ class Metrics:
         async with self.db.pipeline(snapshot=True) as tx:
             found = await store.find(tx, run_ids, key)
         for metric in found:
-            async for points in self._in_time_order(metric, None):
+            async for points in _in_blocks(self._in_time_order(metric, None)):
                 if left <= 0:
                     return
                 taken = points.take(slice(0, left))
@@ -114,25 +123,31 @@ class Metrics:
             yield block
 
     async def _in_time_order(self, metric: Metric, position: tuple[Any, ...] | None) -> AsyncIterator[Points]:
-        """Yield the points after `position` in blocks, none of them empty."""
+        """Yield the points after `position` as they are read, some 65,536 at a time; nothing of it is empty."""
         if not metric.in_order:
             async with self.db.pipeline(snapshot=True) as tx:
                 points = _after((await store.all_points(tx, metric)).by_time(), position)
-            for start in range(0, len(points), BLOCK_POINTS):
-                yield points.take(slice(start, start + BLOCK_POINTS))
+            for start in range(0, len(points), READ_POINTS):
+                yield points.take(slice(start, start + READ_POINTS))
             return
-        is_all, limit = False, BLOCK_POINTS
-        while not is_all:
+        after_chunk: int | None = 0
+        while after_chunk is not None:
             timestamp, step = position[:2] if position else (0, INT64_MIN)
             async with self.db.pipeline(snapshot=True) as tx:
-                points, is_all = await store.points_from(tx, metric, timestamp, step, limit=limit)
+                # A chunk that others were merged into meanwhile holds points that were told already.
+                points, after_chunk = await store.points_from(
+                    tx, metric, timestamp, step, after_chunk=after_chunk, limit=READ_POINTS
+                )
             points = _after(points, position)
             if len(points):
                 position = _position(points, len(points) - 1)
                 yield points
-            else:
-                # So many points share one timestamp and one step that none of the block was new.
-                limit *= 2
+
+
+async def _in_blocks(parts: AsyncIterator[Points]) -> AsyncIterator[Points]:
+    async for points in parts:
+        for start in range(0, len(points), BLOCK_POINTS):
+            yield points.take(slice(start, start + BLOCK_POINTS))
 
 
 async def _nothing() -> AsyncIterator[Points]:
@@ -144,7 +159,7 @@ async def _sampled(tx: Driver, metric: Metric, start_step: int | None, end_step:
     if start_step is not None and end_step is not None:
         points = (await store.all_points(tx, metric, step_min=start_step, step_max=end_step)).by_step()
     elif metric.in_order:
-        return await store.points_at(tx, metric, model.bucket_starts(metric.point_count, buckets))
+        return await places.points_at(tx, metric, model.bucket_starts(metric.point_count, buckets))
     else:
         points = (await store.all_points(tx, metric)).by_step()
     return points.take(np.array(model.bucket_starts(len(points), buckets), np.intp))

@@ -50,6 +50,16 @@ class MetricServicer:
         ):
             yield pb.GetMetricHistoryBulkIntervalResponse(metrics=_columns(block, block.run_id))
 
+    async def ReadMetricHistory(
+        self, request: pb.ReadMetricHistoryRequest, call: Call
+    ) -> AsyncIterator[pb.ReadMetricHistoryResponse]:
+        async for points in self._metrics.read(run_id=request.run_id, key=request.metric_key):
+            yield pb.ReadMetricHistoryResponse(
+                steps=points.steps.astype("<i8", copy=False).tobytes(),
+                timestamps=points.timestamps.astype("<i8", copy=False).tobytes(),
+                values=points.values.astype("<f8", copy=False).tobytes(),
+            )
+
 
 def _columns(block: Block, run_id: str | None) -> pb.MetricColumns | None:
     if not len(block.points):

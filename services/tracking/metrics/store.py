@@ -2,17 +2,18 @@
 
 Few new points of a metric are rows of `metric_points`; many at once, or many that have waited, become a chunk. A chunk
 takes the waiting rows with it, so that chunks by id, then rows, are in the order of arrival. Writers hold the lock on
-the run (services/tracking/run_logs/store.py), so that nobody else appends to its metrics meanwhile.
+the run (services/tracking/run_logs/store.py), so that nobody else appends to its metrics meanwhile. In the background
+services/tracking/sealing makes few large chunks of many small ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import numpy as np
 
 from services.common.database import Cursor, Driver
-from services.tracking.metrics import columns, model
+from services.tracking.metrics import columns, model, packing
 from services.tracking.metrics.columns import BoolColumn, IntColumn, Points
 from services.tracking.metrics.model import Append, Latest, Metric
 
@@ -91,7 +92,7 @@ _SELECT_CHUNKS = """
 """
 
 _SELECT_CHUNKS_AFTER = """
-    SELECT steps, timestamps, point_values, is_last
+    SELECT steps, timestamps, point_values, chunk_id, is_last
     FROM (
         SELECT
             chunk_id, steps, timestamps, point_values,
@@ -99,25 +100,19 @@ _SELECT_CHUNKS_AFTER = """
             lead(chunk_id) OVER (ORDER BY chunk_id) IS NULL AS is_last
         FROM metric_chunks
         WHERE metric_id = %(metric_id)s
+            AND chunk_id > %(after_chunk)s
             AND (timestamp_max, step_max) >= (%(timestamp)s::bigint, %(step)s::bigint)
     ) AS chunks
     WHERE points_before < %(limit)s
     ORDER BY chunk_id
 """
 
-_SELECT_CHUNK_COUNTS = """
-    SELECT chunk_id, point_count
-    FROM metric_chunks
-    WHERE metric_id = %(metric_id)s
-    ORDER BY chunk_id
-"""
-
-_SELECT_CHUNKS_BY_ID = """
-    SELECT steps, timestamps, point_values
-    FROM metric_chunks
-    WHERE metric_id = %(metric_id)s
-        AND chunk_id = ANY(%(chunk_ids)s::bigint[])
-    ORDER BY chunk_id
+_ENQUEUE = """
+    INSERT INTO sealing_queue (run_id, change_count)
+    SELECT i.run_id, 1
+    FROM unnest(%(run_ids)s::text[]) AS i (run_id)
+    ON CONFLICT (run_id) DO UPDATE
+    SET change_count = sealing_queue.change_count + 1
 """
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
@@ -162,8 +157,9 @@ async def append(tx: Driver, new: Append, query: LatestQuery) -> None:
     if not is_chunked.all():
         await _insert_points(tx, new, metric_ids, ~is_chunked)
     if is_chunked.any():
+        await enqueue(tx, {new.metrics[place][0] for place in np.flatnonzero(is_chunked).tolist()})
         waiting = metric_ids[is_chunked & (known.pending_counts > 0)]
-        taken = await _take_points(tx, waiting) if len(waiting) else {}
+        taken = await take_points(tx, waiting) if len(waiting) else {}
         places = np.flatnonzero(is_chunked).tolist()
         await _insert_chunks(tx, {int(metric_ids[place]): _joined(new, place, metric_ids, taken) for place in places})
 
@@ -178,35 +174,27 @@ async def all_points(tx: Driver, metric: Metric, *, step_min: int = INT64_MIN, s
     """Return every point with step_min <= step <= step_max, in no order and with duplicates."""
     bounds = {"metric_id": metric.metric_id, "step_min": step_min, "step_max": step_max}
     chunks = await _fetch(tx, _SELECT_CHUNKS, bounds)
-    found = columns.concatenate([*map(_unpacked, chunks), await _pending(tx, metric)])
+    found = columns.concatenate([*map(_unpacked, chunks), await pending(tx, metric)])
     return found.take((found.steps >= step_min) & (found.steps <= step_max))
 
 
-async def points_from(tx: Driver, metric: Metric, timestamp: int, step: int, *, limit: int) -> tuple[Points, bool]:
-    """Return points of a metric in order: those from (timestamp, step) on and perhaps some before.
+async def points_from(
+    tx: Driver, metric: Metric, timestamp: int, step: int, *, after_chunk: int, limit: int
+) -> tuple[Points, int | None]:
+    """Return points of a metric in order: those from (timestamp, step) on and perhaps some before, but for those in
+    chunks up to `after_chunk`.
 
-    At least `limit` of them, or all; the second value tells whether it was all.
+    At least `limit` of them, or all; the second value is the last chunk that is among them, None if it was all.
     """
-    query = {"metric_id": metric.metric_id, "timestamp": timestamp, "step": step, "limit": limit}
+    query = {
+        "metric_id": metric.metric_id, "timestamp": timestamp, "step": step, "after_chunk": after_chunk, "limit": limit,
+    }  # fmt: skip
     chunks = await _fetch(tx, _SELECT_CHUNKS_AFTER, query)
-    is_all = not chunks or chunks[-1][-1]
     parts = [_unpacked(chunk) for chunk in chunks]
-    if is_all:
-        parts.append((await _pending(tx, metric)).by_time())
-    return columns.concatenate(parts), is_all
-
-
-async def points_at(tx: Driver, metric: Metric, places: Sequence[int]) -> Points:
-    """Return the points of a metric in order that stand at the given places, counted from 0 and ascending."""
-    counts = await _fetch(tx, _SELECT_CHUNK_COUNTS, {"metric_id": metric.metric_id})
-    # Segments are the chunks, then the rows.
-    starts = np.cumsum([0, *(count for _, count in counts)], dtype=np.int64)
-    segments, segment_of = np.unique(np.searchsorted(starts, places, side="right") - 1, return_inverse=True)
-    chunk_ids = [counts[segment][0] for segment in segments.tolist() if segment < len(counts)]
-    chunks = await _fetch(tx, _SELECT_CHUNKS_BY_ID, {"metric_id": metric.metric_id, "chunk_ids": chunk_ids})
-    parts = [*map(_unpacked, chunks), (await _pending(tx, metric)).by_time()]
-    offsets = np.cumsum([0, *map(len, parts)])[: len(segments)] - starts[segments]
-    return columns.concatenate(parts).take(np.array(places) + offsets[segment_of])
+    if not chunks or chunks[-1][-1]:
+        parts.append((await pending(tx, metric)).by_time())
+        return columns.concatenate(parts), None
+    return columns.concatenate(parts), chunks[-1][-2]
 
 
 async def _answered(query: LatestQuery, count: int) -> tuple[Latest, IntColumn]:
@@ -237,7 +225,13 @@ async def _insert_points(tx: Driver, new: Append, metric_ids: IntColumn, is_kept
     )
 
 
-async def _take_points(tx: Driver, metric_ids: IntColumn) -> dict[int, Points]:
+async def enqueue(tx: Driver, run_ids: Collection[str]) -> None:
+    """Have the chunks of locked runs looked after (services/tracking/sealing)."""
+    await tx.execute(_ENQUEUE, {"run_ids": sorted(run_ids)})
+
+
+async def take_points(tx: Driver, metric_ids: IntColumn | Sequence[int]) -> dict[int, Points]:
+    """Delete the rows of metrics and return their points."""
     taken: dict[int, list[tuple[int, int, float]]] = {}
     for metric_id, *point in await _fetch(tx, _TAKE_POINTS, {"metric_ids": metric_ids}):
         taken.setdefault(metric_id, []).append(tuple(point))
@@ -259,14 +253,15 @@ async def _insert_chunks(tx: Driver, chunks: dict[int, Points]) -> None:
             "step_mins": np.array([part.steps.min() for part in parts], np.int64),
             "step_maxs": np.array([part.steps.max() for part in parts], np.int64),
             "timestamp_maxs": np.array([part.timestamps.max() for part in parts], np.int64),
-            "steps": [columns.pack(part.steps) for part in parts],
-            "timestamps": [columns.pack(part.timestamps) for part in parts],
-            "point_values": [columns.pack_values(part.values) for part in parts],
+            "steps": [packing.pack(part.steps) for part in parts],
+            "timestamps": [packing.pack(part.timestamps) for part in parts],
+            "point_values": [packing.pack_values(part.values) for part in parts],
         },
     )
 
 
-async def _pending(tx: Driver, metric: Metric) -> Points:
+async def pending(tx: Driver, metric: Metric) -> Points:
+    """Return the points of a metric that are rows, in no order."""
     return _points(await _fetch(tx, _SELECT_POINTS, {"metric_id": metric.metric_id}))
 
 
@@ -280,7 +275,4 @@ def _points(rows: Sequence[Any]) -> Points:
 
 
 def _unpacked(chunk: tuple[Any, ...]) -> Points:
-    steps, timestamps, values = chunk[:3]
-    return Points(
-        timestamps=columns.unpack(timestamps), steps=columns.unpack(steps), values=columns.unpack_values(values)
-    )
+    return packing.unpacked(*chunk[:3])

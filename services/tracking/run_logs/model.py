@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from services.common.errors import InvalidArgument
 from services.common.keys import check_key, check_length
+from services.tracking.metrics.model import Series
 from services.tracking.rules import KEY_LENGTH_MAX
 
 METRICS_MAX = 1000
@@ -45,10 +46,14 @@ class MetricTable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogEntry:
-    """What one call logs for one run, checked. `is_batch` decides how a conflict of parameters is worded."""
+    """What one call logs for one run, checked. `is_batch` decides how a conflict of parameters is worded.
+
+    Points come in rows, each with its key, or in series.
+    """
 
     run_id: str
     metrics: MetricTable = field(default_factory=MetricTable)
+    series: Series | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     is_batch: bool = False
@@ -56,7 +61,8 @@ class LogEntry:
     @property
     def weight(self) -> int:
         """How much there is to write, in rows."""
-        return 1 + len(self.metrics) + len(self.params) + len(self.tags)
+        point_count = len(self.metrics) + (len(self.series.points) if self.series else 0)
+        return 1 + point_count + len(self.params) + len(self.tags)
 
     @property
     def model_ids(self) -> set[str]:
@@ -69,6 +75,12 @@ class _Pair(Protocol):
     def key(self) -> str: ...
     @property
     def value(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _NamedPair:
+    key: str
+    value: str
 
 
 class _Metric(Protocol):
@@ -195,6 +207,13 @@ def _check_metrics(table: MetricTable, path: Callable[[int, str], str]) -> None:
             f"'{table.keys[index]}' (value={table.values[index]}). "
             "Timestamp must be a nonnegative long (64-bit integer) "
         )
+
+
+def checked_pairs(params: Mapping[str, str], tags: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return parameters and tags as they are stored, from maps named `params` and `tags`. Raises InvalidArgument."""
+    checked_params = [_param(_NamedPair(key, value), "params.key") for key, value in params.items()]
+    checked_tags = [_tag(_NamedPair(key, value), "tags.") for key, value in tags.items()]
+    return dict(checked_params), _tags(checked_tags)
 
 
 def _param(param: _Pair, path: str) -> tuple[str, str]:

@@ -3,12 +3,15 @@
 from collections import ChainMap
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from services.common.database import Database, Driver
 from services.common.errors import InvalidArgument, NotFound, ServiceError
 from services.common.group_commit import GroupCommit, Outcome
 from services.tracking.metrics import columns
 from services.tracking.metrics import model as metrics_model
 from services.tracking.metrics import store as metrics_store
+from services.tracking.metrics.columns import IntColumn, Points
 from services.tracking.rules import ACTIVE
 from services.tracking.run_logs import model, store
 from services.tracking.run_logs.model import LogEntry
@@ -52,25 +55,33 @@ class RunLogs:
 
     async def _commit(self, entries: Sequence[LogEntry]) -> Sequence[Outcome]:
         async with self._db.pipeline() as tx:
-            # Both questions are on their way before the first answer is waited for.
-            question = await store.ask(
-                tx,
-                run_ids={entry.run_id for entry in entries},
-                params=[(entry.run_id, key) for entry in entries for key in entry.params],
-                model_ids={model_id for entry in entries for model_id in entry.model_ids},
-            )
-            new = _append(entries)
-            latest = await metrics_store.ask_latest(tx, new) if new else None
-            state = await question.answer()
-            outcomes, params = _decide(entries, state)
-            accepted = [entry for entry, outcome in zip(entries, outcomes, strict=True) if outcome is None]
-            if len(accepted) < len(entries):
-                new = _append(accepted)
-                latest = await metrics_store.ask_latest(tx, new) if new else None
-            if new and latest:
-                await metrics_store.append(tx, new, latest)
-            await _write(tx, accepted, params)
-        return outcomes
+            return await store_entries(tx, entries)
+
+
+async def store_entries(tx: Driver, entries: Sequence[LogEntry]) -> list[Outcome]:
+    """Store entries in an open transaction, each whole or not at all; return None for each, or why it was refused.
+
+    They are stored as if one after the other. Their runs stay locked until the transaction ends.
+    """
+    # Both questions are on their way before the first answer is waited for.
+    question = await store.ask(
+        tx,
+        run_ids={entry.run_id for entry in entries},
+        params=[(entry.run_id, key) for entry in entries for key in entry.params],
+        model_ids={model_id for entry in entries for model_id in entry.model_ids},
+    )
+    new = _append(entries)
+    latest = await metrics_store.ask_latest(tx, new) if new else None
+    state = await question.answer()
+    outcomes, params = _decide(entries, state)
+    accepted = [entry for entry, outcome in zip(entries, outcomes, strict=True) if outcome is None]
+    if len(accepted) < len(entries):
+        new = _append(accepted)
+        latest = await metrics_store.ask_latest(tx, new) if new else None
+    if new and latest:
+        await metrics_store.append(tx, new, latest)
+    await _write(tx, accepted, params)
+    return outcomes
 
 
 def _decide(entries: Sequence[LogEntry], state: store.State) -> tuple[list[Outcome], dict[tuple[str, str], str]]:
@@ -122,19 +133,23 @@ def _check_run(run_id: str, stages: dict[str, str]) -> None:
 
 def _append(entries: Iterable[LogEntry]) -> metrics_model.Append | None:
     place_of: dict[tuple[str, str], int] = {}
-    places: list[int] = []
-    timestamps: list[int] = []
-    steps: list[int] = []
-    values: list[float] = []
+    places: list[IntColumn] = []
+    parts: list[Points] = []
     for entry in entries:
-        table, run_id = entry.metrics, entry.run_id
-        places += [place_of.setdefault((run_id, key), len(place_of)) for key in table.keys]
-        timestamps += table.timestamps
-        steps += table.steps
-        values += table.values
+        table, series, run_id = entry.metrics, entry.series, entry.run_id
+        if len(table):
+            places.append(_places(place_of, run_id, table.keys))
+            parts.append(columns.points(table.timestamps, table.steps, table.values))
+        if series is not None:
+            places.append(np.repeat(_places(place_of, run_id, series.keys), series.counts))
+            parts.append(series.points)
     if not places:
         return None
-    return metrics_model.group(list(place_of), places, columns.points(timestamps, steps, values))
+    return metrics_model.group(list(place_of), np.concatenate(places), columns.concatenate(parts))
+
+
+def _places(place_of: dict[tuple[str, str], int], run_id: str, keys: Sequence[str]) -> IntColumn:
+    return np.array([place_of.setdefault((run_id, key), len(place_of)) for key in keys], np.int64)
 
 
 def _model_points(entries: Iterable[LogEntry]) -> Iterable[store.ModelPoint]:

@@ -12,6 +12,7 @@ from services.tracking.rules import ACTIVE, PAGE_SIZE_MAX, join_uri
 from services.tracking.run_logs.model import RUN_NAME_TAG
 
 CREATE_TAGS_MAX = 1000
+MOVED_RUNS_MAX = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +79,14 @@ def check_page_size(max_results: int) -> None:
             f"Hint: Value was of type 'int'. {SEE_DOCS}"
         )
     rules.check_page_size(max_results)
+
+
+def check_max_runs(max_runs: int) -> None:
+    """Raises InvalidArgument unless 1 <= max_runs <= 10,000."""
+    if not 1 <= max_runs <= MOVED_RUNS_MAX:
+        raise InvalidArgument(
+            f"Invalid value {max_runs} for parameter 'max_runs' supplied. It must be 1 to {MOVED_RUNS_MAX}"
+        )
 
 
 def new_run(

@@ -12,6 +12,7 @@ from services.tracking import rules
 from services.tracking.datasets.model import RunInputs
 from services.tracking.experiments import store as experiments_store
 from services.tracking.experiments.model import parse_id
+from services.tracking.metrics import store as metrics_store
 from services.tracking.run_logs import model as logs_model
 from services.tracking.runs import model, store
 from services.tracking.runs.model import Run, RunInfo
@@ -81,6 +82,8 @@ class Runs:
             await active_run(tx, run_id)
             if run_name:
                 await store.set_tag(tx, run_id, key=logs_model.RUN_NAME_TAG, value=run_name)
+            if status not in (None, "RUNNING", "SCHEDULED"):
+                await metrics_store.enqueue(tx, [run_id])
             return await store.update(tx, run_id, status=status, end_time=end_time, run_name=run_name or None)
 
     async def delete(self, run_id: str) -> None:
@@ -90,6 +93,27 @@ class Runs:
     async def restore(self, run_id: str) -> None:
         """Make a run active. Raises NotFound."""
         await self._move(run_id, stage=rules.ACTIVE, deleted_time=None)
+
+    async def delete_many(self, experiment_id: str, *, max_timestamp: int, max_runs: int) -> int:
+        """Mark the oldest active runs of an experiment that started at or before a time deleted, and return how many.
+
+        Times are milliseconds since the Unix epoch. Raises NotFound, InvalidArgument.
+        """
+        model.check_max_runs(max_runs)
+        async with self.db.pipeline() as tx:
+            number = await _existing_experiment(tx, experiment_id)
+            return await store.delete_started(
+                tx, number, max_timestamp=max_timestamp, limit=max_runs, now_ms=self.now_ms()
+            )
+
+    async def restore_many(self, experiment_id: str, *, min_timestamp: int, max_runs: int) -> int:
+        """Make the first deleted runs of an experiment that were deleted at or after a time active, and return how
+        many. Times are milliseconds since the Unix epoch. Raises NotFound, InvalidArgument.
+        """
+        model.check_max_runs(max_runs)
+        async with self.db.pipeline() as tx:
+            number = await _existing_experiment(tx, experiment_id)
+            return await store.restore_deleted(tx, number, min_timestamp=min_timestamp, limit=max_runs)
 
     async def delete_tag(self, run_id: str, *, key: str) -> None:
         """Raises NotFound if the run or the tag does not exist, InvalidArgument if the run is deleted."""
@@ -146,3 +170,13 @@ async def active_run(tx: Driver, run_id: str) -> RunInfo:
 
 def _not_found(run_id: str) -> NotFound:
     return NotFound(f"Run with id={run_id} not found")
+
+
+async def _existing_experiment(tx: Driver, experiment_id: str) -> int:
+    """Return the number of an experiment, deleted or not, which stays until the transaction ends. Raises NotFound,
+    InvalidArgument.
+    """
+    number = parse_id(experiment_id)
+    if await experiments_store.target(tx, number) is None:
+        raise NotFound(f"No Experiment with id={number} exists")
+    return number

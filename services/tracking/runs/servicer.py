@@ -48,6 +48,18 @@ class RunServicer:
         await self._runs.restore(request.run_id)
         return pb.RestoreRunResponse()
 
+    async def DeleteRuns(self, request: pb.DeleteRunsRequest, call: Call) -> pb.DeleteRunsResponse:
+        runs_deleted = await self._runs.delete_many(
+            request.experiment_id, max_timestamp=request.max_timestamp_millis, max_runs=request.max_runs
+        )
+        return pb.DeleteRunsResponse(runs_deleted=runs_deleted)
+
+    async def RestoreRuns(self, request: pb.RestoreRunsRequest, call: Call) -> pb.RestoreRunsResponse:
+        runs_restored = await self._runs.restore_many(
+            request.experiment_id, min_timestamp=request.min_timestamp_millis, max_runs=request.max_runs
+        )
+        return pb.RestoreRunsResponse(runs_restored=runs_restored)
+
     async def SearchRuns(self, request: pb.SearchRunsRequest, call: Call) -> pb.SearchRunsResponse:
         found, next_page_token = await self._runs.search(
             experiment_ids=request.experiment_ids,

@@ -34,10 +34,12 @@ _INSERT = """
             %(run_id)s, %(experiment_id)s, %(run_name)s, %(user_id)s, %(status)s, %(start_time)s, %(end_time)s,
             %(artifact_uri)s, %(lifecycle_stage)s
         )
+        ON CONFLICT DO NOTHING
+        RETURNING run_id
     )
     INSERT INTO run_tags (run_id, key, value)
-    SELECT %(run_id)s, i.*
-    FROM unnest(%(tag_keys)s::text[], %(tag_values)s::text[]) AS i (key, value)
+    SELECT added.run_id, i.*
+    FROM added, unnest(%(tag_keys)s::text[], %(tag_values)s::text[]) AS i (key, value)
 """
 
 _SELECT = """
@@ -64,6 +66,65 @@ _UPDATE_STAGE = """
     WHERE run_id = %(run_id)s
         AND purge_time IS NULL
     RETURNING run_id
+"""
+
+# Everyone locks runs in the order of their ids, so that nobody waits for each other; what changed meanwhile stays.
+_DELETE_STARTED = """
+    WITH chosen AS (
+        SELECT run_id
+        FROM runs
+        WHERE experiment_id = %(experiment_id)s
+            AND start_time <= %(max_timestamp)s
+            AND lifecycle_stage = 'active'
+        ORDER BY start_time, run_id
+        LIMIT %(limit)s
+    ), locked AS MATERIALIZED (
+        SELECT run_id
+        FROM runs
+        WHERE run_id IN (SELECT run_id FROM chosen)
+            AND lifecycle_stage = 'active'
+        ORDER BY run_id
+        FOR NO KEY UPDATE
+    ), moved AS (
+        UPDATE runs
+        SET lifecycle_stage = 'deleted',
+            deleted_time = %(now_ms)s
+        FROM locked
+        WHERE runs.run_id = locked.run_id
+        RETURNING runs.run_id
+    )
+    SELECT count(*)
+    FROM moved
+"""
+
+_RESTORE_DELETED = """
+    WITH chosen AS (
+        SELECT run_id
+        FROM runs
+        WHERE experiment_id = %(experiment_id)s
+            AND deleted_time >= %(min_timestamp)s
+            AND lifecycle_stage = 'deleted'
+            AND purge_time IS NULL
+        ORDER BY deleted_time, run_id
+        LIMIT %(limit)s
+    ), locked AS MATERIALIZED (
+        SELECT run_id
+        FROM runs
+        WHERE run_id IN (SELECT run_id FROM chosen)
+            AND lifecycle_stage = 'deleted'
+            AND purge_time IS NULL
+        ORDER BY run_id
+        FOR NO KEY UPDATE
+    ), moved AS (
+        UPDATE runs
+        SET lifecycle_stage = 'active',
+            deleted_time = NULL
+        FROM locked
+        WHERE runs.run_id = locked.run_id
+        RETURNING runs.run_id
+    )
+    SELECT count(*)
+    FROM moved
 """
 
 _UPSERT_TAG = """
@@ -116,7 +177,7 @@ _SELECT_DETAILS = """
 
 
 async def add(tx: Driver, info: RunInfo, tags: Mapping[str, str]) -> None:
-    """Insert a run with its tags."""
+    """Insert a run with its tags, unless there is one of that id, which is then left as it is."""
     row = {name: getattr(info, name) for name in RunInfo.__slots__}
     await tx.execute(_INSERT, {**row, "tag_keys": list(tags), "tag_values": list(tags.values())})
 
@@ -139,6 +200,21 @@ async def set_stage(tx: Driver, run_id: str, *, stage: str, deleted_time: int | 
     """Return whether the run exists and is not being purged."""
     moved = await tx.execute(_UPDATE_STAGE, {"run_id": run_id, "stage": stage, "deleted_time": deleted_time})
     return await moved.fetchone() is not None
+
+
+async def delete_started(tx: Driver, experiment_id: int, *, max_timestamp: int, limit: int, now_ms: int) -> int:
+    """Mark up to `limit` active runs deleted that started at or before a time, the oldest first; return how many."""
+    given = {"experiment_id": experiment_id, "max_timestamp": max_timestamp, "limit": limit, "now_ms": now_ms}
+    return await _count(tx, _DELETE_STARTED, given)
+
+
+async def restore_deleted(tx: Driver, experiment_id: int, *, min_timestamp: int, limit: int) -> int:
+    """Make up to `limit` runs active that were deleted at or after a time, the first deleted first; return how many.
+
+    Runs that are being purged are left alone.
+    """
+    given = {"experiment_id": experiment_id, "min_timestamp": min_timestamp, "limit": limit}
+    return await _count(tx, _RESTORE_DELETED, given)
 
 
 async def set_tag(tx: Driver, run_id: str, *, key: str, value: str) -> None:
@@ -272,3 +348,9 @@ def _run(info: RunInfo, row: Sequence[Any], *, with_model_inputs: bool) -> Run:
 
 def _dataset_input(item: Mapping[str, Any]) -> DatasetInput:
     return DatasetInput(tags=item["tags"], dataset=Dataset(**item["dataset"]))
+
+
+async def _count(tx: Driver, statement: str, given: Mapping[str, Any]) -> int:
+    row = await (await tx.execute(statement, given)).fetchone()
+    assert row is not None, "an aggregate is one row"
+    return int(row[0])

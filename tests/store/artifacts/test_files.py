@@ -3,9 +3,12 @@
 import asyncio
 import hashlib
 import os
+from dataclasses import replace
 
 import pytest
 
+from services.artifacts.files.commits import Commits
+from services.artifacts.files.service import Files
 from services.artifacts.trees import Entry
 from services.common.errors import InvalidArgument, NotFound
 from tests.artifacts import WORKSPACE, UseCases, chunks, read_all
@@ -78,6 +81,82 @@ async def test_equal_contents_of_64_uploads_at_once_are_kept_once(use_cases: Use
     assert {await _read(use_cases, f"rank-{rank}/weights") for rank in range(64)} == {contents}
 
 
+async def test_uploads_at_once_share_their_transactions(use_cases: UseCases) -> None:
+    await asyncio.gather(*(_put(use_cases, f"d/{number}", os.urandom(100)) for number in range(64)))
+
+    async with use_cases.db.pipeline() as tx:
+        row = await (await tx.execute("SELECT count(*), count(DISTINCT xmin::text) FROM artifacts")).fetchone()
+
+    assert row is not None
+    assert row[0] == 64
+    assert row[1] < 16
+
+
+async def test_an_upload_that_is_refused_takes_no_other_with_it(use_cases: UseCases) -> None:
+    await _put(use_cases, "d/file")
+    sound, mixed = [f"d/{number}" for number in range(20)], [f"d/file/{number}" for number in range(20)]
+
+    outcomes = await asyncio.gather(
+        *(_put(use_cases, path, path.encode()) for pair in zip(sound, mixed, strict=True) for path in pair),
+        return_exceptions=True,
+    )
+
+    assert [type(outcome) for outcome in outcomes] == [type(None), InvalidArgument] * 20
+    assert "'d/file' is a file and cannot be a folder at once." in {str(outcome) for outcome in outcomes}
+    assert [await _read(use_cases, path) for path in sound] == [path.encode() for path in sound]
+    assert (await use_cases.row_counts())["uploads"] == 0
+
+
+async def test_uploads_to_one_name_at_once_leave_one_of_them(use_cases: UseCases) -> None:
+    contents = [os.urandom(100) for _ in range(30)]
+
+    await asyncio.gather(*(_put(use_cases, "a", each) for each in contents))
+    await use_cases.sweep_all()
+
+    assert await _read(use_cases, "a") in contents
+    assert len(await use_cases.keys()) == 1
+
+
+async def test_replicas_that_store_the_same_do_not_wait_for_each_other(use_cases: UseCases) -> None:
+    other = replace(use_cases.files, commits=Commits(db=use_cases.db, now=use_cases.clock))
+    contents = [os.urandom(100) for _ in range(20)]
+
+    async def store(files: Files, folder: str, order: list[bytes]) -> None:
+        for _ in range(5):
+            paths = [(folder, str(number)) for number in range(len(order))]
+            await asyncio.gather(
+                *(
+                    files.upload(WORKSPACE, path, chunks(each), size=len(each))
+                    for path, each in zip(paths, order, strict=True)
+                )
+            )
+
+    async def sweep() -> None:
+        while True:
+            await use_cases.sweep_all()
+
+    sweeping = asyncio.create_task(sweep())
+    await asyncio.gather(
+        store(use_cases.files, "a", contents),
+        store(other, "a", contents[::-1]),
+        store(use_cases.files, "b", contents[7:] + contents[:7]),
+        store(other, "c", contents[::-1]),
+    )
+    sweeping.cancel()
+
+    assert not sweeping.done()
+    assert {await _read(use_cases, f"b/{number}") for number in range(20)} == set(contents)
+
+
+async def test_a_name_is_given_without_a_look_at_those_beside_it(use_cases: UseCases) -> None:
+    await _put(use_cases, "run/first", b"x")
+    await use_cases.multiply("run/first", [f"run/{number:06}" for number in range(20_000)])
+
+    scanned = await use_cases.rows_scanned(lambda: _put(use_cases, "run/last"))
+
+    assert scanned < 50
+
+
 async def test_contents_that_are_known_are_linked_without_sending_them(use_cases: UseCases) -> None:
     await _put(use_cases, "a", b"known")
     digest = hashlib.sha256(b"known").hexdigest()
@@ -113,18 +192,24 @@ async def test_a_name_is_never_a_file_and_a_folder(use_cases: UseCases, first: s
         await _put(use_cases, second)
 
 
-async def test_a_name_is_never_a_file_and_a_folder_when_both_come_at_once(use_cases: UseCases) -> None:
+@pytest.mark.parametrize("is_known", [True, False], ids=["linked", "uploaded"])
+async def test_a_name_is_never_a_file_and_a_folder_when_both_come_at_once(use_cases: UseCases, is_known: bool) -> None:
     await _put(use_cases, "source", b"x")
     digest = hashlib.sha256(b"x").hexdigest()
     names = [("a",), ("a", "b"), ("a", "b", "c"), ("a", "b", "d"), ("a", "e")] * 2
 
+    async def give(name: tuple[str, ...]) -> bool:
+        if is_known:
+            return await use_cases.files.link(WORKSPACE, name, sha256=digest, size=1)
+        await _put(use_cases, "/".join(name), b"x")
+        return True
+
     for _ in range(30):
-        outcomes = await asyncio.gather(
-            *(use_cases.files.link(WORKSPACE, name, sha256=digest, size=1) for name in names), return_exceptions=True
-        )
+        outcomes = await asyncio.gather(*map(give, names), return_exceptions=True)
         kept = {name for name in names if await _exists(use_cases, "/".join(name))}
 
         assert {name for name, outcome in zip(names, outcomes, strict=True) if outcome is True} == kept
+        assert {type(outcome) for outcome in outcomes} <= {bool, InvalidArgument}
         assert not any(other != name and other[: len(name)] == name for name in kept for other in kept)
         await use_cases.files.delete(WORKSPACE, ("a",))
 

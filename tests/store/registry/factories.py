@@ -2,7 +2,7 @@
 
 import itertools
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,12 +10,27 @@ from services.common.artifact_stores import NO_STORES
 from services.common.auth import Asker, Caller
 from services.common.database import Database
 from services.common.pages import PageTokens
+from services.registry.activities.model import Activity
+from services.registry.activities.service import Activities
 from services.registry.aliases.service import Aliases
+from services.registry.audit.service import Audit
+from services.registry.checks.model import VersionCheck
+from services.registry.checks.service import VersionChecks
+from services.registry.comments.service import Comments
+from services.registry.history.service import History
 from services.registry.model_versions.model import Draft, LoggedModel, ModelVersion
 from services.registry.model_versions.origins import Origins
 from services.registry.model_versions.service import ModelVersions
+from services.registry.permissions.granting import Granting
+from services.registry.permissions.model import Defaults
+from services.registry.policies.model import PromotionPolicy
+from services.registry.policies.service import PromotionPolicies
 from services.registry.registered_models.model import RegisteredModel
 from services.registry.registered_models.service import RegisteredModels
+from services.registry.releases.service import Releases
+from services.registry.transition_requests.model import TransitionRequest
+from services.registry.transition_requests.service import TransitionRequests
+from services.registry.transitions.model import Expected
 
 PAGES = PageTokens(b"k" * 32)
 SOURCE = "s3://bucket/model"
@@ -68,16 +83,41 @@ class Registry:
     versions: ModelVersions
     aliases: Aliases
     tracking: Tracking
+    requests: TransitionRequests
+    policies: PromotionPolicies
+    checks: VersionChecks
+    releases: Releases
+    granting: Granting
+    comments: Comments
+    activities: Activities
+    audit: Audit
+    history: History
 
     @classmethod
-    def over(cls, db: Database) -> "Registry":
+    def over(
+        cls,
+        db: Database,
+        now_ms: Callable[[], int] = now_ms,
+        *,
+        defaults: Defaults | None = None,
+        changed: Callable[[str], None] = lambda _: None,
+    ) -> "Registry":
         tracking = Tracking()
-        origins = Origins(db=db, tracking=tracking, stores=NO_STORES)
+        origins = Origins(db=db, tracking=tracking, stores=NO_STORES, artifacts=None)
         return cls(
-            models=RegisteredModels(db=db, pages=PAGES, now_ms=now_ms),
+            models=RegisteredModels(db=db, pages=PAGES, now_ms=now_ms, changed=changed),
             versions=ModelVersions(db=db, pages=PAGES, now_ms=now_ms, origins=origins, tracking=tracking),
             aliases=Aliases(db=db, now_ms=now_ms),
             tracking=tracking,
+            requests=TransitionRequests(db=db, now_ms=now_ms),
+            policies=PromotionPolicies(db=db, pages=PAGES, now_ms=now_ms),
+            checks=VersionChecks(db=db, now_ms=now_ms),
+            releases=Releases(db=db, now_ms=now_ms),
+            granting=Granting(db=db, now_ms=now_ms, defaults=defaults or Defaults(), changed=changed),
+            comments=Comments(db=db, pages=PAGES, now_ms=now_ms),
+            activities=Activities(db=db, pages=PAGES),
+            audit=Audit(db=db, pages=PAGES),
+            history=History(db=db),
         )
 
     async def new_model(self, name: str | None = None, **given: Any) -> str:
@@ -94,10 +134,38 @@ class Registry:
         draft = Draft(name=name, **defaults | given)
         return await self.versions.create(draft, caller=caller, asker=asker or Asker(), request_id=request_id)
 
-    async def transition(self, name: str, version: str, stage: str, *, archive: bool = False) -> ModelVersion:
+    async def transition(
+        self,
+        name: str,
+        version: str,
+        stage: str,
+        *,
+        archive: bool = False,
+        caller: Caller = CALLER,
+        expected: Expected | None = None,
+    ) -> ModelVersion:
         return await self.versions.transition(
-            name, version, stage=stage, archive_existing_versions=archive, caller=CALLER
+            name, version, stage=stage, archive_existing_versions=archive, caller=caller, expected=expected
         )
+
+    async def set_policy(self, name: str, policy_yaml: str, *, caller: Caller = CALLER) -> PromotionPolicy:
+        return await self.policies.set(name, policy_yaml=policy_yaml, if_revision=None, caller=caller)
+
+    async def request(self, name: str, version: str, stage: str, *, caller: Caller = CALLER) -> TransitionRequest:
+        return await self.requests.create(name, version, stage=stage, comment="", caller=caller)
+
+    async def approve(
+        self, name: str, version: str, stage: str, *, caller: Caller, archive: bool = False, comment: str = ""
+    ) -> Activity:
+        return await self.requests.approve(
+            name, version, stage=stage, archive_existing_versions=archive, comment=comment, expected=Expected(),
+            caller=caller,
+        )  # fmt: skip
+
+    async def check(
+        self, name: str, version: str, check: str, state: str = "PASSED", *, caller: Caller = CALLER
+    ) -> VersionCheck:
+        return await self.checks.set(name, version, check=check, state=state, url="", description="", caller=caller)
 
 
 async def events_of(db: Database, name: str) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from services.registry.searches.grammars import (
     REGISTERED_MODEL_ORDER,
     REGISTERED_MODELS,
 )
-from tests.store.registry.factories import Registry
+from tests.store.registry.factories import CALLER, Registry
 
 _VALUES = ["", "a", "B", "ab", "a_b", "A%", "true", "false"]
 _KEYS = ["k", "key with space", PROMPT_TAG]
@@ -170,7 +170,7 @@ async def _pages(search: Callable[..., Any], **query: Any) -> list[Any]:
     found: list[Any] = []
     token: str | None = ""
     while token is not None:
-        page, token = await search(**query, page_token=token)
+        page, token = await search(**query, page_token=token, caller=CALLER)
         assert token is None or len(page) == query["max_results"]
         found += page
     return found

@@ -213,6 +213,92 @@ class DownloadLoggedModelArtifactRequest(_message.Message):
 Global___DownloadLoggedModelArtifactRequest: _TypeAlias = DownloadLoggedModelArtifactRequest  # noqa: Y015
 
 @_typing.final
+class DownloadModelVersionArtifactRequest(_message.Message):
+    """Request of DownloadModelVersionArtifact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    RANGE_FIELD_NUMBER: _builtins.int
+    IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
+    IF_RANGE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The registered model."""
+    version: _builtins.str
+    """The version's number."""
+    path: _builtins.str
+    """The file, below where the version's files are."""
+    range: _builtins.str
+    """As in DownloadArtifactRequest."""
+    if_none_match: _builtins.str
+    """As in DownloadArtifactRequest."""
+    if_range: _builtins.str
+    """As in DownloadArtifactRequest."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str | None = ...,
+        version: _builtins.str | None = ...,
+        path: _builtins.str | None = ...,
+        range: _builtins.str | None = ...,
+        if_none_match: _builtins.str | None = ...,
+        if_range: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["if_none_match", b"if_none_match", "if_range", b"if_range", "name", b"name", "path", b"path", "range", b"range", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_none_match", b"if_none_match", "if_range", b"if_range", "name", b"name", "path", b"path", "range", b"range", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadModelVersionArtifactRequest: _TypeAlias = DownloadModelVersionArtifactRequest  # noqa: Y015
+
+@_typing.final
+class ProbeArtifactsRequest(_message.Message):
+    """Request of ProbeArtifacts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARTIFACT_URI_FIELD_NUMBER: _builtins.int
+    artifact_uri: _builtins.str
+    """Where to look."""
+    def __init__(
+        self,
+        *,
+        artifact_uri: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_uri", b"artifact_uri"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_uri", b"artifact_uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProbeArtifactsRequest: _TypeAlias = ProbeArtifactsRequest  # noqa: Y015
+
+@_typing.final
+class ProbeArtifactsResponse(_message.Message):
+    """Response of ProbeArtifacts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOUND_FIELD_NUMBER: _builtins.int
+    found: _builtins.bool
+    """Whether there is anything."""
+    def __init__(
+        self,
+        *,
+        found: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["found", b"found"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProbeArtifactsResponse: _TypeAlias = ProbeArtifactsResponse  # noqa: Y015
+
+@_typing.final
 class UploadRunArtifactRequest(_message.Message):
     """Request of UploadRunArtifact; only `content` counts after the first message."""
 

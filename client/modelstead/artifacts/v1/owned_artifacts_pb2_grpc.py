@@ -27,9 +27,9 @@ if _version_not_supported:
 
 
 class OwnedArtifactServiceStub(object):
-    """Reaches the files of runs and logged models by their ids, wherever the owner's artifact URI leads: into the artifacts
-    of ArtifactService or into another store that the operator allows. RESOURCE_DOES_NOT_EXIST for an unknown owner,
-    INVALID_PARAMETER_VALUE if its artifacts are in a store that is not allowed.
+    """Reaches the files of runs, logged models and model versions by their ids, wherever the owner's artifact URI leads: into
+    the artifacts of ArtifactService or into another store that the operator allows. RESOURCE_DOES_NOT_EXIST for an unknown
+    owner, INVALID_PARAMETER_VALUE if its artifacts are in a store that is not allowed.
     """
 
     def __init__(self, channel):
@@ -58,6 +58,16 @@ class OwnedArtifactServiceStub(object):
                 request_serializer=modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.DownloadLoggedModelArtifactRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.DownloadModelVersionArtifact = channel.unary_stream(
+                '/modelstead.artifacts.v1.OwnedArtifactService/DownloadModelVersionArtifact',
+                request_serializer=modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.DownloadModelVersionArtifactRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.ProbeArtifacts = channel.unary_unary(
+                '/modelstead.artifacts.v1.OwnedArtifactService/ProbeArtifacts',
+                request_serializer=modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.ProbeArtifactsRequest.SerializeToString,
+                response_deserializer=modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.ProbeArtifactsResponse.FromString,
+                _registered_method=True)
         self.UploadRunArtifact = channel.stream_unary(
                 '/modelstead.artifacts.v1.OwnedArtifactService/UploadRunArtifact',
                 request_serializer=modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.UploadRunArtifactRequest.SerializeToString,
@@ -76,9 +86,9 @@ class OwnedArtifactServiceStub(object):
 
 
 class OwnedArtifactServiceServicer(object):
-    """Reaches the files of runs and logged models by their ids, wherever the owner's artifact URI leads: into the artifacts
-    of ArtifactService or into another store that the operator allows. RESOURCE_DOES_NOT_EXIST for an unknown owner,
-    INVALID_PARAMETER_VALUE if its artifacts are in a store that is not allowed.
+    """Reaches the files of runs, logged models and model versions by their ids, wherever the owner's artifact URI leads: into
+    the artifacts of ArtifactService or into another store that the operator allows. RESOURCE_DOES_NOT_EXIST for an unknown
+    owner, INVALID_PARAMETER_VALUE if its artifacts are in a store that is not allowed.
     """
 
     def ListRunArtifacts(self, request, context):
@@ -110,6 +120,24 @@ class OwnedArtifactServiceServicer(object):
         """Returns a file of a logged model as ArtifactService.DownloadArtifact does.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadModelVersionArtifact(self, request, context):
+        """Returns a file of a version of a registered model, from where the registry says that the version's files are, as
+        ArtifactService.DownloadArtifact does. RESOURCE_DOES_NOT_EXIST for an unknown version.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProbeArtifacts(self, request, context):
+        """Tells whether there is anything at a URI, as a version's source may be: a file, or a folder with something in it.
+        Beside artifact URIs it may be `runs:/<run id>/<path>`. INVALID_PARAMETER_VALUE if it is in no store that is allowed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -161,6 +189,16 @@ def add_OwnedArtifactServiceServicer_to_server(servicer, server):
                     request_deserializer=modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.DownloadLoggedModelArtifactRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
+            'DownloadModelVersionArtifact': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadModelVersionArtifact,
+                    request_deserializer=modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.DownloadModelVersionArtifactRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'ProbeArtifacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProbeArtifacts,
+                    request_deserializer=modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.ProbeArtifactsRequest.FromString,
+                    response_serializer=modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.ProbeArtifactsResponse.SerializeToString,
+            ),
             'UploadRunArtifact': grpc.stream_unary_rpc_method_handler(
                     servicer.UploadRunArtifact,
                     request_deserializer=modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.UploadRunArtifactRequest.FromString,
@@ -185,9 +223,9 @@ def add_OwnedArtifactServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OwnedArtifactService(object):
-    """Reaches the files of runs and logged models by their ids, wherever the owner's artifact URI leads: into the artifacts
-    of ArtifactService or into another store that the operator allows. RESOURCE_DOES_NOT_EXIST for an unknown owner,
-    INVALID_PARAMETER_VALUE if its artifacts are in a store that is not allowed.
+    """Reaches the files of runs, logged models and model versions by their ids, wherever the owner's artifact URI leads: into
+    the artifacts of ArtifactService or into another store that the operator allows. RESOURCE_DOES_NOT_EXIST for an unknown
+    owner, INVALID_PARAMETER_VALUE if its artifacts are in a store that is not allowed.
     """
 
     @staticmethod
@@ -288,6 +326,60 @@ class OwnedArtifactService(object):
             '/modelstead.artifacts.v1.OwnedArtifactService/DownloadLoggedModelArtifact',
             modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.DownloadLoggedModelArtifactRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadModelVersionArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/modelstead.artifacts.v1.OwnedArtifactService/DownloadModelVersionArtifact',
+            modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.DownloadModelVersionArtifactRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProbeArtifacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelstead.artifacts.v1.OwnedArtifactService/ProbeArtifacts',
+            modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.ProbeArtifactsRequest.SerializeToString,
+            modelstead_dot_artifacts_dot_v1_dot_owned__artifacts__pb2.ProbeArtifactsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,9 +28,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class OwnedArtifactServiceStub:
-    """Reaches the files of runs and logged models by their ids, wherever the owner's artifact URI leads: into the artifacts
-    of ArtifactService or into another store that the operator allows. RESOURCE_DOES_NOT_EXIST for an unknown owner,
-    INVALID_PARAMETER_VALUE if its artifacts are in a store that is not allowed.
+    """Reaches the files of runs, logged models and model versions by their ids, wherever the owner's artifact URI leads: into
+    the artifacts of ArtifactService or into another store that the operator allows. RESOURCE_DOES_NOT_EXIST for an unknown
+    owner, INVALID_PARAMETER_VALUE if its artifacts are in a store that is not allowed.
     """
 
     @_typing.overload
@@ -55,6 +55,16 @@ class OwnedArtifactServiceStub:
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
+    DownloadModelVersionArtifact: _grpc.UnaryStreamMultiCallable[_owned_artifacts_pb2.DownloadModelVersionArtifactRequest, _httpbody_pb2.HttpBody]
+    """Returns a file of a version of a registered model, from where the registry says that the version's files are, as
+    ArtifactService.DownloadArtifact does. RESOURCE_DOES_NOT_EXIST for an unknown version.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    ProbeArtifacts: _grpc.UnaryUnaryMultiCallable[_owned_artifacts_pb2.ProbeArtifactsRequest, _owned_artifacts_pb2.ProbeArtifactsResponse]
+    """Tells whether there is anything at a URI, as a version's source may be: a file, or a folder with something in it.
+    Beside artifact URIs it may be `runs:/<run id>/<path>`. INVALID_PARAMETER_VALUE if it is in no store that is allowed.
+    """
     UploadRunArtifact: _grpc.StreamUnaryMultiCallable[_owned_artifacts_pb2.UploadRunArtifactRequest, _owned_artifacts_pb2.UploadRunArtifactResponse]
     """Stores a file of at most 10 MiB for a run, as the web UI does."""
     CreatePresignedDownloadUrl: _grpc.UnaryUnaryMultiCallable[_owned_artifacts_pb2.CreatePresignedDownloadUrlRequest, _owned_artifacts_pb2.CreatePresignedDownloadUrlResponse]
@@ -68,9 +78,9 @@ class OwnedArtifactServiceStub:
 
 @_typing.type_check_only
 class OwnedArtifactServiceAsyncStub(OwnedArtifactServiceStub):
-    """Reaches the files of runs and logged models by their ids, wherever the owner's artifact URI leads: into the artifacts
-    of ArtifactService or into another store that the operator allows. RESOURCE_DOES_NOT_EXIST for an unknown owner,
-    INVALID_PARAMETER_VALUE if its artifacts are in a store that is not allowed.
+    """Reaches the files of runs, logged models and model versions by their ids, wherever the owner's artifact URI leads: into
+    the artifacts of ArtifactService or into another store that the operator allows. RESOURCE_DOES_NOT_EXIST for an unknown
+    owner, INVALID_PARAMETER_VALUE if its artifacts are in a store that is not allowed.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -92,6 +102,16 @@ class OwnedArtifactServiceAsyncStub(OwnedArtifactServiceStub):
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
+    DownloadModelVersionArtifact: _aio.UnaryStreamMultiCallable[_owned_artifacts_pb2.DownloadModelVersionArtifactRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Returns a file of a version of a registered model, from where the registry says that the version's files are, as
+    ArtifactService.DownloadArtifact does. RESOURCE_DOES_NOT_EXIST for an unknown version.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    ProbeArtifacts: _aio.UnaryUnaryMultiCallable[_owned_artifacts_pb2.ProbeArtifactsRequest, _owned_artifacts_pb2.ProbeArtifactsResponse]  # type: ignore[assignment]
+    """Tells whether there is anything at a URI, as a version's source may be: a file, or a folder with something in it.
+    Beside artifact URIs it may be `runs:/<run id>/<path>`. INVALID_PARAMETER_VALUE if it is in no store that is allowed.
+    """
     UploadRunArtifact: _aio.StreamUnaryMultiCallable[_owned_artifacts_pb2.UploadRunArtifactRequest, _owned_artifacts_pb2.UploadRunArtifactResponse]  # type: ignore[assignment]
     """Stores a file of at most 10 MiB for a run, as the web UI does."""
     CreatePresignedDownloadUrl: _aio.UnaryUnaryMultiCallable[_owned_artifacts_pb2.CreatePresignedDownloadUrlRequest, _owned_artifacts_pb2.CreatePresignedDownloadUrlResponse]  # type: ignore[assignment]
@@ -104,9 +124,9 @@ class OwnedArtifactServiceAsyncStub(OwnedArtifactServiceStub):
     """
 
 class OwnedArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reaches the files of runs and logged models by their ids, wherever the owner's artifact URI leads: into the artifacts
-    of ArtifactService or into another store that the operator allows. RESOURCE_DOES_NOT_EXIST for an unknown owner,
-    INVALID_PARAMETER_VALUE if its artifacts are in a store that is not allowed.
+    """Reaches the files of runs, logged models and model versions by their ids, wherever the owner's artifact URI leads: into
+    the artifacts of ArtifactService or into another store that the operator allows. RESOURCE_DOES_NOT_EXIST for an unknown
+    owner, INVALID_PARAMETER_VALUE if its artifacts are in a store that is not allowed.
     """
 
     @_abc_1.abstractmethod
@@ -149,6 +169,28 @@ class OwnedArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns a file of a logged model as ArtifactService.DownloadArtifact does.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def DownloadModelVersionArtifact(
+        self,
+        request: _owned_artifacts_pb2.DownloadModelVersionArtifactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
+        """Returns a file of a version of a registered model, from where the registry says that the version's files are, as
+        ArtifactService.DownloadArtifact does. RESOURCE_DOES_NOT_EXIST for an unknown version.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def ProbeArtifacts(
+        self,
+        request: _owned_artifacts_pb2.ProbeArtifactsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_owned_artifacts_pb2.ProbeArtifactsResponse, _abc.Awaitable[_owned_artifacts_pb2.ProbeArtifactsResponse]]:
+        """Tells whether there is anything at a URI, as a version's source may be: a file, or a folder with something in it.
+        Beside artifact URIs it may be `runs:/<run id>/<path>`. INVALID_PARAMETER_VALUE if it is in no store that is allowed.
         """
 
     @_abc_1.abstractmethod

@@ -99,7 +99,7 @@ class ModelVersion(_message.Message):
     user_id: _builtins.str
     """Who created it; absent where callers are not known."""
     current_stage: _builtins.str
-    """`None`, `Staging`, `Production` or `Archived`."""
+    """`None`, `Staging`, `Production` or `Archived`, or a stage of the model's promotion policy."""
     description: _builtins.str
     """Any text."""
     source: _builtins.str
@@ -364,14 +364,20 @@ class TransitionModelVersionStageRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     STAGE_FIELD_NUMBER: _builtins.int
     ARCHIVE_EXISTING_VERSIONS_FIELD_NUMBER: _builtins.int
+    IF_STAGE_FIELD_NUMBER: _builtins.int
+    IF_VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The registered model."""
     version: _builtins.str
     """The version's number."""
     stage: _builtins.str
-    """The stage, in any case."""
+    """The stage, in any case: one of the promotion policy, or None."""
     archive_existing_versions: _builtins.bool
-    """Whether other versions in that stage are archived; only for Staging and Production."""
+    """Whether other versions in that stage are archived; only for Staging and Production, or the stages of the policy."""
+    if_stage: _builtins.str
+    """The stage that the version must be in before, in any case."""
+    if_version: _builtins.str
+    """The number of the newest version that must be in the target stage before; empty means that none may be there."""
     def __init__(
         self,
         *,
@@ -379,10 +385,12 @@ class TransitionModelVersionStageRequest(_message.Message):
         version: _builtins.str | None = ...,
         stage: _builtins.str | None = ...,
         archive_existing_versions: _builtins.bool | None = ...,
+        if_stage: _builtins.str | None = ...,
+        if_version: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["archive_existing_versions", b"archive_existing_versions", "name", b"name", "stage", b"stage", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["archive_existing_versions", b"archive_existing_versions", "if_stage", b"if_stage", "if_version", b"if_version", "name", b"name", "stage", b"stage", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_existing_versions", b"archive_existing_versions", "name", b"name", "stage", b"stage", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_existing_versions", b"archive_existing_versions", "if_stage", b"if_stage", "if_version", b"if_version", "name", b"name", "stage", b"stage", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -87,7 +87,9 @@ class ModelVersionServiceServicer(object):
     """
 
     def CreateModelVersion(self, request, context):
-        """Creates the next version of a registered model. INVALID_PARAMETER_VALUE for a source that the caller may not give.
+        """Creates the next version of a registered model. INVALID_PARAMETER_VALUE for a source that the caller may not give
+        and, where the operator demands it, for one at which there are no files. PERMISSION_DENIED for a version of another
+        model that the caller may not read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,7 +110,9 @@ class ModelVersionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def TransitionModelVersionStage(self, request, context):
-        """Moves a version to a stage, and with `archive_existing_versions` those that are there to Archived.
+        """Moves a version to a stage, and with `archive_existing_versions` those that are there to the stage for that, which
+        is Archived unless the promotion policy names another. PERMISSION_DENIED, with all that is missing, if the policy
+        refuses it; RESOURCE_CONFLICT if `if_stage` or `if_version` does not hold.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,7 +127,7 @@ class ModelVersionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SearchModelVersions(self, request, context):
-        """Searches versions of all registered models. Those of prompts are left out unless the filter asks for them by their
+        """Searches versions of all registered models that the caller may read. Those of prompts are left out unless the filter asks for them by their
         tag.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

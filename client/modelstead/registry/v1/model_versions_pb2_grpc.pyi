@@ -34,19 +34,25 @@ class ModelVersionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ModelVersionServiceAsyncStub: ...
     CreateModelVersion: _grpc.UnaryUnaryMultiCallable[_model_versions_pb2.CreateModelVersionRequest, _model_versions_pb2.CreateModelVersionResponse]
-    """Creates the next version of a registered model. INVALID_PARAMETER_VALUE for a source that the caller may not give."""
+    """Creates the next version of a registered model. INVALID_PARAMETER_VALUE for a source that the caller may not give
+    and, where the operator demands it, for one at which there are no files. PERMISSION_DENIED for a version of another
+    model that the caller may not read.
+    """
     GetModelVersion: _grpc.UnaryUnaryMultiCallable[_model_versions_pb2.GetModelVersionRequest, _model_versions_pb2.GetModelVersionResponse]
     """Returns a version. RESOURCE_DOES_NOT_EXIST if there is none."""
     UpdateModelVersion: _grpc.UnaryUnaryMultiCallable[_model_versions_pb2.UpdateModelVersionRequest, _model_versions_pb2.UpdateModelVersionResponse]
     """Sets the description; an absent one removes it, as in MLflow."""
     TransitionModelVersionStage: _grpc.UnaryUnaryMultiCallable[_model_versions_pb2.TransitionModelVersionStageRequest, _model_versions_pb2.TransitionModelVersionStageResponse]
-    """Moves a version to a stage, and with `archive_existing_versions` those that are there to Archived."""
+    """Moves a version to a stage, and with `archive_existing_versions` those that are there to the stage for that, which
+    is Archived unless the promotion policy names another. PERMISSION_DENIED, with all that is missing, if the policy
+    refuses it; RESOURCE_CONFLICT if `if_stage` or `if_version` does not hold.
+    """
     DeleteModelVersion: _grpc.UnaryUnaryMultiCallable[_model_versions_pb2.DeleteModelVersionRequest, _model_versions_pb2.DeleteModelVersionResponse]
     """Deletes a version and the aliases that point at it; its number is not used again. RESOURCE_DOES_NOT_EXIST if there
     is none.
     """
     SearchModelVersions: _grpc.UnaryUnaryMultiCallable[_model_versions_pb2.SearchModelVersionsRequest, _model_versions_pb2.SearchModelVersionsResponse]
-    """Searches versions of all registered models. Those of prompts are left out unless the filter asks for them by their
+    """Searches versions of all registered models that the caller may read. Those of prompts are left out unless the filter asks for them by their
     tag.
     """
     GetModelVersionDownloadUri: _grpc.UnaryUnaryMultiCallable[_model_versions_pb2.GetModelVersionDownloadUriRequest, _model_versions_pb2.GetModelVersionDownloadUriResponse]
@@ -62,19 +68,25 @@ class ModelVersionServiceAsyncStub(ModelVersionServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateModelVersion: _aio.UnaryUnaryMultiCallable[_model_versions_pb2.CreateModelVersionRequest, _model_versions_pb2.CreateModelVersionResponse]  # type: ignore[assignment]
-    """Creates the next version of a registered model. INVALID_PARAMETER_VALUE for a source that the caller may not give."""
+    """Creates the next version of a registered model. INVALID_PARAMETER_VALUE for a source that the caller may not give
+    and, where the operator demands it, for one at which there are no files. PERMISSION_DENIED for a version of another
+    model that the caller may not read.
+    """
     GetModelVersion: _aio.UnaryUnaryMultiCallable[_model_versions_pb2.GetModelVersionRequest, _model_versions_pb2.GetModelVersionResponse]  # type: ignore[assignment]
     """Returns a version. RESOURCE_DOES_NOT_EXIST if there is none."""
     UpdateModelVersion: _aio.UnaryUnaryMultiCallable[_model_versions_pb2.UpdateModelVersionRequest, _model_versions_pb2.UpdateModelVersionResponse]  # type: ignore[assignment]
     """Sets the description; an absent one removes it, as in MLflow."""
     TransitionModelVersionStage: _aio.UnaryUnaryMultiCallable[_model_versions_pb2.TransitionModelVersionStageRequest, _model_versions_pb2.TransitionModelVersionStageResponse]  # type: ignore[assignment]
-    """Moves a version to a stage, and with `archive_existing_versions` those that are there to Archived."""
+    """Moves a version to a stage, and with `archive_existing_versions` those that are there to the stage for that, which
+    is Archived unless the promotion policy names another. PERMISSION_DENIED, with all that is missing, if the policy
+    refuses it; RESOURCE_CONFLICT if `if_stage` or `if_version` does not hold.
+    """
     DeleteModelVersion: _aio.UnaryUnaryMultiCallable[_model_versions_pb2.DeleteModelVersionRequest, _model_versions_pb2.DeleteModelVersionResponse]  # type: ignore[assignment]
     """Deletes a version and the aliases that point at it; its number is not used again. RESOURCE_DOES_NOT_EXIST if there
     is none.
     """
     SearchModelVersions: _aio.UnaryUnaryMultiCallable[_model_versions_pb2.SearchModelVersionsRequest, _model_versions_pb2.SearchModelVersionsResponse]  # type: ignore[assignment]
-    """Searches versions of all registered models. Those of prompts are left out unless the filter asks for them by their
+    """Searches versions of all registered models that the caller may read. Those of prompts are left out unless the filter asks for them by their
     tag.
     """
     GetModelVersionDownloadUri: _aio.UnaryUnaryMultiCallable[_model_versions_pb2.GetModelVersionDownloadUriRequest, _model_versions_pb2.GetModelVersionDownloadUriResponse]  # type: ignore[assignment]
@@ -93,7 +105,10 @@ class ModelVersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_versions_pb2.CreateModelVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_versions_pb2.CreateModelVersionResponse, _abc.Awaitable[_model_versions_pb2.CreateModelVersionResponse]]:
-        """Creates the next version of a registered model. INVALID_PARAMETER_VALUE for a source that the caller may not give."""
+        """Creates the next version of a registered model. INVALID_PARAMETER_VALUE for a source that the caller may not give
+        and, where the operator demands it, for one at which there are no files. PERMISSION_DENIED for a version of another
+        model that the caller may not read.
+        """
 
     @_abc_1.abstractmethod
     def GetModelVersion(
@@ -117,7 +132,10 @@ class ModelVersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_versions_pb2.TransitionModelVersionStageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_versions_pb2.TransitionModelVersionStageResponse, _abc.Awaitable[_model_versions_pb2.TransitionModelVersionStageResponse]]:
-        """Moves a version to a stage, and with `archive_existing_versions` those that are there to Archived."""
+        """Moves a version to a stage, and with `archive_existing_versions` those that are there to the stage for that, which
+        is Archived unless the promotion policy names another. PERMISSION_DENIED, with all that is missing, if the policy
+        refuses it; RESOURCE_CONFLICT if `if_stage` or `if_version` does not hold.
+        """
 
     @_abc_1.abstractmethod
     def DeleteModelVersion(
@@ -135,7 +153,7 @@ class ModelVersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_versions_pb2.SearchModelVersionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_versions_pb2.SearchModelVersionsResponse, _abc.Awaitable[_model_versions_pb2.SearchModelVersionsResponse]]:
-        """Searches versions of all registered models. Those of prompts are left out unless the filter asks for them by their
+        """Searches versions of all registered models that the caller may read. Those of prompts are left out unless the filter asks for them by their
         tag.
         """
 

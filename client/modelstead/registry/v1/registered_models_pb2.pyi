@@ -605,22 +605,30 @@ class SetRegisteredModelAliasRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ALIAS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    IF_STAGE_FIELD_NUMBER: _builtins.int
+    IF_VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The registered model."""
     alias: _builtins.str
     """Letters, digits, underscores and dashes, at most 255; neither `latest` nor `v` and a number."""
     version: _builtins.str
     """The version's number."""
+    if_stage: _builtins.str
+    """The stage that the version must be in, in any case."""
+    if_version: _builtins.str
+    """The number of the version that the alias must point at before; empty means that there may be no such alias."""
     def __init__(
         self,
         *,
         name: _builtins.str | None = ...,
         alias: _builtins.str | None = ...,
         version: _builtins.str | None = ...,
+        if_stage: _builtins.str | None = ...,
+        if_version: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "name", b"name", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "if_stage", b"if_stage", "if_version", b"if_version", "name", b"name", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "name", b"name", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "if_stage", b"if_stage", "if_version", b"if_version", "name", b"name", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -651,19 +659,27 @@ class DeleteRegisteredModelAliasRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     ALIAS_FIELD_NUMBER: _builtins.int
+    IF_STAGE_FIELD_NUMBER: _builtins.int
+    IF_VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The registered model."""
     alias: _builtins.str
     """The alias."""
+    if_stage: _builtins.str
+    """The stage that the version it points at must be in, in any case."""
+    if_version: _builtins.str
+    """The number of the version that it must point at; empty means that there may be no such alias."""
     def __init__(
         self,
         *,
         name: _builtins.str | None = ...,
         alias: _builtins.str | None = ...,
+        if_stage: _builtins.str | None = ...,
+        if_version: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "name", b"name"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "if_stage", b"if_stage", "if_version", b"if_version", "name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "if_stage", b"if_stage", "if_version", b"if_version", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

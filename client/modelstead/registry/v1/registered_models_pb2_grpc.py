@@ -102,7 +102,8 @@ class RegisteredModelServiceServicer(object):
     """
 
     def CreateRegisteredModel(self, request, context):
-        """Creates a registered model without versions. RESOURCE_ALREADY_EXISTS if the name is taken.
+        """Creates a registered model without versions, which its creator may manage. RESOURCE_ALREADY_EXISTS if the name is
+        taken. Every caller that is known may create models.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,7 +138,8 @@ class RegisteredModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SearchRegisteredModels(self, request, context):
-        """Searches registered models by name and tags. Prompts are left out unless the filter asks for them by their tag.
+        """Searches the registered models that the caller may read by name and tags. Prompts are left out unless the filter
+        asks for them by their tag.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -165,14 +167,17 @@ class RegisteredModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SetRegisteredModelAlias(self, request, context):
-        """Points an alias at a version, away from another if need be. RESOURCE_DOES_NOT_EXIST if there is no such version.
+        """Points an alias at a version, away from another if need be. RESOURCE_DOES_NOT_EXIST if there is no such version;
+        PERMISSION_DENIED if the promotion policy protects the alias; RESOURCE_CONFLICT if `if_stage` or `if_version` does
+        not hold.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteRegisteredModelAlias(self, request, context):
-        """Removes an alias; one that is not set is no error.
+        """Removes an alias; one that is not set is no error. PERMISSION_DENIED if the promotion policy protects it and the
+        caller may not change the policy; RESOURCE_CONFLICT if `if_stage` or `if_version` does not hold.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

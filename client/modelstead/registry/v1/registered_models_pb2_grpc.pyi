@@ -34,7 +34,9 @@ class RegisteredModelServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RegisteredModelServiceAsyncStub: ...
     CreateRegisteredModel: _grpc.UnaryUnaryMultiCallable[_registered_models_pb2.CreateRegisteredModelRequest, _registered_models_pb2.CreateRegisteredModelResponse]
-    """Creates a registered model without versions. RESOURCE_ALREADY_EXISTS if the name is taken."""
+    """Creates a registered model without versions, which its creator may manage. RESOURCE_ALREADY_EXISTS if the name is
+    taken. Every caller that is known may create models.
+    """
     GetRegisteredModel: _grpc.UnaryUnaryMultiCallable[_registered_models_pb2.GetRegisteredModelRequest, _registered_models_pb2.GetRegisteredModelResponse]
     """Returns a registered model. RESOURCE_DOES_NOT_EXIST if there is none."""
     UpdateRegisteredModel: _grpc.UnaryUnaryMultiCallable[_registered_models_pb2.UpdateRegisteredModelRequest, _registered_models_pb2.UpdateRegisteredModelResponse]
@@ -44,7 +46,9 @@ class RegisteredModelServiceStub:
     DeleteRegisteredModel: _grpc.UnaryUnaryMultiCallable[_registered_models_pb2.DeleteRegisteredModelRequest, _registered_models_pb2.DeleteRegisteredModelResponse]
     """Deletes a registered model with its versions. RESOURCE_DOES_NOT_EXIST if there is none."""
     SearchRegisteredModels: _grpc.UnaryUnaryMultiCallable[_registered_models_pb2.SearchRegisteredModelsRequest, _registered_models_pb2.SearchRegisteredModelsResponse]
-    """Searches registered models by name and tags. Prompts are left out unless the filter asks for them by their tag."""
+    """Searches the registered models that the caller may read by name and tags. Prompts are left out unless the filter
+    asks for them by their tag.
+    """
     GetLatestVersions: _grpc.UnaryUnaryMultiCallable[_registered_models_pb2.GetLatestVersionsRequest, _registered_models_pb2.GetLatestVersionsResponse]
     """Returns the newest version in each stage."""
     SetRegisteredModelTag: _grpc.UnaryUnaryMultiCallable[_registered_models_pb2.SetRegisteredModelTagRequest, _registered_models_pb2.SetRegisteredModelTagResponse]
@@ -52,9 +56,14 @@ class RegisteredModelServiceStub:
     DeleteRegisteredModelTag: _grpc.UnaryUnaryMultiCallable[_registered_models_pb2.DeleteRegisteredModelTagRequest, _registered_models_pb2.DeleteRegisteredModelTagResponse]
     """Removes a tag; one that is not set is no error."""
     SetRegisteredModelAlias: _grpc.UnaryUnaryMultiCallable[_registered_models_pb2.SetRegisteredModelAliasRequest, _registered_models_pb2.SetRegisteredModelAliasResponse]
-    """Points an alias at a version, away from another if need be. RESOURCE_DOES_NOT_EXIST if there is no such version."""
+    """Points an alias at a version, away from another if need be. RESOURCE_DOES_NOT_EXIST if there is no such version;
+    PERMISSION_DENIED if the promotion policy protects the alias; RESOURCE_CONFLICT if `if_stage` or `if_version` does
+    not hold.
+    """
     DeleteRegisteredModelAlias: _grpc.UnaryUnaryMultiCallable[_registered_models_pb2.DeleteRegisteredModelAliasRequest, _registered_models_pb2.DeleteRegisteredModelAliasResponse]
-    """Removes an alias; one that is not set is no error."""
+    """Removes an alias; one that is not set is no error. PERMISSION_DENIED if the promotion policy protects it and the
+    caller may not change the policy; RESOURCE_CONFLICT if `if_stage` or `if_version` does not hold.
+    """
     GetModelVersionByAlias: _grpc.UnaryUnaryMultiCallable[_registered_models_pb2.GetModelVersionByAliasRequest, _registered_models_pb2.GetModelVersionByAliasResponse]
     """Returns the version that an alias points at. INVALID_PARAMETER_VALUE if there is no such alias, as in MLflow.
     The alias `latest` is the newest version.
@@ -66,7 +75,9 @@ class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateRegisteredModel: _aio.UnaryUnaryMultiCallable[_registered_models_pb2.CreateRegisteredModelRequest, _registered_models_pb2.CreateRegisteredModelResponse]  # type: ignore[assignment]
-    """Creates a registered model without versions. RESOURCE_ALREADY_EXISTS if the name is taken."""
+    """Creates a registered model without versions, which its creator may manage. RESOURCE_ALREADY_EXISTS if the name is
+    taken. Every caller that is known may create models.
+    """
     GetRegisteredModel: _aio.UnaryUnaryMultiCallable[_registered_models_pb2.GetRegisteredModelRequest, _registered_models_pb2.GetRegisteredModelResponse]  # type: ignore[assignment]
     """Returns a registered model. RESOURCE_DOES_NOT_EXIST if there is none."""
     UpdateRegisteredModel: _aio.UnaryUnaryMultiCallable[_registered_models_pb2.UpdateRegisteredModelRequest, _registered_models_pb2.UpdateRegisteredModelResponse]  # type: ignore[assignment]
@@ -76,7 +87,9 @@ class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
     DeleteRegisteredModel: _aio.UnaryUnaryMultiCallable[_registered_models_pb2.DeleteRegisteredModelRequest, _registered_models_pb2.DeleteRegisteredModelResponse]  # type: ignore[assignment]
     """Deletes a registered model with its versions. RESOURCE_DOES_NOT_EXIST if there is none."""
     SearchRegisteredModels: _aio.UnaryUnaryMultiCallable[_registered_models_pb2.SearchRegisteredModelsRequest, _registered_models_pb2.SearchRegisteredModelsResponse]  # type: ignore[assignment]
-    """Searches registered models by name and tags. Prompts are left out unless the filter asks for them by their tag."""
+    """Searches the registered models that the caller may read by name and tags. Prompts are left out unless the filter
+    asks for them by their tag.
+    """
     GetLatestVersions: _aio.UnaryUnaryMultiCallable[_registered_models_pb2.GetLatestVersionsRequest, _registered_models_pb2.GetLatestVersionsResponse]  # type: ignore[assignment]
     """Returns the newest version in each stage."""
     SetRegisteredModelTag: _aio.UnaryUnaryMultiCallable[_registered_models_pb2.SetRegisteredModelTagRequest, _registered_models_pb2.SetRegisteredModelTagResponse]  # type: ignore[assignment]
@@ -84,9 +97,14 @@ class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
     DeleteRegisteredModelTag: _aio.UnaryUnaryMultiCallable[_registered_models_pb2.DeleteRegisteredModelTagRequest, _registered_models_pb2.DeleteRegisteredModelTagResponse]  # type: ignore[assignment]
     """Removes a tag; one that is not set is no error."""
     SetRegisteredModelAlias: _aio.UnaryUnaryMultiCallable[_registered_models_pb2.SetRegisteredModelAliasRequest, _registered_models_pb2.SetRegisteredModelAliasResponse]  # type: ignore[assignment]
-    """Points an alias at a version, away from another if need be. RESOURCE_DOES_NOT_EXIST if there is no such version."""
+    """Points an alias at a version, away from another if need be. RESOURCE_DOES_NOT_EXIST if there is no such version;
+    PERMISSION_DENIED if the promotion policy protects the alias; RESOURCE_CONFLICT if `if_stage` or `if_version` does
+    not hold.
+    """
     DeleteRegisteredModelAlias: _aio.UnaryUnaryMultiCallable[_registered_models_pb2.DeleteRegisteredModelAliasRequest, _registered_models_pb2.DeleteRegisteredModelAliasResponse]  # type: ignore[assignment]
-    """Removes an alias; one that is not set is no error."""
+    """Removes an alias; one that is not set is no error. PERMISSION_DENIED if the promotion policy protects it and the
+    caller may not change the policy; RESOURCE_CONFLICT if `if_stage` or `if_version` does not hold.
+    """
     GetModelVersionByAlias: _aio.UnaryUnaryMultiCallable[_registered_models_pb2.GetModelVersionByAliasRequest, _registered_models_pb2.GetModelVersionByAliasResponse]  # type: ignore[assignment]
     """Returns the version that an alias points at. INVALID_PARAMETER_VALUE if there is no such alias, as in MLflow.
     The alias `latest` is the newest version.
@@ -101,7 +119,9 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registered_models_pb2.CreateRegisteredModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registered_models_pb2.CreateRegisteredModelResponse, _abc.Awaitable[_registered_models_pb2.CreateRegisteredModelResponse]]:
-        """Creates a registered model without versions. RESOURCE_ALREADY_EXISTS if the name is taken."""
+        """Creates a registered model without versions, which its creator may manage. RESOURCE_ALREADY_EXISTS if the name is
+        taken. Every caller that is known may create models.
+        """
 
     @_abc_1.abstractmethod
     def GetRegisteredModel(
@@ -141,7 +161,9 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registered_models_pb2.SearchRegisteredModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registered_models_pb2.SearchRegisteredModelsResponse, _abc.Awaitable[_registered_models_pb2.SearchRegisteredModelsResponse]]:
-        """Searches registered models by name and tags. Prompts are left out unless the filter asks for them by their tag."""
+        """Searches the registered models that the caller may read by name and tags. Prompts are left out unless the filter
+        asks for them by their tag.
+        """
 
     @_abc_1.abstractmethod
     def GetLatestVersions(
@@ -173,7 +195,10 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registered_models_pb2.SetRegisteredModelAliasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registered_models_pb2.SetRegisteredModelAliasResponse, _abc.Awaitable[_registered_models_pb2.SetRegisteredModelAliasResponse]]:
-        """Points an alias at a version, away from another if need be. RESOURCE_DOES_NOT_EXIST if there is no such version."""
+        """Points an alias at a version, away from another if need be. RESOURCE_DOES_NOT_EXIST if there is no such version;
+        PERMISSION_DENIED if the promotion policy protects the alias; RESOURCE_CONFLICT if `if_stage` or `if_version` does
+        not hold.
+        """
 
     @_abc_1.abstractmethod
     def DeleteRegisteredModelAlias(
@@ -181,7 +206,9 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registered_models_pb2.DeleteRegisteredModelAliasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registered_models_pb2.DeleteRegisteredModelAliasResponse, _abc.Awaitable[_registered_models_pb2.DeleteRegisteredModelAliasResponse]]:
-        """Removes an alias; one that is not set is no error."""
+        """Removes an alias; one that is not set is no error. PERMISSION_DENIED if the promotion policy protects it and the
+        caller may not change the policy; RESOURCE_CONFLICT if `if_stage` or `if_version` does not hold.
+        """
 
     @_abc_1.abstractmethod
     def GetModelVersionByAlias(

@@ -332,3 +332,59 @@ class GetMetricHistoryBulkIntervalResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetMetricHistoryBulkIntervalResponse: _TypeAlias = GetMetricHistoryBulkIntervalResponse  # noqa: Y015
+
+@_typing.final
+class ReadMetricHistoryRequest(_message.Message):
+    """Names a metric."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    METRIC_KEY_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    metric_key: _builtins.str
+    """The metric."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str | None = ...,
+        metric_key: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metric_key", b"metric_key", "run_id", b"run_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metric_key", b"metric_key", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadMetricHistoryRequest: _TypeAlias = ReadMetricHistoryRequest  # noqa: Y015
+
+@_typing.final
+class ReadMetricHistoryResponse(_message.Message):
+    """Some points, fewer than 200,000. All byte fields are packed little-endian numbers of eight bytes, of equal length."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    TIMESTAMPS_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    steps: _builtins.bytes
+    """int64."""
+    timestamps: _builtins.bytes
+    """int64, milliseconds since the Unix epoch."""
+    values: _builtins.bytes
+    """float64."""
+    def __init__(
+        self,
+        *,
+        steps: _builtins.bytes | None = ...,
+        timestamps: _builtins.bytes | None = ...,
+        values: _builtins.bytes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps", "timestamps", b"timestamps", "values", b"values"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps", "timestamps", b"timestamps", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadMetricHistoryResponse: _TypeAlias = ReadMetricHistoryResponse  # noqa: Y015

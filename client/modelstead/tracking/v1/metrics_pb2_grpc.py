@@ -55,6 +55,11 @@ class MetricServiceStub(object):
                 request_serializer=modelstead_dot_tracking_dot_v1_dot_metrics__pb2.GetMetricHistoryBulkIntervalRequest.SerializeToString,
                 response_deserializer=modelstead_dot_tracking_dot_v1_dot_metrics__pb2.GetMetricHistoryBulkIntervalResponse.FromString,
                 _registered_method=True)
+        self.ReadMetricHistory = channel.unary_stream(
+                '/modelstead.tracking.v1.MetricService/ReadMetricHistory',
+                request_serializer=modelstead_dot_tracking_dot_v1_dot_metrics__pb2.ReadMetricHistoryRequest.SerializeToString,
+                response_deserializer=modelstead_dot_tracking_dot_v1_dot_metrics__pb2.ReadMetricHistoryResponse.FromString,
+                _registered_method=True)
 
 
 class MetricServiceServicer(object):
@@ -93,6 +98,15 @@ class MetricServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadMetricHistory(self, request, context):
+        """Returns all of a metric's points in the order of timestamp, step and value, as columns of packed numbers: the fast
+        way for programs, without a form in JSON. The messages of the stream follow each other. An unknown run, or a metric
+        that was never logged, has no points.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MetricServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -115,6 +129,11 @@ def add_MetricServiceServicer_to_server(servicer, server):
                     servicer.GetMetricHistoryBulkInterval,
                     request_deserializer=modelstead_dot_tracking_dot_v1_dot_metrics__pb2.GetMetricHistoryBulkIntervalRequest.FromString,
                     response_serializer=modelstead_dot_tracking_dot_v1_dot_metrics__pb2.GetMetricHistoryBulkIntervalResponse.SerializeToString,
+            ),
+            'ReadMetricHistory': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadMetricHistory,
+                    request_deserializer=modelstead_dot_tracking_dot_v1_dot_metrics__pb2.ReadMetricHistoryRequest.FromString,
+                    response_serializer=modelstead_dot_tracking_dot_v1_dot_metrics__pb2.ReadMetricHistoryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -226,6 +245,33 @@ class MetricService(object):
             '/modelstead.tracking.v1.MetricService/GetMetricHistoryBulkInterval',
             modelstead_dot_tracking_dot_v1_dot_metrics__pb2.GetMetricHistoryBulkIntervalRequest.SerializeToString,
             modelstead_dot_tracking_dot_v1_dot_metrics__pb2.GetMetricHistoryBulkIntervalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadMetricHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/modelstead.tracking.v1.MetricService/ReadMetricHistory',
+            modelstead_dot_tracking_dot_v1_dot_metrics__pb2.ReadMetricHistoryRequest.SerializeToString,
+            modelstead_dot_tracking_dot_v1_dot_metrics__pb2.ReadMetricHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

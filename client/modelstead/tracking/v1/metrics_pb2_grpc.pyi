@@ -48,6 +48,11 @@ class MetricServiceStub:
     """Returns an even sample of one metric's points for each of up to 100 runs: the first of each of `max_results`
     equal buckets in the order of step, timestamp and value, and always the last point.
     """
+    ReadMetricHistory: _grpc.UnaryStreamMultiCallable[_metrics_pb2.ReadMetricHistoryRequest, _metrics_pb2.ReadMetricHistoryResponse]
+    """Returns all of a metric's points in the order of timestamp, step and value, as columns of packed numbers: the fast
+    way for programs, without a form in JSON. The messages of the stream follow each other. An unknown run, or a metric
+    that was never logged, has no points.
+    """
 
 @_typing.type_check_only
 class MetricServiceAsyncStub(MetricServiceStub):
@@ -68,6 +73,11 @@ class MetricServiceAsyncStub(MetricServiceStub):
     GetMetricHistoryBulkInterval: _aio.UnaryStreamMultiCallable[_metrics_pb2.GetMetricHistoryBulkIntervalRequest, _metrics_pb2.GetMetricHistoryBulkIntervalResponse]  # type: ignore[assignment]
     """Returns an even sample of one metric's points for each of up to 100 runs: the first of each of `max_results`
     equal buckets in the order of step, timestamp and value, and always the last point.
+    """
+    ReadMetricHistory: _aio.UnaryStreamMultiCallable[_metrics_pb2.ReadMetricHistoryRequest, _metrics_pb2.ReadMetricHistoryResponse]  # type: ignore[assignment]
+    """Returns all of a metric's points in the order of timestamp, step and value, as columns of packed numbers: the fast
+    way for programs, without a form in JSON. The messages of the stream follow each other. An unknown run, or a metric
+    that was never logged, has no points.
     """
 
 class MetricServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -110,6 +120,17 @@ class MetricServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_metrics_pb2.GetMetricHistoryBulkIntervalResponse], _abc.AsyncIterator[_metrics_pb2.GetMetricHistoryBulkIntervalResponse]]:
         """Returns an even sample of one metric's points for each of up to 100 runs: the first of each of `max_results`
         equal buckets in the order of step, timestamp and value, and always the last point.
+        """
+
+    @_abc_1.abstractmethod
+    def ReadMetricHistory(
+        self,
+        request: _metrics_pb2.ReadMetricHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_metrics_pb2.ReadMetricHistoryResponse], _abc.AsyncIterator[_metrics_pb2.ReadMetricHistoryResponse]]:
+        """Returns all of a metric's points in the order of timestamp, step and value, as columns of packed numbers: the fast
+        way for programs, without a form in JSON. The messages of the stream follow each other. An unknown run, or a metric
+        that was never logged, has no points.
         """
 
 def add_MetricServiceServicer_to_server(servicer: MetricServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

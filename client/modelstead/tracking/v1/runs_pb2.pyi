@@ -558,6 +558,110 @@ class RestoreRunResponse(_message.Message):
 Global___RestoreRunResponse: _TypeAlias = RestoreRunResponse  # noqa: Y015
 
 @_typing.final
+class DeleteRunsRequest(_message.Message):
+    """Asks to delete runs of an experiment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPERIMENT_ID_FIELD_NUMBER: _builtins.int
+    MAX_TIMESTAMP_MILLIS_FIELD_NUMBER: _builtins.int
+    MAX_RUNS_FIELD_NUMBER: _builtins.int
+    experiment_id: _builtins.str
+    """The experiment, deleted or not."""
+    max_timestamp_millis: _builtins.int
+    """Only runs that started then or before, in milliseconds since the Unix epoch."""
+    max_runs: _builtins.int
+    """How many at most, 1 to 10,000."""
+    def __init__(
+        self,
+        *,
+        experiment_id: _builtins.str | None = ...,
+        max_timestamp_millis: _builtins.int | None = ...,
+        max_runs: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["experiment_id", b"experiment_id", "max_runs", b"max_runs", "max_timestamp_millis", b"max_timestamp_millis"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["experiment_id", b"experiment_id", "max_runs", b"max_runs", "max_timestamp_millis", b"max_timestamp_millis"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRunsRequest: _TypeAlias = DeleteRunsRequest  # noqa: Y015
+
+@_typing.final
+class DeleteRunsResponse(_message.Message):
+    """Tells how many runs are deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_DELETED_FIELD_NUMBER: _builtins.int
+    runs_deleted: _builtins.int
+    """Those that this call deleted."""
+    def __init__(
+        self,
+        *,
+        runs_deleted: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["runs_deleted", b"runs_deleted"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs_deleted", b"runs_deleted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRunsResponse: _TypeAlias = DeleteRunsResponse  # noqa: Y015
+
+@_typing.final
+class RestoreRunsRequest(_message.Message):
+    """Asks to restore runs of an experiment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPERIMENT_ID_FIELD_NUMBER: _builtins.int
+    MIN_TIMESTAMP_MILLIS_FIELD_NUMBER: _builtins.int
+    MAX_RUNS_FIELD_NUMBER: _builtins.int
+    experiment_id: _builtins.str
+    """The experiment, deleted or not."""
+    min_timestamp_millis: _builtins.int
+    """Only runs that were deleted then or later, in milliseconds since the Unix epoch."""
+    max_runs: _builtins.int
+    """How many at most, 1 to 10,000."""
+    def __init__(
+        self,
+        *,
+        experiment_id: _builtins.str | None = ...,
+        min_timestamp_millis: _builtins.int | None = ...,
+        max_runs: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["experiment_id", b"experiment_id", "max_runs", b"max_runs", "min_timestamp_millis", b"min_timestamp_millis"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["experiment_id", b"experiment_id", "max_runs", b"max_runs", "min_timestamp_millis", b"min_timestamp_millis"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreRunsRequest: _TypeAlias = RestoreRunsRequest  # noqa: Y015
+
+@_typing.final
+class RestoreRunsResponse(_message.Message):
+    """Tells how many runs are active again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_RESTORED_FIELD_NUMBER: _builtins.int
+    runs_restored: _builtins.int
+    """Those that this call restored."""
+    def __init__(
+        self,
+        *,
+        runs_restored: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["runs_restored", b"runs_restored"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs_restored", b"runs_restored"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreRunsResponse: _TypeAlias = RestoreRunsResponse  # noqa: Y015
+
+@_typing.final
 class SearchRunsRequest(_message.Message):
     """Asks for a page of runs."""
 

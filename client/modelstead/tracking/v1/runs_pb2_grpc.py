@@ -65,6 +65,16 @@ class RunServiceStub(object):
                 request_serializer=modelstead_dot_tracking_dot_v1_dot_runs__pb2.SearchRunsRequest.SerializeToString,
                 response_deserializer=modelstead_dot_tracking_dot_v1_dot_runs__pb2.SearchRunsResponse.FromString,
                 _registered_method=True)
+        self.DeleteRuns = channel.unary_unary(
+                '/modelstead.tracking.v1.RunService/DeleteRuns',
+                request_serializer=modelstead_dot_tracking_dot_v1_dot_runs__pb2.DeleteRunsRequest.SerializeToString,
+                response_deserializer=modelstead_dot_tracking_dot_v1_dot_runs__pb2.DeleteRunsResponse.FromString,
+                _registered_method=True)
+        self.RestoreRuns = channel.unary_unary(
+                '/modelstead.tracking.v1.RunService/RestoreRuns',
+                request_serializer=modelstead_dot_tracking_dot_v1_dot_runs__pb2.RestoreRunsRequest.SerializeToString,
+                response_deserializer=modelstead_dot_tracking_dot_v1_dot_runs__pb2.RestoreRunsResponse.FromString,
+                _registered_method=True)
         self.SetTag = channel.unary_unary(
                 '/modelstead.tracking.v1.RunService/SetTag',
                 request_serializer=modelstead_dot_tracking_dot_v1_dot_runs__pb2.SetTagRequest.SerializeToString,
@@ -138,6 +148,22 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteRuns(self, request, context):
+        """Marks those active runs of an experiment deleted that started at or before a time, the oldest first, as many as are
+        asked for. RESOURCE_DOES_NOT_EXIST if there is no such experiment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreRuns(self, request, context):
+        """Makes those deleted runs of an experiment active that were deleted at or after a time, the first deleted first, as
+        many as are asked for; not what is being removed for good. RESOURCE_DOES_NOT_EXIST if there is no such experiment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetTag(self, request, context):
         """Sets a tag, over an older value if there is one. The tag `mlflow.runName` is the run's name.
         """
@@ -205,6 +231,16 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.SearchRuns,
                     request_deserializer=modelstead_dot_tracking_dot_v1_dot_runs__pb2.SearchRunsRequest.FromString,
                     response_serializer=modelstead_dot_tracking_dot_v1_dot_runs__pb2.SearchRunsResponse.SerializeToString,
+            ),
+            'DeleteRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteRuns,
+                    request_deserializer=modelstead_dot_tracking_dot_v1_dot_runs__pb2.DeleteRunsRequest.FromString,
+                    response_serializer=modelstead_dot_tracking_dot_v1_dot_runs__pb2.DeleteRunsResponse.SerializeToString,
+            ),
+            'RestoreRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreRuns,
+                    request_deserializer=modelstead_dot_tracking_dot_v1_dot_runs__pb2.RestoreRunsRequest.FromString,
+                    response_serializer=modelstead_dot_tracking_dot_v1_dot_runs__pb2.RestoreRunsResponse.SerializeToString,
             ),
             'SetTag': grpc.unary_unary_rpc_method_handler(
                     servicer.SetTag,
@@ -395,6 +431,60 @@ class RunService(object):
             '/modelstead.tracking.v1.RunService/SearchRuns',
             modelstead_dot_tracking_dot_v1_dot_runs__pb2.SearchRunsRequest.SerializeToString,
             modelstead_dot_tracking_dot_v1_dot_runs__pb2.SearchRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelstead.tracking.v1.RunService/DeleteRuns',
+            modelstead_dot_tracking_dot_v1_dot_runs__pb2.DeleteRunsRequest.SerializeToString,
+            modelstead_dot_tracking_dot_v1_dot_runs__pb2.DeleteRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelstead.tracking.v1.RunService/RestoreRuns',
+            modelstead_dot_tracking_dot_v1_dot_runs__pb2.RestoreRunsRequest.SerializeToString,
+            modelstead_dot_tracking_dot_v1_dot_runs__pb2.RestoreRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

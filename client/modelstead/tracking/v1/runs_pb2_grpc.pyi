@@ -45,6 +45,14 @@ class RunServiceStub:
     """Makes a run active; again does nothing."""
     SearchRuns: _grpc.UnaryUnaryMultiCallable[_runs_pb2.SearchRunsRequest, _runs_pb2.SearchRunsResponse]
     """Searches runs of the given experiments."""
+    DeleteRuns: _grpc.UnaryUnaryMultiCallable[_runs_pb2.DeleteRunsRequest, _runs_pb2.DeleteRunsResponse]
+    """Marks those active runs of an experiment deleted that started at or before a time, the oldest first, as many as are
+    asked for. RESOURCE_DOES_NOT_EXIST if there is no such experiment.
+    """
+    RestoreRuns: _grpc.UnaryUnaryMultiCallable[_runs_pb2.RestoreRunsRequest, _runs_pb2.RestoreRunsResponse]
+    """Makes those deleted runs of an experiment active that were deleted at or after a time, the first deleted first, as
+    many as are asked for; not what is being removed for good. RESOURCE_DOES_NOT_EXIST if there is no such experiment.
+    """
     SetTag: _grpc.UnaryUnaryMultiCallable[_runs_pb2.SetTagRequest, _runs_pb2.SetTagResponse]
     """Sets a tag, over an older value if there is one. The tag `mlflow.runName` is the run's name."""
     DeleteTag: _grpc.UnaryUnaryMultiCallable[_runs_pb2.DeleteTagRequest, _runs_pb2.DeleteTagResponse]
@@ -73,6 +81,14 @@ class RunServiceAsyncStub(RunServiceStub):
     """Makes a run active; again does nothing."""
     SearchRuns: _aio.UnaryUnaryMultiCallable[_runs_pb2.SearchRunsRequest, _runs_pb2.SearchRunsResponse]  # type: ignore[assignment]
     """Searches runs of the given experiments."""
+    DeleteRuns: _aio.UnaryUnaryMultiCallable[_runs_pb2.DeleteRunsRequest, _runs_pb2.DeleteRunsResponse]  # type: ignore[assignment]
+    """Marks those active runs of an experiment deleted that started at or before a time, the oldest first, as many as are
+    asked for. RESOURCE_DOES_NOT_EXIST if there is no such experiment.
+    """
+    RestoreRuns: _aio.UnaryUnaryMultiCallable[_runs_pb2.RestoreRunsRequest, _runs_pb2.RestoreRunsResponse]  # type: ignore[assignment]
+    """Makes those deleted runs of an experiment active that were deleted at or after a time, the first deleted first, as
+    many as are asked for; not what is being removed for good. RESOURCE_DOES_NOT_EXIST if there is no such experiment.
+    """
     SetTag: _aio.UnaryUnaryMultiCallable[_runs_pb2.SetTagRequest, _runs_pb2.SetTagResponse]  # type: ignore[assignment]
     """Sets a tag, over an older value if there is one. The tag `mlflow.runName` is the run's name."""
     DeleteTag: _aio.UnaryUnaryMultiCallable[_runs_pb2.DeleteTagRequest, _runs_pb2.DeleteTagResponse]  # type: ignore[assignment]
@@ -134,6 +150,26 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_runs_pb2.SearchRunsResponse, _abc.Awaitable[_runs_pb2.SearchRunsResponse]]:
         """Searches runs of the given experiments."""
+
+    @_abc_1.abstractmethod
+    def DeleteRuns(
+        self,
+        request: _runs_pb2.DeleteRunsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runs_pb2.DeleteRunsResponse, _abc.Awaitable[_runs_pb2.DeleteRunsResponse]]:
+        """Marks those active runs of an experiment deleted that started at or before a time, the oldest first, as many as are
+        asked for. RESOURCE_DOES_NOT_EXIST if there is no such experiment.
+        """
+
+    @_abc_1.abstractmethod
+    def RestoreRuns(
+        self,
+        request: _runs_pb2.RestoreRunsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runs_pb2.RestoreRunsResponse, _abc.Awaitable[_runs_pb2.RestoreRunsResponse]]:
+        """Makes those deleted runs of an experiment active that were deleted at or after a time, the first deleted first, as
+        many as are asked for; not what is being removed for good. RESOURCE_DOES_NOT_EXIST if there is no such experiment.
+        """
 
     @_abc_1.abstractmethod
     def SetTag(

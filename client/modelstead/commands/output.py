@@ -1,0 +1,70 @@
+"""What a command prints: a few lines or a table for people, one JSON document for programs."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from modelstead.commands.exits import CommandError, Exit
+
+
+class Output:
+    """Where a command tells its result."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+
+    def tell(self, result: Any, *lines: str) -> None:
+        """Print a result: the document, or lines for people."""
+        if self._as_json:
+            typer.echo(json.dumps(result, indent=2))
+        else:
+            for line in lines:
+                typer.echo(plain(line))
+
+    def table(self, result: Any, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a result: the document, or a table for people."""
+        if self._as_json:
+            typer.echo(json.dumps(result, indent=2))
+            return
+        table = Table(*columns, box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*map(plain, row))
+        # What people wrote is not markup.
+        Console(markup=False, highlight=False, emoji=False).print(table)
+
+
+@contextlib.contextmanager
+def told(*, as_json: bool) -> Iterator[Output]:
+    """Give a command its output, and turn its errors into a message and an exit code."""
+    try:
+        yield Output(as_json=as_json)
+    except CommandError as error:
+        if as_json:
+            typer.echo(json.dumps({"error": error.message, "exit_code": int(error.code)}, indent=2))
+        else:
+            typer.echo(plain(error.message), err=True)
+        raise typer.Exit(int(error.code)) from error
+
+
+def end(code: Exit) -> None:
+    """End the command with a code; 0 needs no ending."""
+    if code is not Exit.DONE:
+        raise typer.Exit(int(code))
+
+
+def when(milliseconds: Any) -> str:
+    """Return a time as people read it."""
+    if not milliseconds:
+        return ""
+    return f"{datetime.fromtimestamp(int(milliseconds) / 1000, UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def plain(text: str) -> str:
+    """Return a text without what would command the terminal."""
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "�" for sign in text)

@@ -1,0 +1,187 @@
+"""MLflow's tracking store for `modelstead://` and `modelstead+tls://`: what is logged goes through the spool, all else
+as MLflow's own client sends it, to the gateway. MLflow finds it by an entry point; nothing else imports it.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from mlflow.entities import LifecycleStage, Metric, Param, RunInfo, RunStatus, RunTag
+from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.store.tracking.rest_store import RestStore
+from mlflow.utils.credentials import get_default_host_creds
+
+from modelstead.mlflow_plugin import addresses
+from modelstead.runs import settings
+from modelstead.runs.process import CURRENT
+from modelstead.runs.run import Run
+from modelstead.spool.writer import SpoolFull
+
+# How long a read waits for what was logged before it, after a wait of the whole bound has been in vain.
+_SHORT_WAIT_S = 0.5
+_RUNS_MAX = 1000
+_PARAMS_MAX = 10_000
+_STATUSES = {RunStatus.FINISHED: "FINISHED", RunStatus.FAILED: "FAILED", RunStatus.KILLED: "KILLED"}
+
+
+def tracking_store(store_uri: str, artifact_uri: str | None = None) -> "TrackingStore":
+    """Return the store of a URI; the entry points' object."""
+    return TrackingStore(store_uri)
+
+
+class TrackingStore(RestStore):
+    """`log_metric`, `log_param`, `log_batch` and `set_tag` return before the server has what they log. Any other call
+    first waits, for `exit_timeout_s` at most, until it has, so that reads see one's own writes.
+
+    Metrics of a logged model or of a dataset, which the columns of ingest do not name, are sent as MLflow sends them.
+    """
+
+    def __init__(self, store_uri: str) -> None:
+        self._creds = partial(get_default_host_creds, addresses.rest(store_uri))
+        super().__init__(self._creds)
+        creds = self._creds()
+        self._settings = settings.load(
+            address=store_uri, token=creds.token, username=creds.username, password=creds.password
+        )
+        self._recorder = CURRENT.recorder(self._settings)
+        self._runs: dict[str, Run] = {}
+        self._params: dict[str, dict[str, str]] = {}
+        self._lock = threading.Lock()
+        self._is_behind = False
+
+    def log_metric(self, run_id: str, metric: Metric) -> None:
+        self.log_batch(run_id, [metric], [], [])
+
+    def log_param(self, run_id: str, param: Param) -> None:
+        self.log_batch(run_id, [], [param], [])
+
+    def set_tag(self, run_id: str, tag: RunTag) -> None:
+        self.log_batch(run_id, [], [], [tag])
+
+    def log_batch(
+        self, run_id: str, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]
+    ) -> None:
+        """Log to a run. Raises MlflowException for what the server would refuse, as far as that is known here."""
+        run = self._run(run_id)
+        others = [metric for metric in metrics if _is_of_model(metric)]
+        if others:
+            super().log_batch(run_id, others, [], [])
+        if params:
+            self._remember(run_id, params)
+            _refused(partial(run.log_params, {param.key: param.value for param in params}))
+        if tags:
+            _refused(partial(run.set_tags, {tag.key: tag.value for tag in tags}))
+        for (step, timestamp), values in _calls(metrics, others).items():
+            _refused(partial(run.log, values, step, timestamp))
+
+    def create_run(self, experiment_id: str, user_id: str, start_time: int, tags: Any, run_name: str) -> MlflowRun:
+        run = super().create_run(experiment_id, user_id, start_time, tags, run_name)
+        self._know(run.info.run_id)
+        return run
+
+    def update_run_info(
+        self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None
+    ) -> RunInfo:
+        """End a run once the server has what was logged to it. While the server is away, the end is logged as well."""
+        status = _STATUSES.get(run_status) if run_status is not None else None
+        if status is None or self._is_up_to_date():
+            return super().update_run_info(run_id, run_status, end_time, run_name)
+        run = self._know(run_id)
+        if run_name:
+            run.set_tags({"mlflow.runName": run_name})
+        run.end(status, end_time=end_time)
+        # If it is taken up again, it can end again.
+        self._runs.pop(run_id, None)
+        return RunInfo(
+            run_id=run_id,
+            experiment_id="",
+            user_id="",
+            status=status,
+            start_time=None,  # type: ignore[arg-type] # it is not known here
+            end_time=end_time,
+            lifecycle_stage=LifecycleStage.ACTIVE,
+            run_name=run_name,
+        )
+
+    def _call_endpoint(self, *arguments: Any, **keywords: Any) -> Any:
+        # All that MLflow's store asks the server passes here.
+        self._is_up_to_date()
+        return super()._call_endpoint(*arguments, **keywords)
+
+    def _is_up_to_date(self) -> bool:
+        """Wait until the server has what was logged before. Returns whether it has."""
+        if not self._recorder.has_unsent():
+            return True
+        started = time.monotonic()
+        timeout_s = min(_SHORT_WAIT_S, self._settings.exit_timeout_s) if self._is_behind else None
+        done = self._recorder.flush(self._settings.exit_timeout_s if timeout_s is None else timeout_s)
+        self._is_behind = not done and (self._is_behind or time.monotonic() - started >= _SHORT_WAIT_S)
+        return done
+
+    def _run(self, run_id: str) -> Run:
+        """Return what logs to a run. Raises MlflowException if there is no such run, or it is deleted."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            return run
+        try:
+            info = self.get_run(run_id).info
+        except MlflowException as error:
+            if error.get_http_status_code() < 500:
+                raise
+        else:
+            if info.lifecycle_stage != LifecycleStage.ACTIVE:
+                raise MlflowException(
+                    f"The run {run_id} must be in the 'active' state. Current state is {info.lifecycle_stage}.",
+                    INVALID_PARAMETER_VALUE,
+                )
+        return self._know(run_id)
+
+    def _know(self, run_id: str) -> Run:
+        with self._lock:
+            if run_id not in self._runs:
+                while len(self._runs) >= _RUNS_MAX:
+                    oldest = next(iter(self._runs))
+                    del self._runs[oldest]
+                    self._params.pop(oldest, None)
+                self._runs[run_id] = Run(self._settings, run_id, strict=True)
+            return self._runs[run_id]
+
+    def _remember(self, run_id: str, params: Sequence[Param]) -> None:
+        """Refuse another value for a parameter that this process has logged, as MLflow does."""
+        with self._lock:
+            known = self._params.setdefault(run_id, {})
+            for param in params:
+                value = str(param.value)
+                if known.get(param.key, value) != value:
+                    raise MlflowException(
+                        f"Changing param values is not allowed. Param with key='{param.key}' was already logged with "
+                        f"value='{known[param.key]}' for run ID='{run_id}'. Attempted logging new value '{value}'.",
+                        INVALID_PARAMETER_VALUE,
+                    )
+            if len(known) < _PARAMS_MAX:
+                known.update((param.key, str(param.value)) for param in params)
+
+
+def _is_of_model(metric: Metric) -> bool:
+    return bool(metric.model_id or metric.dataset_name or metric.dataset_digest)
+
+
+def _calls(metrics: Sequence[Metric], others: Sequence[Metric]) -> dict[tuple[int, int], dict[str, float]]:
+    """Return metrics by step and timestamp, but for `others`."""
+    calls: dict[tuple[int, int], dict[str, float]] = {}
+    for metric in metrics:
+        if not others or not _is_of_model(metric):
+            calls.setdefault((metric.step, metric.timestamp), {})[metric.key] = metric.value
+    return calls
+
+
+def _refused(call: Callable[[], None]) -> None:
+    """Make a call whose mistakes are MLflow's errors."""
+    try:
+        call()
+    except (TypeError, ValueError, SpoolFull) as error:
+        raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from error

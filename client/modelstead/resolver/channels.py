@@ -1,0 +1,44 @@
+"""How the registry is reached: the channel, its settings, and the caller's credentials."""
+
+from collections.abc import Callable
+
+import grpc
+
+Token = str | Callable[[], str] | None
+Tls = bool | grpc.ChannelCredentials
+
+_OPTIONS = (
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # A replica that goes away leaves the others.
+    ("grpc.lb_policy_name", "round_robin"),
+    # How long to wait between attempts is decided in `watching`; the channel must not wait longer by itself.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Connections are this channel's own, so that they end with it, which a fork relies upon.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_receive_message_length", 32 * 1024 * 1024),
+)
+
+
+class Connector:
+    """Makes channels to one address."""
+
+    def __init__(self, address: str, *, token: Token, tls: Tls) -> None:
+        self.address = address
+        self._token = token
+        self._tls = tls
+
+    def channel(self) -> grpc.Channel:
+        """Return a new channel; it connects with its first call."""
+        if self._tls is False:
+            return grpc.insecure_channel(self.address, options=_OPTIONS)
+        credentials = grpc.ssl_channel_credentials() if self._tls is True else self._tls
+        return grpc.secure_channel(self.address, credentials, options=_OPTIONS)
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Return the credentials for one call; a token that is a function is asked anew each time."""
+        token = self._token() if callable(self._token) else self._token
+        return (("authorization", f"Bearer {token}"),) if token else ()

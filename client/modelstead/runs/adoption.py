@@ -1,0 +1,94 @@
+"""Sends sessions of other processes: of forked children, in which gRPC cannot be used because their parent used it
+before, and, once after a start, of processes on this host that are gone and have left something for the same server.
+"""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+from modelstead.runs.recorder import Recorder
+from modelstead.runs.sender import Sender
+from modelstead.runs.settings import Settings
+from modelstead.spool import sessions
+from modelstead.spool.sessions import Session
+
+_SETTLE_S = 1.0
+_SCAN_S = 0.2
+_SENDERS_MAX = 64
+
+_log = logging.getLogger("modelstead")
+
+
+class Adoption:
+    """A thread that looks for such sessions and has a sender for each."""
+
+    def __init__(self, recorders: Collection[Recorder]) -> None:
+        self._recorders = recorders
+        self._senders: dict[str, Sender] = {}
+        # What was looked at and is not a child's: it need not be read again.
+        self._others: set[str] = set()
+        self._lock = threading.Lock()
+        self._has_forked = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="modelstead-adoption", daemon=True)
+
+    def start(self) -> None:
+        """Raises RuntimeError if the interpreter is ending."""
+        self._thread.start()
+
+    def watch_children(self) -> None:
+        """From now on there may be children."""
+        self._has_forked.set()
+
+    def has_unsent(self) -> bool:
+        """Whether there is anything that a child has logged so far and that is not acknowledged, or not removed yet."""
+        if not self._has_forked.is_set():
+            return False
+        self._adopt(_is_child)
+        with self._lock:
+            children = [sender for sender in self._senders.values() if sender.session.info.sent_by is not None]
+        return not all(sender.is_at_rest() for sender in children if sender.is_alive)
+
+    def _run(self) -> None:
+        self._has_forked.wait(_SETTLE_S)
+        self._try(_is_orphan)
+        self._has_forked.wait()
+        while True:
+            self._try(_is_child)
+            time.sleep(_SCAN_S)
+
+    def _try(self, is_wanted: Callable[[Session, Collection[Recorder]], bool]) -> None:
+        try:
+            self._adopt(is_wanted)
+        except Exception:  # noqa: BLE001 - the boundary of a thread: told, and what is not sent is kept
+            _log.exception("the sessions of other processes could not be looked for")
+
+    def _adopt(self, is_wanted: Callable[[Session, Collection[Recorder]], bool]) -> None:
+        with self._lock:
+            self._senders = {name: sender for name, sender in self._senders.items() if sender.is_alive}
+            recorders = list(self._recorders)
+            for folder, how in {recorder.settings.spool_dir: recorder.settings for recorder in recorders}.items():
+                for session in sessions.find(folder, without=self._others | self._senders.keys()):
+                    self._consider(session, how, is_wanted(session, recorders))
+
+    def _consider(self, session: Session, how: Settings, is_wanted: bool) -> None:
+        if is_wanted and len(self._senders) < _SENDERS_MAX and session.lock_sender():
+            settings = replace(how, address=session.info.address)
+            sender = self._senders[session.info.session_id] = Sender(session, settings, until_done=True)
+            sender.start()
+            return
+        session.close()
+        if session.info.sent_by is None:
+            self._others.add(session.info.session_id)
+
+
+def _is_child(session: Session, recorders: Collection[Recorder]) -> bool:
+    sent_by = session.info.sent_by
+    return sent_by is not None and any(recorder.session_id == sent_by for recorder in recorders)
+
+
+def _is_orphan(session: Session, recorders: Collection[Recorder]) -> bool:
+    is_for_us = any(recorder.settings.address == session.info.address for recorder in recorders)
+    return is_for_us and session.info.host == socket.gethostname() and session.lock_writer()

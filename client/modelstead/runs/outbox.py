@@ -1,0 +1,77 @@
+"""What is sent next in a session, and what an acknowledgement means. Knows neither gRPC nor time."""
+
+from collections import deque
+from dataclasses import dataclass
+
+from modelstead.spool.reader import Reader
+from modelstead.spool.segments import Record
+from modelstead.tracking.v1 import ingest_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    sequence: int
+    size: int
+
+
+class Outbox:
+    """The batches of a spool on their way through one stream after another.
+
+    A sequence that the spool does not have any more is sent as a batch of nothing, as the server takes none that skips
+    one; `missing_count` counts them. `acknowledged_sequence` never goes back.
+    """
+
+    def __init__(self, reader: Reader, *, acknowledged: int) -> None:
+        self._reader = reader
+        self._under_way: deque[_Sent] = deque()
+        self._under_way_bytes = 0
+        self._window_bytes = 0
+        self._next_sequence = 0
+        self.acknowledged_sequence = acknowledged
+        self.missing_count = 0
+
+    def open(self, *, acknowledged: int, window_bytes: int) -> None:
+        """Begin a stream, on which the server goes on after the sequence that it says."""
+        self._reader.seek(acknowledged)
+        self._under_way.clear()
+        self._under_way_bytes = 0
+        self._window_bytes = window_bytes
+        self._next_sequence = acknowledged + 1
+        self.acknowledged_sequence = max(self.acknowledged_sequence, acknowledged)
+
+    def next(self) -> pb.Batch | None:
+        """Return the batch to send now; None if there is none, or what is under way fills the window."""
+        record = self._reader.peek()
+        if record is None or not self._has_room(record):
+            return None
+        batch = pb.Batch.FromString(record.payload)
+        if record.sequence > self._next_sequence:
+            batch = pb.Batch(run_id=batch.run_id)
+            self.missing_count += 1
+        else:
+            self._reader.read()
+        batch.sequence = self._next_sequence
+        self._next_sequence += 1
+        size = batch.ByteSize()
+        self._under_way.append(_Sent(batch.sequence, size))
+        self._under_way_bytes += size
+        return batch
+
+    def acknowledge(self, sequence: int) -> None:
+        """Take an acknowledgement of every batch up to a sequence."""
+        while self._under_way and self._under_way[0].sequence <= sequence:
+            self._under_way_bytes -= self._under_way.popleft().size
+        self.acknowledged_sequence = max(self.acknowledged_sequence, sequence)
+
+    def is_empty(self) -> bool:
+        """Whether nothing waits, neither to be sent nor to be acknowledged."""
+        return not self._under_way and self._reader.peek() is None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether one batch is under way, and so an acknowledgement is awaited from now on."""
+        return len(self._under_way) == 1
+
+    def _has_room(self, record: Record) -> bool:
+        # One batch may always go, or one that is larger than the window never would.
+        return not self._under_way or self._under_way_bytes + len(record.payload) <= self._window_bytes

@@ -1,0 +1,313 @@
+"""What stands between `log` and the disk: a buffer in memory, and a thread that empties it into the spool.
+
+One recorder a process and target. It makes its threads and its session when there is something to record, and anew in
+a forked child, whose session is its own.
+"""
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelstead.runs import batches
+from modelstead.runs.batches import Batch, Control, Row
+from modelstead.runs.sender import Sender
+from modelstead.runs.settings import Settings, fallback_spool_dir
+from modelstead.spool import sessions
+from modelstead.spool.sessions import Info, Session
+from modelstead.spool.writer import Durability, Limits, OnFull, SpoolFull, Writer
+
+# How long nothing is logged until the thread sleeps, to be woken by the next call.
+IDLE_S = 2.0
+RETRY_S = 1.0
+WAITING_BATCHES_MAX = 10_000
+
+_log = logging.getLogger("modelstead")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unsent:
+    """What the server has not acknowledged, and where it is."""
+
+    batches: int
+    path: str
+    trouble: str
+
+
+class Recorder:
+    """`buffer` takes rows and controls from any thread; whoever adds one calls `wake` unless `is_awake`."""
+
+    def __init__(self, settings: Settings, *, on_start: Callable[[], None]) -> None:
+        self.settings = settings
+        self._on_start = on_start
+        self.buffer: deque[Row | Control] = deque()
+        # About how many points the buffer has: without a lock, and right again each time it is emptied.
+        self.buffered_points = 0
+        self.dropped_points = 0
+        self.dropped_batches = 0
+        self.is_awake = False
+        # The spool is full, and that is to be an error.
+        self.is_full = False
+        # The session of an ancestor whose threads send what this process records, as gRPC cannot be used in a child
+        # that was forked after it was.
+        self.sent_by: str | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        # The first is held for no longer than it takes to start a thread, the second while the disk is written.
+        self._starting = threading.RLock()
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._emptied = threading.Condition()
+        self._rounds_asked = self._rounds_done = 0
+        self._thread: threading.Thread | None = None
+        self._session: Session | None = None
+        self._writer: Writer | None = None
+        self._sender: Sender | None = None
+        self._waiting: deque[Batch] = deque()
+        self._next_try = 0.0
+        self._synced = 0.0
+        self._told_dropped = 0
+        self._full_until = 0.0
+
+    @property
+    def session_id(self) -> str | None:
+        return self._session.info.session_id if self._session else None
+
+    @property
+    def is_used(self) -> bool:
+        """Whether this process has recorded anything."""
+        return self._thread is not None or bool(self.buffer)
+
+    @property
+    def has_sender(self) -> bool:
+        return self._sender is not None
+
+    def after_fork_in_child(self) -> "Sender | None":
+        """Begin as new: what the buffer has is the parent's, and so is its session. Returns what must be kept from
+        being collected, as gRPC's objects of the parent must not be touched.
+        """
+        abandoned = self._sender
+        if self._session:
+            self._session.close()
+        self.buffer.clear()
+        self.buffered_points = self.dropped_points = self.dropped_batches = 0
+        self.is_awake = self.is_full = False
+        self._reset()
+        return abandoned
+
+    def wake(self) -> None:
+        """See to it that what was added is recorded."""
+        with self._starting:
+            self.is_awake = True
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="modelstead-recorder", daemon=True)
+                try:
+                    self._on_start()
+                    self._thread.start()
+                except RuntimeError:
+                    # The interpreter is ending and makes no more threads.
+                    self._thread = None
+                    self._empty()
+        self._wake.set()
+
+    def flush(self, timeout_s: float, *, acknowledged: bool = True) -> bool:
+        """Wait until everything added before is on the disk and, with `acknowledged`, at the server. Returns whether it
+        is.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._emptied:
+            self._rounds_asked += 1
+            asked = self._rounds_asked
+        self.wake()
+        with self._emptied:
+            done = self._thread is None or self._emptied.wait_for(lambda: self._rounds_done >= asked, timeout_s)
+        if not done or self._waiting or not acknowledged:
+            return done and not self._waiting
+        last = self._writer.last_sequence if self._writer else 0
+        if self._sender is not None:
+            return self._sender.wait_for(last, max(0.0, deadline - time.monotonic()))
+        return self._is_sent_elsewhere(last, deadline)
+
+    def has_unsent(self) -> bool:
+        """Whether anything was added that the server has not acknowledged. Costs nothing where there is nothing."""
+        return bool(self.buffer) or self.unsent() is not None
+
+    def unsent(self) -> Unsent | None:
+        """Return what is not acknowledged; None if everything is."""
+        if self._writer is None or self._session is None:
+            return Unsent(batches=len(self._waiting), path="memory", trouble="no disk") if self._waiting else None
+        acknowledged = self._sender.acknowledged_sequence if self._sender else self._session.acknowledged()
+        count = self._writer.last_sequence - acknowledged + len(self._waiting)
+        trouble = self._sender.trouble if self._sender else ""
+        return Unsent(batches=count, path=str(self._session.path), trouble=trouble) if count else None
+
+    def sync(self) -> None:
+        """Make durable what is on the disk, unless that is never wanted."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._writer and self.settings.durability is not Durability.NEVER:
+                self._writer.sync()
+
+    def close(self) -> None:
+        """Forget a session of which everything is acknowledged, and remove it. What is logged later begins another."""
+        with self._lock:
+            session, sender = self._session, self._sender
+            if session is None or sender is None or self.buffer or self.unsent():
+                return
+            sender.stop()
+            session.delete()
+            self._session = self._writer = self._sender = None
+
+    def _run(self) -> None:
+        last_work = time.monotonic()
+        while True:
+            self._wake.wait(self.settings.flush_interval_s if self.is_awake else None)
+            self._wake.clear()
+            with self._emptied:
+                asked = self._rounds_asked
+            if self._empty():
+                last_work = time.monotonic()
+            elif time.monotonic() - last_work > IDLE_S and self._is_at_rest():
+                self.is_awake = False
+                # Whoever added something before that line has not woken this thread.
+                self.is_awake = bool(self.buffer)
+            with self._emptied:
+                self._rounds_done = asked
+                self._emptied.notify_all()
+
+    def _empty(self) -> bool:
+        """Record what the buffer has. Returns whether it had anything."""
+        with self._lock:
+            items = self._take()
+            # Now and then one is let through, to see whether there is room again.
+            self.is_full = self.is_full and time.monotonic() < self._full_until
+            try:
+                self._record(batches.of(items))
+            except Exception:  # noqa: BLE001 - the boundary of a thread: nothing that training logs may end it
+                _log.exception("%d calls of log were lost", len(items))
+            self._tell_dropped()
+            return bool(items)
+
+    def _take(self) -> list[Row | Control]:
+        self.buffered_points = 0
+        # As many as there are now: others go on adding, and nobody else takes.
+        return [self.buffer.popleft() for _ in range(len(self.buffer))]
+
+    def _record(self, found: list[Batch]) -> None:
+        if not found and not self._waiting:
+            self._sync_if_due()
+            return
+        writer = self._open()
+        if writer is not None:
+            while self._waiting and self._is_appended(writer, self._waiting[0]):
+                self._waiting.popleft()
+        for batch in found:
+            if writer is None or self._waiting or not self._is_appended(writer, batch):
+                self._set_aside(batch)
+        self._sync_if_due()
+        if self._sender is not None:
+            self._sender.notify()
+
+    def _set_aside(self, batch: Batch) -> None:
+        """Drop points, of which there is no end; keep the rest in memory until the disk has room."""
+        if not batch.points and len(self._waiting) < WAITING_BATCHES_MAX:
+            self._waiting.append(batch)
+        else:
+            self.dropped_points += batch.points
+            self.dropped_batches += 1
+            self.is_full = self.settings.on_full is OnFull.RAISE
+            self._full_until = time.monotonic() + RETRY_S
+
+    def _is_appended(self, writer: Writer, batch: Batch) -> bool:
+        try:
+            writer.append(batch.payload, points=batch.points)
+        except SpoolFull:
+            return False
+        except OSError as error:
+            _log.debug("the spool cannot be written: %s", error)
+            return False
+        return True
+
+    def _sync_if_due(self) -> None:
+        writer, now = self._writer, time.monotonic()
+        is_due = now - self._synced >= self.settings.fsync_interval_s
+        if writer and self.settings.durability is Durability.INTERVAL and is_due and not self._is_synced():
+            self._synced = now
+            with contextlib.suppress(OSError):
+                writer.sync()
+
+    def _is_at_rest(self) -> bool:
+        return not self._waiting and not self.is_full and self._is_synced()
+
+    def _is_synced(self) -> bool:
+        if self._writer is None or self.settings.durability is not Durability.INTERVAL:
+            return True
+        return self._writer.synced_sequence == self._writer.last_sequence
+
+    def _open(self) -> Writer | None:
+        """Return the writer of this process's session, which is made if there is none; None if no disk takes it."""
+        if self._writer is None and time.monotonic() >= self._next_try:
+            self._next_try = time.monotonic() + RETRY_S
+            for with_fallback in (False, True):
+                try:
+                    self._begin(fallback_spool_dir() if with_fallback else self.settings.spool_dir)
+                except OSError as error:
+                    _log.warning("no spool can be made: %s", error)
+                else:
+                    break
+        return self._writer
+
+    def _begin(self, folder: Path) -> None:
+        info = Info(
+            session_id=uuid.uuid4().hex,
+            address=self.settings.address,
+            created_ms=time.time_ns() // 1_000_000,
+            process_id=os.getpid(),
+            host=socket.gethostname(),
+            sent_by=self.sent_by,
+        )
+        session = sessions.create(folder, info)
+        limits = Limits(
+            segment_bytes=min(8 * 1024 * 1024, self.settings.spool_bytes_max // 8),
+            spool_bytes_max=self.settings.spool_bytes_max,
+            on_full=self.settings.on_full,
+            durability=self.settings.durability,
+        )
+        sender = None
+        if self.sent_by is None and session.lock_sender():
+            sender = Sender(session, self.settings)
+            with contextlib.suppress(RuntimeError):
+                sender.start()
+
+        def acknowledged() -> int:
+            return sender.acknowledged_sequence if sender else session.acknowledged()
+
+        session_id = bytes.fromhex(info.session_id)
+        self._writer = Writer(session.files, session_id=session_id, epoch=1, limits=limits, acknowledged=acknowledged)
+        self._session, self._sender = session, sender
+
+    def _is_sent_elsewhere(self, last: int, deadline: float) -> bool:
+        """Wait until another process has noted that everything is acknowledged."""
+        while self._session is not None and self._session.acknowledged() < last:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def _tell_dropped(self) -> None:
+        dropped = self.dropped_points + (self._writer.dropped_points if self._writer else 0)
+        if dropped > self._told_dropped * 2 or (dropped and not self._told_dropped):
+            self._told_dropped = dropped
+            _log.error(
+                "no room to keep what is logged: %d points dropped so far (on_full=%s, spool_bytes_max=%d)",
+                dropped,
+                self.settings.on_full.value,
+                self.settings.spool_bytes_max,
+            )

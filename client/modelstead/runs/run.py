@@ -1,0 +1,206 @@
+"""Logging from training: `start_run` and `Run`. Nothing here waits for a disk or a server, unless it is asked to."""
+
+import getpass
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from modelstead.runs import checks, settings
+from modelstead.runs.batches import Control
+from modelstead.runs.process import CURRENT
+from modelstead.runs.settings import Settings
+from modelstead.spool.writer import SpoolFull
+from modelstead.tracking.v1 import ingest_pb2 as pb
+
+_STATUSES = {
+    "FINISHED": pb.EndRun.FINISHED,
+    "FAILED": pb.EndRun.FAILED,
+    "KILLED": pb.EndRun.KILLED,
+}
+
+_log = logging.getLogger("modelstead")
+
+
+class Run:
+    """A run that is logged to. Made by `start_run`; may be used from any thread, and in any forked or spawned process.
+
+    What the server refuses, or cannot be told now, never raises here. A mistake of the caller's, such as a name that
+    cannot be one, raises TypeError or ValueError if the run is `strict`; else it is told once in the log, and what it
+    is about is not logged.
+    """
+
+    def __init__(self, how: Settings, run_id: str, *, strict: bool = False) -> None:
+        self.run_id = run_id
+        self._settings = how
+        self._strict = strict
+        self._recorder = CURRENT.recorder(how)
+        self._known: set[str] = set()
+        self._told: set[str] = set()
+        self._owner = 0
+        self._has_ended = False
+
+    def __reduce__(self) -> tuple[Callable[..., "Run"], tuple[Any, ...]]:
+        return _joined, (self._settings, self.run_id, self._strict)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.end("FINISHED")
+        else:
+            self.end("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
+
+    def log(self, metrics: Mapping[str, float], step: int | None = None, timestamp: int | None = None) -> None:
+        """Log one value of each metric.
+
+        step: any whole number of 64 bits; absent: 0, as in MLflow. timestamp: milliseconds since the Unix epoch;
+        absent: now. When this returns, the values are in memory; 20 ms later on the disk, which docs/ tells more of.
+        """
+        recorder = self._recorder
+        values = tuple(metrics.values())
+        if timestamp is None:
+            timestamp = time.time_ns() // 1_000_000
+        if (
+            step.__class__ is not int
+            or not -checks.INT64_MAX <= step <= checks.INT64_MAX
+            or timestamp.__class__ is not int
+            or not 0 <= timestamp <= checks.INT64_MAX
+            or not self._known.issuperset(metrics)
+            or not {float}.issuperset(map(type, values))
+        ):
+            self._log_checked(metrics, step, timestamp)
+            return
+        if recorder.is_full:
+            raise SpoolFull("the spool has no room for what is logged, and on_full is `raise`")
+        recorder.buffered_points += len(values)
+        if recorder.buffered_points > recorder.settings.buffer_points_max:
+            recorder.dropped_points += len(values)
+            return
+        recorder.buffer.append((self.run_id, step, timestamp, tuple(metrics), values))
+        if not recorder.is_awake:
+            recorder.wake()
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Log parameters, as text. Another value for one that the run has is refused by the server."""
+        self._control(lambda: {"params": checks.texts("param", params, length_max=checks.PARAM_VALUE_LENGTH_MAX)})
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Set tags, as text, over older values."""
+        self._control(lambda: {"tags": checks.texts("tag", tags, length_max=checks.TAG_VALUE_LENGTH_MAX)})
+
+    def end(self, status: str = "FINISHED", end_time: int | None = None) -> None:
+        """End the run, as FINISHED, FAILED or KILLED; the first end counts. Does not wait: see `flush`.
+
+        end_time: milliseconds since the Unix epoch; absent: now.
+        """
+        if self._has_ended:
+            return
+        if status not in _STATUSES:
+            raise ValueError(f"status {status!r} is not one of {', '.join(_STATUSES)}")
+        self._has_ended = True
+        CURRENT.disown(self)
+        ended = time.time_ns() // 1_000_000 if end_time is None else end_time
+        self._control(lambda: {"end": pb.EndRun(status=_STATUSES[status], end_time=ended)})
+
+    def flush(self, timeout_s: float = 30.0, *, acknowledged: bool = True) -> bool:
+        """Wait until the server has acknowledged everything that this process logged before; without `acknowledged`
+        only until it is on the disk. Returns whether it is so.
+        """
+        return self._recorder.flush(timeout_s, acknowledged=acknowledged)
+
+    def _start(self, start: pb.StartRun) -> None:
+        self._control(lambda: {"start": start})
+        self._owner = os.getpid()
+        CURRENT.own(self)
+
+    def _log_checked(self, metrics: Any, step: Any, timestamp: Any) -> None:
+        """Log what is not the usual, number by number."""
+        found: dict[str, float] = {}
+        try:
+            step = 0 if step is None else checks.whole_number("step", step)
+            timestamp = checks.whole_number("timestamp", timestamp, minimum=0)
+            items = list(metrics.items())
+        except (TypeError, ValueError, AttributeError) as error:
+            self._mistake(error)
+            return
+        for key, value in items:
+            try:
+                if key not in self._known:
+                    checks.check_key("metric", key)
+                    self._known.add(key)
+                found[key] = checks.number(key, value)
+            except (TypeError, ValueError, OverflowError) as error:
+                self._mistake(error)
+        if found:
+            self.log(found, step, timestamp)
+
+    def _control(self, content: Callable[[], dict[str, Any]]) -> None:
+        try:
+            control = Control(self.run_id, **content())
+        except (TypeError, ValueError) as error:
+            self._mistake(error)
+            return
+        self._recorder.buffer.append(control)
+        if not self._recorder.is_awake:
+            self._recorder.wake()
+
+    def _mistake(self, error: Exception) -> None:
+        if self._strict:
+            raise error
+        text = str(error)
+        if text not in self._told and len(self._told) < 1000:
+            self._told.add(text)
+            _log.error("run %s: %s; it is not logged", self.run_id, text)
+
+
+def start_run(
+    address: str | None = None,
+    *,
+    experiment: str | None = None,
+    run_name: str | None = None,
+    tags: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
+    run_id: str | None = None,
+    strict: bool = False,
+    **how: Any,
+) -> Run:
+    """Begin a run and return it at once, whether or not the server can be reached; its `run_id` is final.
+
+    address: `host:port` of tracking, or `modelstead://host:port` of a gateway; absent: `MODELSTEAD_ADDRESS`.
+    experiment: its name; it is made if there is none. run_id: log to this run, which somebody else begins and ends.
+    how: any other field of `modelstead.runs.settings.Settings`. Raises SettingsError.
+    """
+    found = settings.load(address=address, **how)
+    run = Run(found, run_id or uuid.uuid4().hex, strict=strict)
+    if run_id is None:
+        run._start(
+            pb.StartRun(
+                experiment_name=experiment or "",
+                run_name=run_name or "",
+                start_time=time.time_ns() // 1_000_000,
+                user_id=_user(),
+            )
+        )
+    if params:
+        run.log_params(params)
+    if tags:
+        run.set_tags(tags)
+    return run
+
+
+def _joined(how: Settings, run_id: str, strict: bool) -> Run:
+    return Run(how, run_id, strict=strict)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""

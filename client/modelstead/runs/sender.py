@@ -1,0 +1,339 @@
+"""Sends a session's spool through IngestStream, one stream after another, until everything is acknowledged or it is
+told to stop. The spool's writer may be this process, another one, or gone.
+"""
+
+import base64
+import logging
+import random
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from modelstead.runs import connection
+from modelstead.runs.connection import DiscoveryError, Failure
+from modelstead.runs.outbox import Outbox
+from modelstead.runs.settings import Settings, SettingsError
+from modelstead.spool import reader
+from modelstead.spool.reader import Reader
+from modelstead.spool.sessions import Session
+from modelstead.tracking.v1 import ingest_pb2 as pb
+from modelstead.tracking.v1 import ingest_pb2_grpc as pb_grpc
+
+BACKOFF_MIN_S, BACKOFF_MAX_S = 0.1, 5.0
+# Where trying again is not likely to help: bad credentials, a server of another kind.
+REFUSED_BACKOFF_S = 30.0
+CONFLICTS_MAX = 3
+# Longer than a server may take for a commit, or its database for a restart.
+ACKNOWLEDGEMENT_TIMEOUT_S = 60.0
+TELL_AFTER_S = 10.0
+
+_POLL_S = 0.2
+_REFUSED = frozenset(
+    {
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.FAILED_PRECONDITION,
+    }
+)
+
+_Call = Any
+"""A call of gRPC's: an iterator of IngestStreamResponse that can be cancelled."""
+
+_log = logging.getLogger("modelstead")
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One attempt. All of it under the sender's condition."""
+
+    is_open: bool = False
+    is_over: bool = False
+    paused_until: float = 0.0
+    heard: float = 0.0
+
+
+class Sender:
+    """A thread that sends. The caller holds the session's lock for senders.
+
+    With `until_done` it ends once the writer is gone and everything is acknowledged: the session is removed, and
+    `is_done` tells so.
+    """
+
+    def __init__(self, session: Session, settings: Settings, *, until_done: bool = False) -> None:
+        self.session = session
+        self.reader = Reader(session.files)
+        self.is_done = False
+        self.rejected_count = 0
+        self._is_recovered = False
+        # Why nothing is sent at present; empty while it is.
+        self.trouble = ""
+        self._settings = settings
+        self._until_done = until_done
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._told: set[str] = set()
+        self._epoch, acknowledged = session.take_up()
+        self._outbox = Outbox(self.reader, acknowledged=acknowledged)
+        self._channel: grpc.Channel | None = None
+        self._failures = self._conflicts = 0
+        self._quiet_since = time.monotonic()
+        self._saved = 0.0
+        self._thread = threading.Thread(target=self._run, name="modelstead-sender", daemon=True)
+
+    @property
+    def acknowledged_sequence(self) -> int:
+        return self._outbox.acknowledged_sequence
+
+    @property
+    def missing_count(self) -> int:
+        return self._outbox.missing_count
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Raises RuntimeError if the interpreter is ending."""
+        self._thread.start()
+
+    def notify(self) -> None:
+        """Tell that there may be more to send."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def is_at_rest(self) -> bool:
+        """Whether everything that is on the disk now is acknowledged, and the writer, which lives, may add to it."""
+        with self._changed:
+            return self._outbox.is_empty() and not self.session.lock_writer()
+
+    def wait_for(self, sequence: int, timeout_s: float) -> bool:
+        """Wait until a sequence is acknowledged. Returns whether it is."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self.acknowledged_sequence >= sequence or not self._thread.is_alive(), timeout_s
+            ) and (self.acknowledged_sequence >= sequence)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the end of the thread, but no longer than that."""
+        self._thread.join(timeout_s)
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End the stream and the thread."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        try:
+            while self._wait_for_work():
+                delay_s = self._send()
+                if delay_s:
+                    self._sleep(delay_s)
+        except Exception:  # noqa: BLE001 - the boundary of a thread: told, and what is not sent is kept
+            _log.exception("sending has stopped; what is not sent is kept in %s", self.session.path)
+        finally:
+            if self._channel is not None:
+                self._channel.close()
+            if self.is_done:
+                self.session.delete()
+            with self._changed:
+                self._changed.notify_all()
+
+    def _wait_for_work(self) -> bool:
+        """Wait until there is something to send. Returns False if it is time to end."""
+        with self._changed:
+            while not self._stopping:
+                if not self._outbox.is_empty():
+                    return True
+                if self._until_done and self._is_finished():
+                    self.is_done = True
+                    return False
+                self._changed.wait(_POLL_S)
+        return False
+
+    def _is_finished(self) -> bool:
+        # The lock first: what is written before it is free is seen by the look at the files after it.
+        if not self.session.lock_writer():
+            return False
+        if not self._is_recovered:
+            self._is_recovered = True
+            self._recover()
+        return self._outbox.is_empty()
+
+    def _recover(self) -> None:
+        """Cut off what the writer had not finished when it died."""
+        cut = reader.recover(self.session.files)
+        if cut:
+            _log.warning("%s: %d bytes that were not written to their end are cut off", self.session.path, cut)
+
+    def _sleep(self, delay_s: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping, delay_s)
+
+    def _send(self) -> float:
+        """Hold one stream for as long as it goes. Returns how long to wait before the next one."""
+        stream = _Stream(heard=time.monotonic())
+        try:
+            call = self._call(stream)
+            watch = threading.Thread(target=self._watch, args=(stream, call), name="modelstead-watch", daemon=True)
+            watch.start()
+            try:
+                for response in call:
+                    self._take(stream, response)
+            finally:
+                self._end(stream)
+        except grpc.RpcError as error:
+            return self._failed(connection.failure(error))
+        except (DiscoveryError, SettingsError, OSError) as error:
+            return self._failed(Failure(grpc.StatusCode.UNAVAILABLE, str(error)))
+        with self._changed:
+            return 0.0 if self._stopping or self.is_done else random.uniform(0, BACKOFF_MIN_S)  # noqa: S311 - jitter
+
+    def _call(self, stream: _Stream) -> _Call:
+        if self._channel is None:
+            self._channel = connection.channel(connection.resolve(self._settings), self._settings)
+        stub = pb_grpc.IngestServiceStub(self._channel)
+        call = stub.IngestStream(self._requests(stream), metadata=connection.metadata(self._settings))
+        call.add_callback(lambda: self._end(stream))
+        return call
+
+    def _end(self, stream: _Stream) -> None:
+        with self._changed:
+            stream.is_over = True
+            self._changed.notify_all()
+
+    def _watch(self, stream: _Stream, call: _Call) -> None:
+        """Cancel a stream on which nothing is heard although something is awaited, or that is to end and does not."""
+        with self._changed:
+            while not stream.is_over:
+                silence_s = time.monotonic() - stream.heard
+                limit_s = 2.0 if self._stopping else ACKNOWLEDGEMENT_TIMEOUT_S
+                if silence_s > limit_s and (self._stopping or not stream.is_open or not self._outbox.is_empty()):
+                    break
+                self._changed.wait(1.0)
+        if not stream.is_over:
+            call.cancel()
+
+    def _requests(self, stream: _Stream) -> Iterator[pb.IngestStreamRequest]:
+        session = pb.Session(session_id=self.session.info.session_id, epoch=self._epoch)
+        yield pb.IngestStreamRequest(open=session, acknowledged_sequence=self.acknowledged_sequence)
+        while (batch := self._next(stream)) is not None:
+            yield pb.IngestStreamRequest(batch=batch)
+
+    def _next(self, stream: _Stream) -> pb.Batch | None:
+        """Wait for the next batch that may be sent. Returns None to end the stream."""
+        with self._changed:
+            while not stream.is_over and not self._stopping:
+                pause_s = stream.paused_until - time.monotonic()
+                if stream.is_open and pause_s <= 0:
+                    batch = self._outbox.next()
+                    if batch is not None:
+                        if self._outbox.is_alone:
+                            stream.heard = time.monotonic()
+                        return batch
+                    if self._until_done and self._is_finished():
+                        return None
+                self._changed.wait(min(max(pause_s, 0.001), _POLL_S) if pause_s > 0 else _POLL_S)
+        return None
+
+    def _take(self, stream: _Stream, response: pb.IngestStreamResponse) -> None:
+        with self._changed:
+            stream.heard = time.monotonic()
+            before = self.acknowledged_sequence
+            if not stream.is_open:
+                stream.is_open = True
+                self._outbox.open(acknowledged=response.acknowledged_sequence, window_bytes=response.window_bytes)
+                self._recovered()
+            else:
+                self._outbox.acknowledge(response.acknowledged_sequence)
+            if response.HasField("pause"):
+                stream.paused_until = time.monotonic() + response.pause.ToMilliseconds() / 1000
+            for rejection in response.rejections:
+                self._reject(rejection)
+            if self.acknowledged_sequence > before:
+                self._conflicts = 0
+                self._remove()
+            self._changed.notify_all()
+
+    def _remove(self) -> None:
+        """Remove what is acknowledged, after having noted that it is."""
+        removable = self.reader.removable(self.acknowledged_sequence)
+        # Whoever writes the session in another process reads there what is acknowledged.
+        is_awaited = self._until_done and time.monotonic() - self._saved > _POLL_S
+        if removable or is_awaited:
+            self._saved = time.monotonic()
+            self.session.save_acknowledged(self.acknowledged_sequence)
+        self.reader.remove(removable)
+
+    def _recovered(self) -> None:
+        if self.trouble in self._told:
+            _log.warning("%s: logging goes on; nothing was lost.", self._settings.address)
+        self._told.discard(self.trouble)
+        self._failures, self.trouble = 0, ""
+
+    def _failed(self, failure: Failure) -> float:
+        """Decide how long to wait, and tell once what is wrong if it lasts."""
+        with self._changed:
+            if self._outbox.is_empty():
+                # The server has ended a stream on which nothing came.
+                return 0.0
+        if not self._failures:
+            self._quiet_since = time.monotonic()
+        self._failures += 1
+        self.trouble = f"{failure.reason or failure.code.name}: {failure.message}"
+        is_refused = failure.code in _REFUSED
+        if failure.code is grpc.StatusCode.ABORTED:
+            self._conflicts += 1
+            if self._conflicts >= CONFLICTS_MAX:
+                raise RuntimeError(f"session {self.session.info.session_id} was taken up elsewhere: {failure.message}")
+        if is_refused or time.monotonic() - self._quiet_since > TELL_AFTER_S:
+            self._tell()
+        if failure.retry_after_s is not None:
+            return failure.retry_after_s * random.uniform(1, 1.5)  # noqa: S311 - jitter
+        if self._failures % 8 == 0 and self._channel is not None:
+            # The next attempt asks anew where tracking is.
+            self._channel.close()
+            self._channel = None
+        ceiling = REFUSED_BACKOFF_S if is_refused else BACKOFF_MAX_S
+        return random.uniform(BACKOFF_MIN_S, min(ceiling, BACKOFF_MIN_S * 2 ** min(self._failures, 10)))  # noqa: S311
+
+    def _tell(self) -> None:
+        if self.trouble not in self._told:
+            self._told.add(self.trouble)
+            _log.warning(
+                "%s does not take what is logged (%s). Training goes on; it is kept in %s.",
+                self._settings.address,
+                self.trouble,
+                self.session.path,
+            )
+
+    def _reject(self, rejection: pb.Rejection) -> None:
+        """Keep what the server has refused for good, and tell of each kind once."""
+        self.rejected_count += 1
+        found = Reader(self.session.files)
+        found.seek(rejection.sequence - 1)
+        record = found.peek()
+        payload = record.payload if record and record.sequence == rejection.sequence else b""
+        entry = {
+            "sequence": rejection.sequence,
+            "reason": rejection.reason,
+            "message": rejection.message,
+            "run_id": pb.Batch.FromString(payload).run_id,
+            "batch": base64.b64encode(payload).decode(),
+        }
+        try:
+            kept = f"kept in {self.session.keep_rejected(entry)}"
+        except OSError as error:
+            kept = f"lost ({error})"
+        told = f"{rejection.reason}: {rejection.message}"
+        if told not in self._told:
+            self._told.add(told)
+            _log.error("the server has refused batch %d for good (%s); it is %s", rejection.sequence, told, kept)

@@ -1,0 +1,100 @@
+"""How a process logs: what arguments of `start_run` and `MODELSTEAD_*` variables say. Nothing else here reads the
+environment.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from modelstead.spool.writer import Durability, OnFull
+
+PREFIX = "MODELSTEAD_"
+SPOOL_BYTES_MIN = 1024 * 1024
+
+
+class SettingsError(ValueError):
+    """An argument or a variable is missing or wrong. The text names it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Each field is an argument of `start_run` and the variable `MODELSTEAD_<FIELD>`: docs/logging-from-training.md."""
+
+    address: str
+    token: str = field(default="", repr=False)
+    username: str = ""
+    password: str = field(default="", repr=False)
+    ca_file: Path | None = None
+    spool_dir: Path = field(default_factory=lambda: spool_dir())
+    durability: Durability = Durability.INTERVAL
+    fsync_interval_s: float = 1.0
+    flush_interval_s: float = 0.02
+    spool_bytes_max: int = 1024 * 1024 * 1024
+    on_full: OnFull = OnFull.DROP_OLDEST_POINTS
+    buffer_points_max: int = 500_000
+    exit_timeout_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("fsync_interval_s", "flush_interval_s", "buffer_points_max"):
+            if getattr(self, name) <= 0:
+                raise SettingsError(f"{name}={getattr(self, name)} must be greater than 0")
+        if self.exit_timeout_s < 0:
+            raise SettingsError(f"exit_timeout_s={self.exit_timeout_s} must not be negative")
+        if self.spool_bytes_max < SPOOL_BYTES_MIN:
+            raise SettingsError(f"spool_bytes_max={self.spool_bytes_max} must be at least {SPOOL_BYTES_MIN}")
+
+
+def load(environ: Mapping[str, str] = os.environ, **arguments: Any) -> Settings:
+    """Return the settings of arguments, then of variables, then the defaults. An argument of None is not given.
+
+    Raises SettingsError.
+    """
+    given = {name: value for name, value in arguments.items() if value is not None}
+    values = {}
+    for one in fields(Settings):
+        text = environ.get(PREFIX + one.name.upper())
+        if one.name in given:
+            values[one.name] = _parsed(one.name, given[one.name])
+        elif text:
+            values[one.name] = _parsed(one.name, text)
+    if not values.get("address"):
+        raise SettingsError("no address: pass `address=` or set MODELSTEAD_ADDRESS, as 127.0.0.1:8081")
+    values.setdefault("spool_dir", default_spool_dir(environ))
+    return Settings(**values)
+
+
+def spool_dir() -> Path:
+    """Return where this user's spools are."""
+    return default_spool_dir(os.environ)
+
+
+def default_spool_dir(environ: Mapping[str, str]) -> Path:
+    """Return `MODELSTEAD_SPOOL_DIR`, or the folder for what programs keep of the user."""
+    if chosen := environ.get(f"{PREFIX}SPOOL_DIR"):
+        return Path(chosen).expanduser()
+    state = environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser() / "modelstead" / "spool"
+
+
+def fallback_spool_dir() -> Path:
+    """Return, and make, where a spool goes if its folder cannot be made. Raises OSError if it is somebody else's."""
+    folder = Path(tempfile.gettempdir()) / f"modelstead-spool-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise OSError(f"{folder} belongs to somebody else")
+    return folder
+
+
+def _parsed(name: str, value: Any) -> Any:
+    types: dict[str, Any] = {"durability": Durability, "on_full": OnFull, "spool_dir": Path, "ca_file": Path}
+    for one in ("fsync_interval_s", "flush_interval_s", "exit_timeout_s"):
+        types[one] = float
+    for one in ("spool_bytes_max", "buffer_points_max"):
+        types[one] = int
+    try:
+        return types.get(name, str)(value)
+    except ValueError as error:
+        raise SettingsError(f"{name}={value!r} is not valid: {error}") from error

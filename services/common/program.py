@@ -1,0 +1,114 @@
+"""The life of a service's process that keeps tables: its settings, its migrations, then serving, then an exit code."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol, TypeVar
+
+import uvloop
+from google.protobuf.descriptor import ServiceDescriptor
+
+from services.common import logs, settings, telemetry
+from services.common.errors import ServiceError
+from services.common.logs import LogFormat, LogLevel
+from services.common.settings import Address
+
+
+class ProgramSettings(Protocol):
+    """What every service that keeps tables is told."""
+
+    @property
+    def database_url(self) -> str: ...
+    @property
+    def migrate_on_start(self) -> bool: ...
+    @property
+    def log_format(self) -> LogFormat: ...
+    @property
+    def log_level(self) -> LogLevel: ...
+    @property
+    def otlp_endpoint(self) -> str: ...
+    @property
+    def metrics_listen(self) -> Address | None: ...
+
+
+SettingsT = TypeVar("SettingsT", bound=ProgramSettings)
+
+
+def run(
+    arguments: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    schema: str,
+    migrations: Path,
+    settings_class: type[SettingsT],
+    serve: Callable[[SettingsT], Coroutine[Any, Any, None]],
+) -> None:
+    """Serve or, given `migrate`, bring the schema up to date and end. The service is called as its schema.
+
+    Exits 2 with one sentence for a wrong setting, 1 for a migration that failed.
+    """
+    try:
+        config = settings.load(settings_class, environ)
+        logs.configure(log_format=config.log_format, log_level=config.log_level)
+        if arguments == ["migrate"]:
+            _migrate(config.database_url, schema, migrations)
+            return
+        if config.migrate_on_start:
+            _in_child(lambda: _migrate(config.database_url, schema, migrations), schema)
+        telemetry.start(schema, otlp_endpoint=config.otlp_endpoint, metrics_listen=config.metrics_listen)
+        uvloop.run(serve(config))
+    except settings.SettingsError as error:
+        sys.exit(_complain(schema, str(error), code=2))
+    except ServiceError as error:
+        sys.exit(_complain(schema, error.message, code=1))
+
+
+def descriptor(module: ModuleType, name: str) -> ServiceDescriptor:
+    """Return a service of a module of stubs, such as `runs_pb2`."""
+    service: ServiceDescriptor = module.DESCRIPTOR.services_by_name[name]
+    return service
+
+
+def now_ms() -> int:
+    """Return the time in milliseconds since the Unix epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def _migrate(database_url: str, schema: str, scripts: Path) -> None:
+    # Alembic takes memory and time, which only a process that migrates pays.
+    from services.common import migrations
+
+    migrations.upgrade(database_url, schema=schema, scripts=scripts)
+
+
+def _in_child(work: Callable[[], None], name: str) -> None:
+    """Do something in a process of its own, so that what it takes is given back, and end as it does if it fails."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(_exit_code(work, name))
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code:
+        # Negative: the signal that ended it, of which it could not complain itself.
+        sys.exit(code if code > 0 else _complain(name, f"the migration was ended by signal {-code}.", code=1))
+
+
+def _exit_code(work: Callable[[], None], name: str) -> int:
+    try:
+        work()
+    except ServiceError as error:
+        return _complain(name, error.message, code=1)
+    except BaseException:  # noqa: BLE001 -- the boundary of the process
+        sys.excepthook(*sys.exc_info())
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+def _complain(name: str, sentence: str, *, code: int) -> int:
+    print(f"{name}: {sentence}", file=sys.stderr)
+    return code

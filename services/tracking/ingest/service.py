@@ -1,0 +1,288 @@
+"""What takes in batches: a group of them, and the numbers of the newest ones of their sessions, is one transaction."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.common.database import Database, Driver
+from services.common.errors import InvalidArgument, ServiceError
+from services.common.group_commit import GroupCommit, Outcome
+from services.tracking.experiments.model import Experiment
+from services.tracking.experiments.service import Experiments
+from services.tracking.ingest import model, store
+from services.tracking.ingest.flow import Budget, Flow
+from services.tracking.ingest.model import Batch, Mark, Rejected, Rejection, Session, Start, Verdict
+from services.tracking.metrics import store as metrics_store
+from services.tracking.run_logs.model import RUN_NAME_TAG
+from services.tracking.run_logs.service import store_entries
+from services.tracking.runs import model as runs_model
+from services.tracking.runs import store as runs_store
+from services.tracking.runs.model import Run
+
+# At a million points a second, a tenth of a second's.
+GROUP_WEIGHT_MAX = 100_000
+REJECTIONS_A_RESPONSE = 500
+SESSIONS_A_PURGE = 1000
+PURGES_A_CALL = 50
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """What is told to a client; see modelstead.tracking.v1.IngestStreamResponse."""
+
+    acknowledged_sequence: int
+    rejections: list[Rejection] = field(default_factory=list)
+    window_bytes: int | None = None
+    pause_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What is told of one batch."""
+
+    acknowledged_sequence: int
+    rejection: Rejection | None = None
+
+
+class Ingest:
+    """The use-cases. Batches that arrive together, or while others are being committed, share a transaction.
+
+    `memory_bytes` bounds the batches under way of all callers, `window_bytes` those of one stream. A session that has
+    been quiet for `session_age_s` can be forgotten. `now_ms` returns milliseconds since the Unix epoch.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        experiments: Experiments,
+        *,
+        now_ms: Callable[[], int],
+        memory_bytes: int,
+        window_bytes: int,
+        session_age_s: int,
+    ) -> None:
+        self._db = db
+        self._session_age_s = session_age_s
+        self._experiments = experiments
+        self._now_ms = now_ms
+        self._window_bytes = window_bytes
+        self._budget = Budget(memory_bytes)
+        self._group_commit = GroupCommit(
+            self._commit,
+            weight=lambda batch: batch.weight,
+            group_weight_max=GROUP_WEIGHT_MAX,
+            # The budget bounds what waits, in bytes.
+            waiting_weight_max=sys.maxsize,
+            committers=1,
+            lane=lambda batch: (batch.caller, batch.session.session_id),
+        )
+
+    async def one(self, sender: Any, message: Any, *, caller: str) -> Answer:
+        """Store one batch. Raises InvalidArgument, Conflict, ResourceExhausted."""
+        batch = model.decode(message, model.session(sender), caller=caller)
+        self._budget.take(batch.size)
+        try:
+            await self._group_commit.submit(batch)
+        except Rejected as error:
+            return Answer(acknowledged_sequence=batch.sequence, rejection=error.rejection)
+        finally:
+            self._budget.give_back(batch.size)
+        return Answer(acknowledged_sequence=batch.sequence)
+
+    async def stream(self, opening: Any, following: AsyncIterator[Any], *, caller: str) -> AsyncIterator[Progress]:
+        """Open a session and store the batches that follow, telling what is dealt with as it is committed.
+
+        Raises InvalidArgument, Conflict, ResourceExhausted.
+        """
+        if not opening.HasField("open"):
+            raise InvalidArgument("Missing value for required parameter 'open': the first request opens the session.")
+        sender = model.session(opening.open)
+        # Nothing is begun that would only wait.
+        self._budget.take(0)
+        async for progress in self._open(sender, opening.acknowledged_sequence):
+            yield progress
+        flow = Flow(self._budget, window_bytes=self._window_bytes)
+        reading = asyncio.create_task(self._read(flow, sender, following, caller=caller))
+        try:
+            while (settled := await flow.settled()) is not None:
+                newest, rejections = settled
+                yield Progress(acknowledged_sequence=newest, rejections=rejections, pause_s=self._budget.pause_s)
+            await reading
+        finally:
+            reading.cancel()
+            flow.drop()
+            with contextlib.suppress(asyncio.CancelledError, ServiceError):
+                await reading
+
+    async def purge(self) -> int:
+        """Forget sessions that have been quiet for too long, or a bounded part of them, with their rejections.
+
+        Returns how many.
+        """
+        total = 0
+        for _ in range(PURGES_A_CALL):
+            async with self._db.pipeline() as tx:
+                count = await store.purge(
+                    tx, active_before=self._now_ms() - self._session_age_s * 1000, limit=SESSIONS_A_PURGE
+                )
+            total += count
+            if count < SESSIONS_A_PURGE:
+                break
+        return total
+
+    async def _open(self, sender: Session, acknowledged: int) -> AsyncIterator[Progress]:
+        if acknowledged > model.SEQUENCE_MAX:
+            raise InvalidArgument(
+                f"Invalid value {acknowledged} for parameter 'acknowledged_sequence' supplied: at most "
+                f"{model.SEQUENCE_MAX}."
+            )
+        async with self._db.pipeline() as tx:
+            mark = (await store.lock(tx, [sender.session_id], now_ms=self._now_ms()))[sender.session_id]
+            model.check_epoch(mark, sender)
+            # What a client knows to be acknowledged was, also where the session has been purged since.
+            mark = Mark(sender.epoch, max(mark.sequence, acknowledged))
+            await store.advance(tx, {sender.session_id: mark}, now_ms=self._now_ms())
+            await store.forget_rejections(tx, sender.session_id, up_to=acknowledged)
+        window: int | None = self._window_bytes
+        while acknowledged is not None:
+            async with self._db.pipeline(snapshot=True) as tx:
+                rejections = await store.rejections_after(
+                    tx, sender.session_id, acknowledged, limit=REJECTIONS_A_RESPONSE
+                )
+            yield Progress(acknowledged_sequence=mark.sequence, rejections=rejections, window_bytes=window)
+            if len(rejections) < REJECTIONS_A_RESPONSE:
+                return
+            window, acknowledged = None, rejections[-1].sequence
+
+    async def _read(self, flow: Flow, sender: Session, following: AsyncIterator[Any], *, caller: str) -> None:
+        try:
+            async for message in following:
+                if message.HasField("open") or not message.HasField("batch"):
+                    raise InvalidArgument("Missing value for required parameter 'batch': a session is opened once.")
+                batch = model.decode(message.batch, sender, caller=caller)
+                await flow.make_room(batch.size)
+                flow.add(batch.sequence, batch.size, self._group_commit.enqueue(batch))
+        finally:
+            flow.end()
+
+    async def _commit(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
+        async with self._db.pipeline() as tx:
+            now_ms = self._now_ms()
+            known = await store.lock(tx, {batch.session.session_id for batch in batches}, now_ms=now_ms)
+            group = _Group(batches, known)
+            await self._tell_again(tx, group)
+            await self._start_runs(tx, group)
+            await _store(tx, group)
+            await store.advance(tx, group.marks, now_ms=now_ms)
+            if group.rejected:
+                await store.add_rejections(tx, group.rejected)
+        return [group.outcomes.get(place) for place in range(len(batches))]
+
+    async def _tell_again(self, tx: Driver, group: "_Group") -> None:
+        """Have batches that were rejected before be rejected as they were then."""
+        if not group.repeated:
+            return
+        found = await store.rejections_of(tx, [group.name(place) for place in group.repeated])
+        for place in group.repeated:
+            if rejection := found.get(group.name(place)):
+                group.outcomes[place] = Rejected(rejection)
+
+    async def _start_runs(self, tx: Driver, group: "_Group") -> None:
+        starting = [(place, start) for place in group.waiting() if (start := group.batches[place].start)]
+        target_of = await self._targets(tx, {(start.experiment_name, start.experiment_id) for _, start in starting})
+        # As everything that others may bring at the same time, in an order.
+        for place, start in sorted(starting, key=lambda each: group.batches[each[0]].entry.run_id):
+            target = target_of[start.experiment_name, start.experiment_id]
+            try:
+                if isinstance(target, ServiceError):
+                    raise target
+                run = _new_run(group.batches[place], start, target)
+            except ServiceError as error:
+                group.reject(place, error)
+                continue
+            await runs_store.add(tx, run.info, run.data.tags)
+
+    async def _targets(
+        self, tx: Driver, names: Iterable[tuple[str, int]]
+    ) -> dict[tuple[str, int], Experiment | ServiceError]:
+        """Return experiments by name and number, or why nothing can begin in them."""
+        found: dict[tuple[str, int], Experiment | ServiceError] = {}
+        for name, number in sorted(names):
+            try:
+                found[name, number] = await self._experiments.target(tx, number, name=name)
+            except ServiceError as error:
+                found[name, number] = error
+        return found
+
+
+class _Group:
+    """The batches of one transaction: what each is to its session, and what becomes of it."""
+
+    def __init__(self, batches: Sequence[Batch], marks: dict[str, Mark]) -> None:
+        self.batches = batches
+        self.marks = marks
+        self.outcomes: dict[int, ServiceError] = {}
+        self.rejected: list[tuple[Session, Rejection]] = []
+        self.repeated: list[int] = []
+        self._next: list[int] = []
+        for place, batch in enumerate(batches):
+            self._judge(place, batch)
+
+    def name(self, place: int) -> tuple[str, int]:
+        """Return the session and the number of a batch."""
+        return self.batches[place].session.session_id, self.batches[place].sequence
+
+    def waiting(self) -> list[int]:
+        """Return the places of the batches that are to be stored, in their order."""
+        return [place for place in self._next if place not in self.outcomes]
+
+    def reject(self, place: int, error: ServiceError) -> None:
+        """Note that a batch is not stored."""
+        rejected = model.rejected(self.batches[place].sequence, error)
+        self.outcomes[place] = rejected
+        self.rejected.append((self.batches[place].session, rejected.rejection))
+
+    def _judge(self, place: int, batch: Batch) -> None:
+        session_id = batch.session.session_id
+        try:
+            verdict, self.marks[session_id] = model.judge(self.marks[session_id], batch.session, batch.sequence)
+        except ServiceError as error:
+            self.outcomes[place] = error
+            return
+        if verdict is Verdict.KNOWN:
+            self.repeated.append(place)
+            return
+        self._next.append(place)
+        if batch.refusal is not None:
+            self.reject(place, batch.refusal)
+
+
+def _new_run(batch: Batch, start: Start, experiment: Experiment) -> Run:
+    """Raises InvalidArgument."""
+    return runs_model.new_run(
+        run_id=batch.entry.run_id,
+        experiment_id=experiment.experiment_id,
+        artifact_location=experiment.artifact_location,
+        user_id=start.user_id,
+        run_name=start.run_name,
+        start_time=start.start_time,
+        tags={key: value for key, value in batch.entry.tags.items() if key == RUN_NAME_TAG},
+    )
+
+
+async def _store(tx: Driver, group: _Group) -> None:
+    places = group.waiting()
+    if not places:
+        return
+    outcomes = await store_entries(tx, [group.batches[place].entry for place in places])
+    for place, outcome in zip(places, outcomes, strict=True):
+        if outcome is not None:
+            group.reject(place, outcome)
+    stored = [group.batches[place] for place in group.waiting()]
+    ends = {batch.entry.run_id: batch.end for batch in stored if batch.end}
+    if ends:
+        await store.end_runs(tx, ends)
+        await metrics_store.enqueue(tx, ends)

@@ -1,0 +1,195 @@
+"""Training jobs that end in many ways: `python -m tests.client.jobs JOB ADDRESS SPOOL`. Each prints its run's id first.
+
+Steps 0 … 199 of `m` are logged by the process itself, those of `m0`, `m1` … by its children.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from modelstead.runs.run import Run, start_run
+
+STEPS = 200
+CHILDREN = 3
+
+
+def main() -> None:
+    name, address, spool = sys.argv[1:]
+    run = start_run(address, spool_dir=Path(spool), exit_timeout_s=float(os.environ.get("EXIT_TIMEOUT_S", "10")))
+    print(run.run_id, flush=True)
+    JOBS[name](run)
+
+
+def _log(run: Run, key: str = "m") -> None:
+    for step in range(STEPS):
+        run.log({key: step / 2}, step=step)
+
+
+def _returns(run: Run) -> None:
+    _log(run)
+
+
+def _exits(run: Run) -> None:
+    _log(run)
+    sys.exit(3)
+
+
+def _raises(run: Run) -> None:
+    with run:
+        _log(run)
+        raise ValueError("training has failed")
+
+
+def _os_exit(run: Run) -> None:
+    _log(run)
+    run.flush(10, acknowledged=False)
+    os._exit(0)
+
+
+def _waits_for_a_signal(run: Run) -> None:
+    _log(run)
+    print("ready", flush=True)
+    while True:
+        signal.pause()
+
+
+def _logs_until_killed(run: Run) -> None:
+    """Prints each step after `log` has returned, and when that was."""
+    step = 0
+    while True:
+        run.log({"m": float(step)}, step=step)
+        print(step, time.monotonic_ns(), flush=True)
+        step += 1
+        time.sleep(0.0005)
+
+
+def _logs_until_told(run: Run) -> None:
+    """Logs until SIGTERM, then prints how many steps that were."""
+    told = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: told.set())
+    step = 0
+    while not told.is_set():
+        run.log({"m": float(step)}, step=step)
+        step += 1
+        time.sleep(0.0005)
+    print(step, flush=True)
+
+
+def _fills_the_disk(run: Run) -> None:
+    """Logs more than 16 MB hold, waits for a line on stdin, logs a little more, and prints what was dropped."""
+    run.log_params({"kept": "yes"})
+    values = {f"metric {number}": 0.5 for number in range(100)}
+    longest_ns = count = 0
+    for step in range(12_000):
+        began = time.perf_counter_ns()
+        run.log(values, step=step)
+        longest_ns = max(longest_ns, time.perf_counter_ns() - began)
+        count += len(values)
+        if step % 1000 == 0:
+            run.flush(10, acknowledged=False)
+    run.flush(10, acknowledged=False)
+    print("full", flush=True)
+    sys.stdin.readline()
+    run.flush(60)
+    _log(run, "after")
+    run.flush(60)
+    recorder = run._recorder
+    assert recorder._writer
+    print(count, recorder.dropped_points + recorder._writer.dropped_points, longest_ns / 1e6, flush=True)
+
+
+def _threads(run: Run) -> None:
+    threads = [threading.Thread(target=_log, args=(run, f"m{number}")) for number in range(CHILDREN)]
+    for thread in threads:
+        thread.start()
+    _log(run)
+
+
+def _children(run: Run, method: str) -> None:
+    context = multiprocessing.get_context(method)
+    children = [context.Process(target=_log, args=(run, f"m{number}")) for number in range(CHILDREN)]
+    for child in children:
+        child.start()
+    _log(run)
+    for child in children:
+        child.join()
+        assert child.exitcode == 0
+
+
+def _forks(run: Run) -> None:
+    _children(run, "fork")
+
+
+def _forks_after_having_sent(run: Run) -> None:
+    run.log({"first": 1.0})
+    assert run.flush(20)
+    _children(run, "fork")
+
+
+def _spawns(run: Run) -> None:
+    run.log({"first": 1.0})
+    assert run.flush(20)
+    _children(run, "spawn")
+
+
+def _has_loaders_that_end_with_it(run: Run) -> None:
+    """As forked DataLoader workers: daemons that log, and wait for work for as long as the job runs."""
+    run.log({"first": 1.0})
+    assert run.flush(20)
+    context = multiprocessing.get_context("fork")
+    logged = [context.Event() for _ in range(CHILDREN)]
+
+    def load(number: int) -> None:
+        _log(run, f"m{number}")
+        run.flush(10, acknowledged=False)
+        logged[number].set()
+        time.sleep(600)
+
+    for number in range(CHILDREN):
+        context.Process(target=load, args=(number,), daemon=True).start()
+    _log(run)
+    for event in logged:
+        assert event.wait(30)
+
+
+def _forks_by_hand(run: Run) -> None:
+    """Children that end with `os._exit`, as soon as what they logged is on the disk."""
+    run.log({"first": 1.0})
+    assert run.flush(20)
+    pids = []
+    for number in range(CHILDREN):
+        pid = os.fork()
+        if pid == 0:
+            _log(run, f"m{number}")
+            run.flush(10, acknowledged=False)
+            os._exit(0)
+        pids.append(pid)
+    _log(run)
+    for pid in pids:
+        os.waitpid(pid, 0)
+
+
+JOBS: dict[str, Callable[[Run], None]] = {
+    "returns": _returns,
+    "exits": _exits,
+    "raises": _raises,
+    "os-exit": _os_exit,
+    "waits": _waits_for_a_signal,
+    "logs-until-killed": _logs_until_killed,
+    "logs-until-told": _logs_until_told,
+    "fills-the-disk": _fills_the_disk,
+    "threads": _threads,
+    "forks": _forks,
+    "forks-after-having-sent": _forks_after_having_sent,
+    "spawns": _spawns,
+    "loaders": _has_loaders_that_end_with_it,
+    "forks-by-hand": _forks_by_hand,
+}
+
+if __name__ == "__main__":
+    main()

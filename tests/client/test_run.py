@@ -1,0 +1,464 @@
+"""What a training loop logs arrives, once and in order, whatever the server does meanwhile."""
+
+import json
+import logging
+import math
+import pickle
+import threading
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from modelstead.runs import connection, sync
+from modelstead.runs.process import Process
+from modelstead.runs.run import Run, start_run
+from modelstead.runs.settings import SettingsError
+from modelstead.spool import sessions
+from modelstead.spool.writer import SpoolFull
+from modelstead.tracking.v1 import ingest_pb2 as pb
+from services.local import waiting
+from tests.client.server import IngestServer
+
+
+@pytest.fixture
+def run(server: IngestServer, spool: Path, process: Process) -> Run:
+    return start_run(server.address, spool_dir=spool, exit_timeout_s=5, experiment="e", run_name="r")
+
+
+def _logged(run: Run, steps: range) -> None:
+    for step in steps:
+        run.log({"m": step * 0.5}, step=step)
+
+
+def test_everything_that_is_logged_arrives_in_order(server: IngestServer, spool: Path, process: Process) -> None:
+    with start_run(server.address, spool_dir=spool, experiment="e", run_name="r", params={"lr": 0.1}) as run:
+        run.set_tags({"team": "vision"})
+        for step in range(100):
+            run.log({"loss": 1.0 / (step + 1), "acc": step / 100}, step=step, timestamp=1000 + step)
+    assert run.flush(10)
+
+    stored = server.run(run.run_id)
+    assert stored.start is not None
+    assert (stored.start.experiment_name, stored.start.run_name) == ("e", "r")
+    assert stored.params == {"lr": "0.1"}
+    assert stored.tags == {"team": "vision"}
+    assert [value for key, _, value in stored.points if key == "loss"] == [1.0 / (step + 1) for step in range(100)]
+    assert stored.steps("acc") == list(range(100))
+    assert stored.end is not None
+    assert stored.end.status == pb.EndRun.FINISHED
+
+
+def test_the_run_id_is_known_and_logging_works_while_the_server_is_away(
+    server: IngestServer, spool: Path, process: Process
+) -> None:
+    server.stop()
+    run = start_run(server.address, spool_dir=spool, exit_timeout_s=5)
+    _logged(run, range(50))
+    assert run.flush(0.5) is False
+    assert len(run.run_id) == 32
+
+    server.start()
+
+    assert run.flush(20)
+    assert server.run(run.run_id).steps() == list(range(50))
+
+
+def test_replies_that_are_lost_after_the_commit_duplicate_nothing(server: IngestServer, run: Run) -> None:
+    server.replies_to_drop = 3
+    for start in range(0, 50, 10):
+        _logged(run, range(start, start + 10))
+        run.flush(0.1)
+
+    assert run.flush(20)
+    assert server.replies_to_drop == 0
+    assert server.run(run.run_id).steps() == list(range(50))
+    assert server.stored_count == len({batch.sequence for batch in server.batches})
+
+
+def test_batches_under_way_are_sent_again_when_a_stream_breaks_without_new_ones(server: IngestServer, run: Run) -> None:
+    server.is_answering.clear()
+    _logged(run, range(10))
+    assert waiting.until(lambda: len(server.openings) == 1, timeout_s=10)
+
+    server.stop()
+    server.start()
+
+    assert run.flush(20)
+    assert server.run(run.run_id).steps() == list(range(10))
+
+
+def test_no_more_is_under_way_than_the_window_allows(server: IngestServer, run: Run) -> None:
+    server.window_bytes = 1
+    server.is_answering.clear()
+    for start in range(0, 30, 10):
+        _logged(run, range(start, start + 10))
+        run.flush(0.1)
+
+    assert server.batches == []
+    server.is_answering.set()
+    assert run.flush(20)
+    assert server.run(run.run_id).steps() == list(range(30))
+
+
+def test_a_rejected_batch_is_kept_told_once_and_holds_up_nothing(
+    server: IngestServer, run: Run, spool: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.rejected_params = {"bad"}
+    run.log_params({"bad": 1})
+    run.flush(5)
+    run.log_params({"bad": 2})
+    _logged(run, range(5))
+
+    assert run.flush(10)
+
+    [file] = (spool / "rejected").iterdir()
+    entries = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [entry["message"] for entry in entries] == ["param was logged", "param was logged"]
+    assert {entry["run_id"] for entry in entries} == {run.run_id}
+    assert server.run(run.run_id).steps() == list(range(5))
+    assert len([line for line in caplog.messages if "param was logged" in line]) == 1
+
+
+def test_a_refusal_of_credentials_is_told_and_what_is_logged_is_kept(
+    server: IngestServer,
+    spool: Path,
+    process: Process,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("modelstead.runs.sender.REFUSED_BACKOFF_S", 0.2)
+    server.refusals = [(grpc.StatusCode.UNAUTHENTICATED, "You are not authenticated.")]
+    run = start_run(server.address, spool_dir=spool, token="secret-token")
+
+    _logged(run, range(3))
+
+    assert run.flush(10)
+    assert server.metadata[0]["authorization"] == "Bearer secret-token"
+    assert "You are not authenticated." in caplog.text
+    assert "secret-token" not in caplog.text + repr(run._settings)
+    assert server.run(run.run_id).steps() == [0, 1, 2]
+
+
+def test_a_session_that_somebody_else_has_taken_up_is_not_sent_any_more(
+    server: IngestServer, run: Run, spool: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _logged(run, range(3))
+    assert run.flush(10)
+    [mark] = server.marks.values()
+    mark.epoch = 99
+    server.stop()
+    server.start()
+
+    _logged(run, range(3, 5))
+
+    assert run.flush(10) is False
+    assert "taken up elsewhere" in caplog.text
+    assert server.run(run.run_id).steps() == [0, 1, 2]
+
+
+def test_mistakes_do_not_raise_into_training_and_are_told_once(
+    server: IngestServer, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        run.log({"ok": 1.0, "bad\x00key": 2.0, "text": "3"})  # type: ignore[dict-item]
+        run.log({"ok": 1.0}, step=1.5)  # type: ignore[arg-type]
+        run.log({"ok": 1.0}, timestamp=-1)
+        run.log_params({"../x": 1})
+
+    assert run.flush(10)
+    assert [key for key, _, _ in server.run(run.run_id).points] == ["ok"] * 3
+    for mistake in ("bad\\x00key", "text", "step 1.5", "timestamp -1", "../x"):
+        assert len([line for line in caplog.messages if mistake in line]) == 1, mistake
+
+
+@pytest.mark.parametrize(
+    ("metrics", "how", "error"),
+    [
+        ({"a*b": 1.0}, {}, ValueError),
+        ({"x" * 251: 1.0}, {}, ValueError),
+        ({"a/../b": 1.0}, {}, ValueError),
+        ({1: 1.0}, {}, TypeError),
+        ({"m": "1"}, {}, TypeError),
+        ({"m": object()}, {}, TypeError),
+        ({"m": 1.0}, {"step": 2**63}, ValueError),
+        ({"m": 1.0}, {"step": "3"}, TypeError),
+        ({"m": 1.0}, {"timestamp": -1}, ValueError),
+        ([("m", 1.0)], {}, AttributeError),
+    ],
+)
+def test_a_strict_run_raises_for_a_mistake(
+    server: IngestServer, spool: Path, process: Process, metrics: Any, how: dict[str, Any], error: type[Exception]
+) -> None:
+    run = start_run(server.address, spool_dir=spool, strict=True)
+
+    with pytest.raises(error):
+        run.log(metrics, **how)
+
+
+def test_numbers_of_other_kinds_are_logged_as_numbers(server: IngestServer, run: Run) -> None:
+    run.log({"m": np.float32(0.5), "i": 3, "b": True, "n": math.nan, "inf": math.inf}, step=np.int64(7))  # type: ignore[arg-type]
+
+    assert run.flush(10)
+    points = {key: (step, value) for key, step, value in server.run(run.run_id).points}
+    assert points["m"] == (7, 0.5)
+    assert points["i"] == (7, 3.0)
+    assert points["b"] == (7, 1.0)
+    assert math.isnan(points["n"][1])
+    assert math.isinf(points["inf"][1])
+
+
+def test_threads_log_to_one_run(server: IngestServer, run: Run) -> None:
+    def work(offset: int) -> None:
+        for step in range(500):
+            run.log({f"m{offset}": 1.0}, step=step)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert run.flush(20)
+    for number in range(4):
+        assert server.run(run.run_id).steps(f"m{number}") == list(range(500))
+
+
+def test_a_run_that_was_pickled_logs_to_the_same_run(server: IngestServer, run: Run) -> None:
+    other = pickle.loads(pickle.dumps(run))
+    other.log({"m": 1.0}, step=1)
+
+    assert other.run_id == run.run_id
+    assert other.flush(10)
+    assert server.run(run.run_id).steps() == [1]
+
+
+def test_many_metrics_are_split_into_batches_that_the_server_takes(server: IngestServer, run: Run) -> None:
+    run.log({f"metric {number}": float(number) for number in range(2500)})
+
+    assert run.flush(10)
+    assert len(server.run(run.run_id).points) == 2500
+    assert all(len(batch.points.keys) <= 1000 for batch in server.batches)
+
+
+def test_an_exception_ends_the_run_as_failed(server: IngestServer, spool: Path, process: Process) -> None:
+    with pytest.raises(ZeroDivisionError), start_run(server.address, spool_dir=spool) as run:
+        raise ZeroDivisionError
+
+    assert run.flush(10)
+    end = server.run(run.run_id).end
+    assert end is not None
+    assert end.status == pb.EndRun.FAILED
+
+
+def test_a_process_that_ends_sends_ends_its_runs_and_leaves_no_spool(
+    server: IngestServer, run: Run, spool: Path, process: Process, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _logged(run, range(10))
+
+    process.finish("FINISHED")
+
+    end = server.run(run.run_id).end
+    assert end is not None
+    assert end.status == pb.EndRun.FINISHED
+    assert sessions.find(spool) == []
+    assert "not sent" not in capsys.readouterr().err
+
+
+def test_a_process_that_ends_without_a_server_says_where_what_is_not_sent_is(
+    server: IngestServer, spool: Path, process: Process, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.stop()
+    run = start_run(server.address, spool_dir=spool, exit_timeout_s=0.3)
+    _logged(run, range(10))
+
+    process.finish("FINISHED")
+
+    told = capsys.readouterr().err.splitlines()
+    assert "3 batches are not sent yet" in told[-2]
+    assert told[-1] == f"modelstead: To send them: modelstead sync {spool}"
+
+
+def test_logging_never_waits_for_a_disk(
+    server: IngestServer, run: Run, monkeypatch: pytest.MonkeyPatch, process: Process
+) -> None:
+    _logged(run, range(1))
+    assert run.flush(10)
+    recorder = run._recorder
+    stuck, began = threading.Event(), threading.Event()
+    append = recorder._writer.append  # type: ignore[union-attr]
+
+    def hang(payload: bytes, *, points: int = 0) -> int:
+        began.set()
+        stuck.wait()
+        return append(payload, points=points)
+
+    monkeypatch.setattr(recorder._writer, "append", hang)
+    try:
+        # Each of these would wait for ever if it waited for the disk.
+        _logged(run, range(1, 500))
+        assert began.wait(10)
+        _logged(run, range(500, 1000))
+        run.log_params({"p": 1})
+        run.end()
+    finally:
+        stuck.set()
+    assert run.flush(10)
+    assert server.run(run.run_id).steps() == list(range(1000))
+
+
+def test_the_buffer_is_bounded_and_what_it_drops_is_counted(
+    server: IngestServer, spool: Path, process: Process, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = start_run(server.address, spool_dir=spool, buffer_points_max=10, flush_interval_s=5)
+    _logged(run, range(1000))
+
+    assert run.flush(10)
+    stored = len(server.run(run.run_id).steps())
+    assert stored < 1000
+    assert run._recorder.dropped_points == 1000 - stored
+    assert "points dropped" in caplog.text
+
+
+def test_a_folder_that_cannot_be_made_is_replaced(
+    server: IngestServer,
+    tmp_path: Path,
+    process: Process,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    run = start_run(server.address, spool_dir=tmp_path / "file" / "spool")
+
+    _logged(run, range(3))
+
+    assert run.flush(10)
+    assert server.run(run.run_id).steps() == [0, 1, 2]
+    assert "no spool can be made" in caplog.text
+
+
+def test_nothing_can_be_logged_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MODELSTEAD_ADDRESS", raising=False)
+
+    with pytest.raises(SettingsError, match="MODELSTEAD_ADDRESS"):
+        start_run()
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("modelstead://host:8080", "http://host:8080"),
+        ("modelstead+tls://host/prefix/", "https://host/prefix"),
+        ("host:8081", None),
+    ],
+)
+def test_an_address_is_a_gateway_or_a_grpc_server(address: str, url: str | None) -> None:
+    assert connection.gateway_url(address) == url
+
+
+def _sync(spool: Path) -> sync.Outcome:
+    return sync.run(spool, address=None, progress=lambda *_: None)
+
+
+def test_sync_sends_what_a_dead_process_left_and_a_second_one_writes_nothing(
+    server: IngestServer, spool: Path, process: Process
+) -> None:
+    server.stop()
+    run = start_run(server.address, spool_dir=spool, exit_timeout_s=0.1)
+    _logged(run, range(20))
+    run.flush(0.2)
+    run._recorder._sender.stop()  # type: ignore[union-attr]
+    run._recorder._session.close()  # type: ignore[union-attr]
+    server.start()
+
+    first = _sync(spool)
+    stored = server.stored_count
+    second = _sync(spool)
+
+    assert (first.sent, first.batches) == (1, 2)
+    assert second == sync.Outcome()
+    assert server.stored_count == stored
+    assert server.run(run.run_id).steps() == list(range(20))
+    assert [opening.open.epoch for opening in server.openings] == [2]
+
+
+def test_the_next_process_sends_what_a_dead_one_left(server: IngestServer, spool: Path, process: Process) -> None:
+    server.stop()
+    run = start_run(server.address, spool_dir=spool, exit_timeout_s=0.1)
+    _logged(run, range(20))
+    run.flush(0.2)
+    run._recorder._sender.stop()  # type: ignore[union-attr]
+    run._recorder._session.close()  # type: ignore[union-attr]
+    server.start()
+
+    after = start_run(server.address, spool_dir=spool, exit_timeout_s=5)
+    after.log({"m": 1.0})
+
+    assert waiting.until(lambda: server.run(run.run_id).steps() == list(range(20)), timeout_s=10)
+    assert waiting.until(lambda: len(sessions.find(spool)) == 1, timeout_s=10)
+
+
+def test_sync_leaves_a_session_alone_whose_process_lives(server: IngestServer, run: Run, spool: Path) -> None:
+    _logged(run, range(3))
+    assert run.flush(10)
+
+    outcome = _sync(spool)
+
+    assert outcome == sync.Outcome(busy=1)
+
+
+def test_sync_says_what_it_could_not_send(server: IngestServer, spool: Path, process: Process) -> None:
+    server.stop()
+    run = start_run(server.address, spool_dir=spool, exit_timeout_s=0.1)
+    run.flush(0.2)
+    run._recorder._sender.stop()  # type: ignore[union-attr]
+    run._recorder._session.close()  # type: ignore[union-attr]
+
+    outcome = sync.run(spool, address=None, progress=lambda *_: None, stuck_s=0.5)
+
+    assert outcome.sent == 0
+    [stuck] = outcome.stuck
+    assert "UNAVAILABLE" in stuck
+
+
+def test_policy_raise_raises_while_there_is_no_room(
+    server: IngestServer, spool: Path, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start_run(server.address, spool_dir=spool, on_full="raise")
+    assert run.flush(10)
+    is_full = True
+    append = run._recorder._writer.append  # type: ignore[union-attr]
+
+    def refuse(payload: bytes, *, points: int = 0) -> int:
+        if is_full:
+            raise SpoolFull("simulated")
+        return append(payload, points=points)
+
+    monkeypatch.setattr(run._recorder._writer, "append", refuse)
+    run.log({"m": 1.0}, step=0)
+    run.flush(1, acknowledged=False)
+
+    with pytest.raises(SpoolFull):
+        run.log({"m": 1.0}, step=1)
+    is_full = False
+    assert waiting.until(lambda: _is_logged(run, 2), timeout_s=5)
+    assert run.flush(10)
+    assert server.run(run.run_id).steps() == [2]
+
+
+def _is_logged(run: Run, step: int) -> bool:
+    try:
+        run.log({"m": 1.0}, step=step)
+    except SpoolFull:
+        return False
+    return True
+
+
+def test_logging_is_quiet_when_nothing_is_wrong(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    _logged(run, range(10))
+    assert run.flush(10)
+
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

@@ -1,0 +1,73 @@
+"""A TCP proxy between a client and a server that cuts connections, and that can swallow what the server answers."""
+
+import contextlib
+import random
+import socket
+import threading
+
+
+class Proxy:
+    """Listens on a port of its own. `cut` ends every connection at once; while `is_deaf` answers get lost."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        self._target = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._lock = threading.Lock()
+        self.is_deaf = threading.Event()
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> "Proxy":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """End every connection, in both directions."""
+        with self._lock:
+            pairs, self._pairs = self._pairs, []
+        for pair in pairs:
+            for end in pair:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                try:
+                    server = socket.create_connection(self._target, timeout=5)
+                except OSError:
+                    client.close()
+                    continue
+                server.settimeout(None)
+                with self._lock:
+                    self._pairs.append((client, server))
+                threading.Thread(target=self._connect, args=(client, server), daemon=True).start()
+
+    def _connect(self, client: socket.socket, server: socket.socket) -> None:
+        with client, server:
+            answers = threading.Thread(target=self._pump, args=(server, client, True), daemon=True)
+            answers.start()
+            self._pump(client, server, False)
+            answers.join()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, is_answer: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if not (is_answer and self.is_deaf.is_set()):
+                    sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+def seeded(name: str) -> random.Random:
+    """Return a source of chance whose seed is printed."""
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"{name}: seed {seed}")
+    return random.Random(seed)

@@ -1,0 +1,129 @@
+"""Training that logs while everything around it fails: what `log` took is there afterwards, once.
+
+`MODELSTEAD_KILLS` sets how often a trainer or a service is killed: 3 unless it is set, 50 for the long form.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from services.local import waiting
+from tests.faults.commands import sync
+from tests.stack import Stack
+
+KILLS = int(os.environ.get("MODELSTEAD_KILLS", "3"))
+# How long what `log` took may be in memory only: 20 ms, and what a busy machine's scheduler adds.
+_WINDOW_NS = 500_000_000
+_TIMEOUT_S = 120
+
+
+@contextmanager
+def _job(name: str, address: str, spool: Path, **environ: str) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "tests.client.jobs", name, address, str(spool)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environ},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _run_id(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout
+    return process.stdout.readline().strip()
+
+
+def _stored(stack: Stack, run_id: str, key: str = "m") -> list[int]:
+    """Return the steps of a metric in the order of the server's pages; [] if there is no such run."""
+    query = {"run_id": run_id, "metric_key": key}
+    answer = httpx.get(f"{stack.url}/api/2.0/mlflow/metrics/get-history", params=query, timeout=60)
+    if answer.status_code == 404:
+        return []
+    answer.raise_for_status()
+    return [point["step"] for point in answer.json().get("metrics", [])]
+
+
+def test_a_trainer_that_is_killed_has_lost_nothing_and_a_second_sync_writes_nothing(
+    own_stack: Stack, tmp_path: Path
+) -> None:
+    spool = tmp_path / "spool"
+    own_stack.kill("tracking")
+    promised: dict[str, set[int]] = {}
+    for attempt in range(KILLS):
+        with _job("logs-until-killed", own_stack.grpc_address, spool) as process:
+            run_id = _run_id(process)
+            time.sleep(0.3 + 0.2 * (attempt % 3))
+            killed_ns = time.monotonic_ns()
+            process.kill()
+            out, _ = process.communicate(timeout=_TIMEOUT_S)
+        # The last line may be half of one.
+        lines = [line.split() for line in out.splitlines()[:-1]]
+        promised[run_id] = {int(step) for step, at in lines if int(at) < killed_ns - _WINDOW_NS}
+    own_stack.start("tracking")
+    own_stack.wait_until_ready()
+
+    first = sync(spool)
+    stored = {run_id: _stored(own_stack, run_id) for run_id in promised}
+    second = sync(spool)
+
+    assert first.returncode == 0, first.stderr
+    assert f"of {KILLS} sessions sent" in first.stdout
+    assert second.stdout.startswith("0 batches of 0 sessions sent")
+    for run_id, steps in promised.items():
+        assert stored[run_id] == list(range(len(stored[run_id])))
+        assert steps <= set(stored[run_id])
+        assert _stored(own_stack, run_id) == stored[run_id]
+
+
+@pytest.mark.parametrize("victim", ["tracking", "postgres"])
+def test_training_goes_on_while_what_it_logs_to_is_killed(own_stack: Stack, tmp_path: Path, victim: str) -> None:
+    with _job("logs-until-told", own_stack.grpc_address, tmp_path / "spool", EXIT_TIMEOUT_S="60") as process:
+        run_id = _run_id(process)
+        for _ in range(KILLS):
+            before = len(_stored(own_stack, run_id))
+            assert waiting.until(lambda before=before: len(_stored(own_stack, run_id)) > before, timeout_s=30)  # type: ignore[misc]
+            _kill_and_restart(own_stack, victim)
+            own_stack.wait_until_ready()
+        process.terminate()
+        out, told = process.communicate(timeout=_TIMEOUT_S)
+
+    count = int(out.split()[-1])
+    assert "not sent" not in told
+    assert _stored(own_stack, run_id) == list(range(count))
+    # Liveness: a job that begins now is stored as well.
+    with _job("returns", own_stack.grpc_address, tmp_path / "spool") as process:
+        run_id = _run_id(process)
+        process.communicate(timeout=_TIMEOUT_S)
+    assert len(_stored(own_stack, run_id)) == 200
+
+
+def _kill_and_restart(stack: Stack, victim: str) -> None:
+    if victim == "postgres":
+        stack.postgres.kill()
+        stack.postgres.start()
+    else:
+        stack.kill(victim)
+        stack.start(victim)
+
+
+@pytest.mark.parametrize("name", ["threads", "forks", "forks-after-having-sent", "spawns", "loaders"])
+def test_each_process_and_thread_of_a_job_arrives_once(own_stack: Stack, tmp_path: Path, name: str) -> None:
+    with _job(name, own_stack.grpc_address, tmp_path / "spool") as process:
+        run_id = _run_id(process)
+        _, told = process.communicate(timeout=_TIMEOUT_S)
+
+    assert process.returncode == 0, told
+    for key in ("m", "m0", "m1", "m2"):
+        assert _stored(own_stack, run_id, key) == list(range(200)), key

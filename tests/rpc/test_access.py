@@ -1,0 +1,149 @@
+"""Calls to the registry are held against the rights of their callers, on every replica, over gRPC."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+
+from modelstead.registry.v1 import (
+    comments_pb2_grpc,
+    model_versions_pb2,
+    model_versions_pb2_grpc,
+    permissions_pb2,
+    permissions_pb2_grpc,
+    registered_models_pb2,
+    registered_models_pb2_grpc,
+)
+from services.common.auth import AuthKind
+from services.local import waiting
+from tests.stack import Stack
+
+HEARD_WITHIN_S = 0.25
+EDIT = permissions_pb2.RegisteredModelPermission.CAN_EDIT
+MANAGE = permissions_pb2.RegisteredModelPermission.CAN_MANAGE
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One of the registry's processes."""
+
+    models: Any
+    versions: Any
+    permissions: Any
+    comments: Any
+
+    @classmethod
+    def at(cls, channel: grpc.Channel) -> "Replica":
+        return cls(
+            models=registered_models_pb2_grpc.RegisteredModelServiceStub(channel),
+            versions=model_versions_pb2_grpc.ModelVersionServiceStub(channel),
+            permissions=permissions_pb2_grpc.RegisteredModelPermissionServiceStub(channel),
+            comments=comments_pb2_grpc.CommentServiceStub(channel),
+        )
+
+    def may_edit(self, name: str, caller: str) -> bool:
+        request = registered_models_pb2.SetRegisteredModelTagRequest(name=name, key="k", value=uuid.uuid4().hex)
+        try:
+            self.models.SetRegisteredModelTag(request, **_as(caller))
+        except grpc.RpcError as error:
+            found: Any = error
+            assert (found.code(), found.details()) == (grpc.StatusCode.PERMISSION_DENIED, "Permission denied")
+            return False
+        return True
+
+    def grant(self, name: str, **grants: int) -> None:
+        """Make these the rights on a model of Alice's, who keeps hers."""
+        wanted = {"alice": MANAGE, **grants}
+        entries = [
+            permissions_pb2.RegisteredModelAccessControlRequest(user_name=user, permission_level=level)
+            for user, level in wanted.items()
+        ]
+        request = permissions_pb2.GetRegisteredModelDatabricksRequest(name=name)
+        found = self.permissions.GetRegisteredModelDatabricks(request, **_as("alice")).registered_model_databricks
+        self.permissions.SetRegisteredModelPermissions(
+            permissions_pb2.SetRegisteredModelPermissionsRequest(
+                registered_model_id=found.id, access_control_list=entries
+            ),
+            **_as("alice"),
+        )
+
+
+@pytest.fixture(scope="module")
+def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Replica]]:
+    """Two registries over one database, where everyone may read."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MODELSTEAD_DEFAULT_PERMISSION", "READ")
+        with Stack(tmp_path_factory.mktemp("access"), auth=AuthKind.DEV) as stack:
+            other = stack.start_replica("registry")
+            with grpc.insecure_channel(stack.registry_address) as first, grpc.insecure_channel(other) as second:
+                yield [Replica.at(first), Replica.at(second)]
+
+
+@pytest.fixture
+def name(replicas: list[Replica]) -> str:
+    """A model of Alice's with one version."""
+    name = uuid.uuid4().hex
+    made = registered_models_pb2.CreateRegisteredModelRequest(name=name)
+    replicas[0].models.CreateRegisteredModel(made, **_as("alice"))
+    request = model_versions_pb2.CreateModelVersionRequest(name=name, source="s3://bucket/model")
+    replicas[0].versions.CreateModelVersion(request, **_as("alice"))
+    return name
+
+
+def _until(replica: Replica, name: str, *, may_edit: bool) -> bool:
+    return waiting.until(lambda: replica.may_edit(name, "bob") is may_edit, timeout_s=5)
+
+
+def _as(caller: str) -> dict[str, Any]:
+    return {"metadata": (("authorization", f"Bearer {caller}"),), "timeout": 20}
+
+
+def test_a_right_is_used_and_taken_on_every_replica(replicas: list[Replica], name: str) -> None:
+    latest_s = 0.0
+    for round_ in range(10):
+        here, there = replicas[round_ % 2], replicas[1 - round_ % 2]
+        here.grant(name, bob=EDIT)
+        assert here.may_edit(name, "bob")
+        assert _until(there, name, may_edit=True)
+
+        here.grant(name)
+
+        taken = time.monotonic()
+        assert not here.may_edit(name, "bob")
+        assert _until(there, name, may_edit=False)
+        latest_s = max(latest_s, time.monotonic() - taken)
+    assert latest_s <= HEARD_WITHIN_S
+
+
+def test_a_model_that_is_made_on_one_replica_is_managed_on_the_other(replicas: list[Replica]) -> None:
+    for round_ in range(5):
+        name = uuid.uuid4().hex
+        here, there = replicas[round_ % 2], replicas[1 - round_ % 2]
+        request = registered_models_pb2.CreateRegisteredModelRequest(name=name)
+        here.models.CreateRegisteredModel(request, **_as("carol"))
+
+        assert there.may_edit(name, "carol")
+        assert not there.may_edit(name, "bob")
+
+
+def test_who_is_nobody_may_read_and_not_create(replicas: list[Replica], name: str) -> None:
+    nobody = {"timeout": 20}
+
+    found = replicas[0].models.GetRegisteredModel(registered_models_pb2.GetRegisteredModelRequest(name=name), **nobody)
+    request = registered_models_pb2.CreateRegisteredModelRequest(name=uuid.uuid4().hex)
+    with pytest.raises(grpc.RpcError) as refused:
+        replicas[0].models.CreateRegisteredModel(request, **nobody)
+
+    assert found.registered_model.name == name
+    assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED  # type: ignore[attr-defined]
+
+
+def test_what_is_required_is_asked_for_before_who_asks(replicas: list[Replica]) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        replicas[0].models.DeleteRegisteredModel(registered_models_pb2.DeleteRegisteredModelRequest(), **_as("bob"))
+
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT  # type: ignore[attr-defined]

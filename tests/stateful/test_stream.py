@@ -1,0 +1,119 @@
+"""A session on its way to a server under any schedule: streams break at any message, senders die and others take up.
+
+Each seed is one schedule. `MODELSTEAD_SEEDS=10000` runs the long form; a failure names its seed.
+"""
+
+import contextlib
+import os
+from collections import deque
+from random import Random
+
+import pytest
+
+from modelstead.runs.outbox import Outbox
+from modelstead.spool.reader import Reader
+from modelstead.spool.writer import Limits, OnFull, SpoolFull, Writer
+from modelstead.tracking.v1 import ingest_pb2 as pb
+from tests.stateful.simulated_disk import SimulatedFiles
+
+SEEDS = int(os.environ.get("MODELSTEAD_SEEDS", "400"))
+_GROUPS = 8
+_STEPS_MAX = 150
+
+
+class _Simulation:
+    """A writer, one sender after another, and a server that takes no batch that leaves a gap."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random = Random(seed)
+        self.files = SimulatedFiles(random, capacity=1 << 40)
+        self.limits = Limits(
+            segment_bytes=random.choice([200, 2000]),
+            spool_bytes_max=random.choice([1200, 1 << 30]),
+            on_full=OnFull.DROP_OLDEST_POINTS,
+        )
+        self.writer = Writer(
+            self.files, session_id=bytes(16), epoch=1, limits=self.limits, acknowledged=lambda: self.saved
+        )
+        self.written: dict[int, str] = {}
+        self.stored: dict[int, str] = {}
+        # What the server has of the session, and what the sender has noted on the disk.
+        self.mark = self.saved = 0
+        self.window_bytes = random.choice([1, 100, 10_000])
+        self.requests: deque[pb.Batch] = deque()
+        self.responses: deque[int] = deque()
+        self._take_up()
+
+    def run(self) -> None:
+        steps = [self._write, self._write, self._send, self._send, self._serve, self._serve, self._hear, self._hear]
+        rare = [self._cut, self._take_up]
+        for _ in range(self.random.randint(1, _STEPS_MAX)):
+            step = self.random.choice(rare) if self.random.random() < 0.08 else self.random.choice(steps)
+            step()
+        self._cut()
+        while not self.outbox.is_empty():
+            self._send()
+            self._serve()
+            self._hear()
+        assert self.outbox.acknowledged_sequence == self.mark
+        missing = {number for number in self.written if number not in self.stored and number <= self.mark}
+        assert not missing
+        lost = [number for number, text in self.written.items() if self.stored.get(number) != text]
+        assert len(lost) <= self.writer.dropped_points, "lost without being counted"
+        assert all(self.written[number].startswith("points") for number in lost), "what is never dropped is lost"
+
+    def _write(self) -> None:
+        points = self.random.choice([0, 1])
+        number = self.writer.last_sequence + 1
+        text = f"{'points' if points else 'control'} {number} {'x' * self.random.randint(0, 90)}"
+        with contextlib.suppress(SpoolFull):
+            self.written[self.writer.append(pb.Batch(run_id=text).SerializeToString(), points=points)] = text
+
+    def _send(self) -> None:
+        batch = self.outbox.next()
+        if batch is not None:
+            is_filler = batch.run_id != self.written[batch.sequence]
+            self.requests.append(pb.Batch(sequence=batch.sequence, run_id="" if is_filler else batch.run_id))
+            size = sum(len(self.written[one.sequence]) for one in self.requests)
+            assert len(self.requests) == 1 or size <= self.window_bytes * 2 + 200
+
+    def _serve(self) -> None:
+        if self.requests:
+            batch = self.requests.popleft()
+            assert batch.sequence <= self.mark + 1, "a batch leaves a gap"
+            if batch.sequence == self.mark + 1:
+                self.mark += 1
+                self.stored[batch.sequence] = batch.run_id
+            self.responses.append(self.mark)
+
+    def _hear(self) -> None:
+        if self.responses:
+            acknowledged = self.responses.popleft()
+            self.outbox.acknowledge(acknowledged)
+            names = self.reader.removable(self.outbox.acknowledged_sequence)
+            if names:
+                self.saved = self.outbox.acknowledged_sequence
+            self.reader.remove(names)
+
+    def _cut(self) -> None:
+        """Break the stream; what is under way is lost, or taken in by the server although nobody hears of it."""
+        for _ in range(self.random.randint(0, len(self.requests))):
+            self._serve()
+        self.requests.clear()
+        self.responses.clear()
+        self.outbox.open(acknowledged=self.mark, window_bytes=self.window_bytes)
+
+    def _take_up(self) -> None:
+        """Another sender goes on, which knows what is on the disk and nothing else."""
+        self.reader = Reader(self.files)
+        self.outbox = Outbox(self.reader, acknowledged=self.saved)
+        self._cut()
+
+
+@pytest.mark.parametrize("group", range(_GROUPS))
+def test_every_batch_is_stored_once_and_in_order_under_any_schedule(group: int) -> None:
+    for seed in range(group, SEEDS, _GROUPS):
+        try:
+            _Simulation(seed).run()
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
