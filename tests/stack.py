@@ -158,7 +158,7 @@ class Stack:
             prepare=None,
         )
         process = self._processes[replica.name] = Process(replica)
-        assert waiting.until(lambda: _is_ready(address), timeout_s=READY_TIMEOUT_S), process.last_lines()
+        assert waiting.until(lambda: is_ready_at(address), timeout_s=READY_TIMEOUT_S), process.last_lines()
         return address
 
     def process(self, name: str) -> Process:
