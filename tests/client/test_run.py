@@ -166,11 +166,12 @@ def test_mistakes_do_not_raise_into_training_and_are_told_once(
         run.log({"ok": 1.0, "bad\x00key": 2.0, "text": "3"})  # type: ignore[dict-item]
         run.log({"ok": 1.0}, step=1.5)  # type: ignore[arg-type]
         run.log({"ok": 1.0}, timestamp=-1)
+        run.log([("ok", 1.0)])  # type: ignore[arg-type]
         run.log_params({"../x": 1})
 
     assert run.flush(10)
     assert [key for key, _, _ in server.run(run.run_id).points] == ["ok"] * 3
-    for mistake in ("bad\\x00key", "text", "step 1.5", "timestamp -1", "../x"):
+    for mistake in ("bad\\x00key", "text", "step 1.5", "timestamp -1", "are list", "../x"):
         assert len([line for line in caplog.messages if mistake in line]) == 1, mistake
 
 
@@ -186,7 +187,7 @@ def test_mistakes_do_not_raise_into_training_and_are_told_once(
         ({"m": 1.0}, {"step": 2**63}, ValueError),
         ({"m": 1.0}, {"step": "3"}, TypeError),
         ({"m": 1.0}, {"timestamp": -1}, ValueError),
-        ([("m", 1.0)], {}, AttributeError),
+        ([("m", 1.0)], {}, TypeError),
     ],
 )
 def test_a_strict_run_raises_for_a_mistake(

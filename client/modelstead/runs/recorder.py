@@ -28,6 +28,8 @@ from modelstead.spool.writer import Durability, Limits, OnFull, SpoolFull, Write
 IDLE_S = 2.0
 RETRY_S = 1.0
 WAITING_BATCHES_MAX = 10_000
+# Of the buffer are turned into batches at a time: between two of these steps the training loop gets its turn.
+ITEMS_A_ROUND = 1000
 
 _log = logging.getLogger("modelstead")
 
@@ -183,22 +185,28 @@ class Recorder:
                 self._emptied.notify_all()
 
     def _empty(self) -> bool:
-        """Record what the buffer has. Returns whether it had anything."""
+        """Record what the buffer has now. Returns whether it had anything."""
         with self._lock:
-            items = self._take()
+            # As many as there are: others go on adding, and nobody else takes.
+            count = left = len(self.buffer)
             # Now and then one is let through, to see whether there is room again.
             self.is_full = self.is_full and time.monotonic() < self._full_until
-            try:
-                self._record(batches.of(items))
-            except Exception:  # noqa: BLE001 - the boundary of a thread: nothing that training logs may end it
-                _log.exception("%d calls of log were lost", len(items))
+            while True:
+                items = [self.buffer.popleft() for _ in range(min(left, ITEMS_A_ROUND))]
+                left -= len(items)
+                self._count_out(items)
+                try:
+                    self._record(batches.of(items))
+                except Exception:  # noqa: BLE001 - the boundary of a thread: nothing that training logs may end it
+                    _log.exception("%d calls of log were lost", len(items))
+                if not left:
+                    break
             self._tell_dropped()
-            return bool(items)
+            return bool(count)
 
-    def _take(self) -> list[Row | Control]:
-        self.buffered_points = 0
-        # As many as there are now: others go on adding, and nobody else takes.
-        return [self.buffer.popleft() for _ in range(len(self.buffer))]
+    def _count_out(self, items: list[Row | Control]) -> None:
+        points = sum(len(item[4]) for item in items if isinstance(item, tuple))
+        self.buffered_points = max(0, self.buffered_points - points) if self.buffer else 0
 
     def _record(self, found: list[Batch]) -> None:
         if not found and not self._waiting:

@@ -64,7 +64,15 @@ class Run:
         absent: now. When this returns, the values are in memory; 20 ms later on the disk, which docs/ tells more of.
         """
         recorder = self._recorder
-        values = tuple(metrics.values())
+        try:
+            values = tuple(metrics.values())
+        except (AttributeError, TypeError, RuntimeError) as error:
+            self._mistake(
+                TypeError(f"metrics are {type(metrics).__name__} and not a mapping that can be read: {error}")
+            )
+            return
+        if step is None:
+            step = 0
         if timestamp is None:
             timestamp = time.time_ns() // 1_000_000
         if (
@@ -124,13 +132,12 @@ class Run:
         """Log what is not the usual, number by number."""
         found: dict[str, float] = {}
         try:
-            step = 0 if step is None else checks.whole_number("step", step)
+            step = checks.whole_number("step", step)
             timestamp = checks.whole_number("timestamp", timestamp, minimum=0)
-            items = list(metrics.items())
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError) as error:
             self._mistake(error)
             return
-        for key, value in items:
+        for key, value in metrics.items():
             try:
                 if key not in self._known:
                     checks.check_key("metric", key)
