@@ -42,6 +42,7 @@ _FLIPS = 10
 # Of how many watchers one comes back anew before each flip.
 _RECONNECTING = 10
 _SEEN_TIMEOUT_S = 30.0
+_START_TIMEOUT_S = 60.0
 
 
 async def by_alias(scene: Scene) -> Measurement:
@@ -60,6 +61,7 @@ async def search_by_tag(scene: Scene) -> Measurement:
     """Milliseconds to find the fifty of many models that have a tag."""
     marker = f"bench-{time.time_ns()}"
     async with scene.endpoint.connections(_LOADING_CLIENTS) as connections:
+        await _registry_answers(connections[0], scene.endpoint)
         await _load_models(connections, scene.endpoint, marker, count=scene.scale.models)
         query = {"filter": f"tags.team = '{marker}'", "max_results": "100"}
         request = scene.endpoint.get(f"{_MODELS}/search?{urlencode(query, quote_via=quote)}")
@@ -163,6 +165,7 @@ async def _all_seen(watchers: Sequence[_Watcher]) -> None:
 
 async def _new_champion(connection: Connection, endpoint: Endpoint) -> str:
     """Create a model of two versions, the first of which has the alias."""
+    await _registry_answers(connection, endpoint)
     name = f"bench-{time.time_ns()}"
     await _post(connection, endpoint, f"{_MODELS}/create", {"name": name})
     for _ in range(2):
@@ -170,6 +173,19 @@ async def _new_champion(connection: Connection, endpoint: Endpoint) -> str:
         await _post(connection, endpoint, f"{_VERSIONS}/create", body)
     await _set_alias(connection, endpoint, name, version="1")
     return name
+
+
+async def _registry_answers(connection: Connection, endpoint: Endpoint) -> None:
+    """Wait for the registry: a system counts as started when it answers about experiments."""
+    request = endpoint.get(f"{_MODELS}/search?max_results=1")
+    async with asyncio.timeout(_START_TIMEOUT_S):
+        while True:
+            try:
+                await connection.send(request)
+            except UnexpectedAnswer:
+                await asyncio.sleep(0.1)
+            else:
+                return
 
 
 async def _set_alias(connection: Connection, endpoint: Endpoint, name: str, *, version: str) -> None:

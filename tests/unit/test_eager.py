@@ -106,3 +106,16 @@ async def test_a_task_that_is_cancelled_cancels_its_work_which_may_tidy_up() -> 
     with pytest.raises(asyncio.CancelledError):
         await task
     assert steps == ["tidied"]
+
+
+async def test_a_task_that_is_cancelled_between_two_steps_cancels_its_work() -> None:
+    async def work() -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(within(Bounds(), work()))
+    await asyncio.sleep(0)
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
