@@ -89,7 +89,8 @@ _INSERT_STRAY = """
     INSERT INTO garbage (object_key, has_parts, create_time)
     SELECT %(object_key)s, %(has_parts)s, %(now)s
     WHERE NOT EXISTS (SELECT FROM blobs WHERE object_key = %(object_key)s)
-    ON CONFLICT DO NOTHING
+    ON CONFLICT (object_key) DO UPDATE
+    SET create_time = excluded.create_time
 """
 
 
@@ -180,5 +181,8 @@ async def discard(tx: Driver, object_key: str, *, has_parts: bool, now: datetime
 
 
 async def discard_stray(tx: Driver, object_key: str, *, has_parts: bool, now: datetime) -> None:
-    """Have an object deleted whose upload is not known any more, unless a blob has it and it was committed."""
+    """Have an object deleted whose upload is not known any more, unless a blob has it and it was committed.
+
+    If it is garbage already, it is so anew: a sweep may have removed it before the last of it came.
+    """
     await tx.execute(_INSERT_STRAY, {"object_key": object_key, "has_parts": has_parts, "now": now})

@@ -1,6 +1,7 @@
 """What maintenance reports."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 
 
@@ -52,7 +53,8 @@ class Contents:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Doomed:
-    """An object to be removed, and perhaps parts that were to become one."""
+    """An object to be removed, and perhaps parts that were to become one; `create_time` is when it became garbage."""
 
     object_key: str
     has_parts: bool
+    create_time: datetime

@@ -35,14 +35,20 @@ _ABANDON = """
 """
 
 _SELECT_GARBAGE = """
-    SELECT object_key, has_parts
+    SELECT object_key, has_parts, create_time
     FROM garbage
     WHERE create_time <= %(before)s
     ORDER BY create_time, object_key
     LIMIT %(limit)s
 """
 
-_DELETE_GARBAGE = "DELETE FROM garbage WHERE object_key = ANY(%(object_keys)s::text[])"
+# What became garbage once more meanwhile stays: more may have come to its key since it was removed.
+_DELETE_GARBAGE = """
+    DELETE FROM garbage
+    USING unnest(%(object_keys)s::text[], %(create_times)s::timestamptz[]) AS removed (object_key, create_time)
+    WHERE garbage.object_key = removed.object_key
+        AND garbage.create_time = removed.create_time
+"""
 
 _SELECT_UNREAD = """
     SELECT blob_id, object_key, size, sha256
@@ -126,11 +132,13 @@ async def abandon(tx: Driver, *, before: datetime, now: datetime, limit: int) ->
 async def select_garbage(tx: Driver, *, before: datetime, limit: int) -> list[Doomed]:
     """Return up to `limit` objects that became garbage at or before a time, oldest first."""
     rows = await (await tx.execute(_SELECT_GARBAGE, {"before": before, "limit": limit})).fetchall()
-    return [Doomed(object_key=object_key, has_parts=has_parts) for object_key, has_parts in rows]
+    return [Doomed(object_key=row[0], has_parts=row[1], create_time=row[2]) for row in rows]
 
 
-async def delete_garbage(tx: Driver, object_keys: Sequence[str]) -> None:
-    await tx.execute(_DELETE_GARBAGE, {"object_keys": list(object_keys)})
+async def delete_garbage(tx: Driver, removed: Sequence[Doomed]) -> None:
+    """Forget objects that were removed, but not those that became garbage again since they were selected."""
+    keys, times = [each.object_key for each in removed], [each.create_time for each in removed]
+    await tx.execute(_DELETE_GARBAGE, {"object_keys": keys, "create_times": times})
 
 
 async def select_unread(tx: Driver, *, after: int, limit: int) -> list[Contents]:

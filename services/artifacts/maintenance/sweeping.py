@@ -100,11 +100,12 @@ class Sweeper:
             if len(gone) < STEP_ROWS:
                 return count
 
-    async def _remove_from_store(self, doomed: list[Doomed]) -> list[str]:
+    async def _remove_from_store(self, doomed: list[Doomed]) -> list[Doomed]:
         for each in doomed:
             if each.has_parts:
                 await self.objects.abort_multiparts(each.object_key)
-        return await self.objects.remove([each.object_key for each in doomed]) if doomed else []
+        gone = set(await self.objects.remove([each.object_key for each in doomed]) if doomed else [])
+        return [each for each in doomed if each.object_key in gone]
 
     async def _verify(self) -> int:
         count, last = 0, 0

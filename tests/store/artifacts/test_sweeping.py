@@ -7,6 +7,8 @@ import os
 import pytest
 
 from services.artifacts import storing
+from services.artifacts.blobs import store as blobs
+from services.artifacts.maintenance import store as maintenance_store
 from services.artifacts.uploads import store as uploads
 from services.artifacts.uploads.model import Upload
 from services.common.errors import NotFound
@@ -169,3 +171,23 @@ async def test_a_file_deleted_long_ago_is_not_found_rather_than_lost(use_cases: 
 
     with pytest.raises(NotFound):
         await use_cases.files.open(WORKSPACE, ("a",))
+
+
+async def test_what_comes_to_a_key_while_it_is_removed_is_removed_by_the_next_sweep(use_cases: UseCases) -> None:
+    async def discard() -> None:
+        async with use_cases.db.pipeline() as tx:
+            await blobs.discard_stray(tx, "default/aa/late", has_parts=False, now=use_cases.clock())
+
+    await discard()
+    async with use_cases.db.pipeline() as tx:
+        doomed = await maintenance_store.select_garbage(tx, before=use_cases.clock(), limit=10)
+    use_cases.clock.advance(seconds=1)
+    await use_cases.overwrite("default/aa/late", b"late")
+    await discard()
+
+    async with use_cases.db.pipeline() as tx:
+        await maintenance_store.delete_garbage(tx, doomed)
+    await use_cases.sweep_all()
+
+    assert await use_cases.keys() == []
+    assert await use_cases.row_counts() == _EMPTY
