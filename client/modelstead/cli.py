@@ -9,7 +9,7 @@ try:
     import typer
 
     from modelstead.commands import model
-    from modelstead.sync_command import sync
+    from modelstead.commands.sync import sync
 except ModuleNotFoundError as error:
     raise SystemExit(f"The `modelstead` command needs {error.name}: `pip install 'modelstead[cli]'`.") from error
 
