@@ -18,7 +18,7 @@ UV ?= $(BIN)/uv
 PIP_FLAGS := --quiet --disable-pip-version-check
 PROJECTS := pyproject.toml client/pyproject.toml
 
-.PHONY: help up test check fix proto proto-release bench image lock
+.PHONY: help up test faults check fix proto proto-release bench image lock
 .PHONY: check-format check-lint check-types check-protos check-stubs check-architecture
 
 help: ## Show the targets
@@ -30,6 +30,9 @@ up: .venv/.run ## Run the whole platform here, on embedded Postgres (MODELSTEAD_
 test: .venv/.dev ## Run the tests (TESTS=tests/unit narrows, WORKERS=2 spreads)
 	$(if $(filter tests tests/store tests/store/%,$(TESTS)),@scripts/install-test-servers.sh)
 	@exec $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(TESTS)
+
+faults: .venv/.dev ## Run the tests of what is promised under faults in their long form, alone, for hours
+	@MODELSTEAD_FAULTS=long exec $(BIN)/python -m pytest tests/faults tests/stateful
 
 check: check-format check-lint check-types check-protos check-stubs check-architecture ## Run every check that needs no running service
 

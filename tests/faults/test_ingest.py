@@ -1,11 +1,10 @@
 """What a stream has acknowledged is there once, whatever is killed or cut, and all of it gets there in the end.
 
-`MODELSTEAD_FAULTS=long` runs each for minutes instead of seconds.
+`make faults` runs each for minutes instead of seconds.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -21,18 +20,18 @@ from modelstead.tracking.v1 import ingest_pb2_grpc, metrics_pb2, metrics_pb2_grp
 from services.local import waiting
 from tests import ingest
 from tests.faults.proxy import Proxy, seeded
+from tests.long_form import IS_LONG
 from tests.stack import Stack
 
-_IS_LONG = os.environ.get("MODELSTEAD_FAULTS") == "long"
 _WRITERS = 4
 _BATCH_POINTS = 1000
 _UNDER_WAY_MAX = 20
 # So that a writer goes on for as long as it is disturbed: 40,000 points a second each.
 _PACE_S = 0.025
 # How often writers are disturbed, and by what.
-_KILLS = 60 if _IS_LONG else 6
-_LOST_ANSWERS = 200 if _IS_LONG else 12
-_CUTS = 120 if _IS_LONG else 10
+_KILLS = 60 if IS_LONG else 6
+_LOST_ANSWERS = 200 if IS_LONG else 12
+_CUTS = 120 if IS_LONG else 10
 _POINTS_MIN = 500_000
 _FINISH_S = 600.0
 
@@ -251,7 +250,7 @@ def test_stream_that_is_cut_goes_on(own_stack: Stack) -> None:
     with Proxy(own_stack.grpc_address) as proxy:
 
         def cut() -> None:
-            time.sleep(chance.uniform(1, 3) if _IS_LONG else chance.uniform(0.3, 1.5))
+            time.sleep(chance.uniform(1, 3) if IS_LONG else chance.uniform(0.3, 1.5))
             proxy.cut()
 
         writers = _write(proxy.address, cut, times=_CUTS)
@@ -261,7 +260,7 @@ def test_stream_that_is_cut_goes_on(own_stack: Stack) -> None:
     p99 = moments[int(len(moments) * 0.99)]
     print(f"{len(moments)} resumptions, p99 {p99:.2f} s")
     # R3 asks for 1 s of a machine that does nothing else.
-    assert p99 < (1.0 if _IS_LONG else 10.0)
+    assert p99 < (1.0 if IS_LONG else 10.0)
 
 
 def _lose_answers(proxy: Proxy, chance: random.Random) -> None:

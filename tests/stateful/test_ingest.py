@@ -4,7 +4,6 @@ The servers are the pure core of tracking (services/tracking/ingest/model.py) ov
 network and the crashes are drawn from a seed, which a failure prints.
 """
 
-import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,8 +13,9 @@ import pytest
 from services.common.errors import Conflict
 from services.tracking.ingest import model
 from services.tracking.ingest.model import Mark, Session, Verdict
+from tests import long_form
 
-SEEDS = int(os.environ.get("MODELSTEAD_SIMULATED_SEEDS", "2000"))
+SEEDS = long_form.SEEDS if long_form.IS_LONG else 2000
 _BATCHES = 12
 _CRASHING_TURNS = 300
 _TURNS_MAX = 4000

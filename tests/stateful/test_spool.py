@@ -1,9 +1,8 @@
 """A spool under any schedule: what was written is read, once and in order, whatever the disk and the process do.
 
-Each seed is one schedule. `MODELSTEAD_SEEDS=10000` runs the long form; a failure names its seed.
+Each seed is one schedule; a failure names its seed.
 """
 
-import os
 from dataclasses import dataclass, field
 from random import Random
 
@@ -13,9 +12,10 @@ from modelstead.spool import segments
 from modelstead.spool.reader import Reader, recover
 from modelstead.spool.segments import Record
 from modelstead.spool.writer import Limits, OnFull, SpoolFull, Writer
+from tests import long_form
 from tests.stateful.simulated_disk import Killed, SimulatedFiles
 
-SEEDS = int(os.environ.get("MODELSTEAD_SEEDS", "400"))
+SEEDS = long_form.SEEDS if long_form.IS_LONG else 400
 _GROUPS = 8
 _STEPS_MAX = 120
 _SESSION = bytes(range(16))

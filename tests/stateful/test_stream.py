@@ -1,10 +1,9 @@
 """A session on its way to a server under any schedule: streams break at any message, senders die and others take up.
 
-Each seed is one schedule. `MODELSTEAD_SEEDS=10000` runs the long form; a failure names its seed.
+Each seed is one schedule; a failure names its seed.
 """
 
 import contextlib
-import os
 from collections import deque
 from random import Random
 
@@ -14,9 +13,10 @@ from modelstead.runs.outbox import Outbox
 from modelstead.spool.reader import Reader
 from modelstead.spool.writer import Limits, OnFull, SpoolFull, Writer
 from modelstead.tracking.v1 import ingest_pb2 as pb
+from tests import long_form
 from tests.stateful.simulated_disk import SimulatedFiles
 
-SEEDS = int(os.environ.get("MODELSTEAD_SEEDS", "400"))
+SEEDS = long_form.SEEDS if long_form.IS_LONG else 400
 _GROUPS = 8
 _STEPS_MAX = 150
 
