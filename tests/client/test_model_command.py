@@ -444,7 +444,7 @@ def test_as_a_process(platform: Platform) -> None:
 
 def test_the_commands_load_neither_grpc_nor_a_http_library() -> None:
     names = ("grpc", "requests", "httpx", "mlflow")
-    code = f"import sys, modelstead.commands.model; print([name for name in {names} if name in sys.modules])"
+    code = f"import sys, modelstead.cli; print([name for name in {names} if name in sys.modules])"
 
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
 

@@ -2,16 +2,17 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from modelstead.runs import settings
-from modelstead.runs import sync as syncing
 from modelstead.runs.settings import SettingsError
-from modelstead.runs.sync import Outcome
+
+if TYPE_CHECKING:
+    from modelstead.runs.sync import Outcome
 
 _WATCH_S = 1.0
 _FOLDER = typer.Argument(metavar="DIR", help="The spool; default: MODELSTEAD_SPOOL_DIR.")
@@ -42,7 +43,10 @@ def sync(
         time.sleep(_WATCH_S)
 
 
-def _pass(folder: Path, address: str | None, stuck_s: float) -> Outcome:
+def _pass(folder: Path, address: str | None, stuck_s: float) -> "Outcome":
+    # It loads gRPC, which no other command should pay for, `modelstead up` least of all.
+    from modelstead.runs import sync as syncing
+
     tasks: dict[str, TaskID] = {}
     with Progress(console=Console(stderr=True), transient=True) as bars:
 
@@ -54,7 +58,7 @@ def _pass(folder: Path, address: str | None, stuck_s: float) -> Outcome:
         return syncing.run(folder, address=address, progress=show, stuck_s=stuck_s)
 
 
-def _told(outcome: Outcome, folder: Path) -> str:
+def _told(outcome: "Outcome", folder: Path) -> str:
     parts = [f"{outcome.batches} batches of {outcome.sent} sessions sent from {folder}"]
     if outcome.busy:
         parts.append(f"{outcome.busy} sessions are of live processes, which send them themselves")
