@@ -150,9 +150,11 @@ async def _versions(config: Settings, db: Database, pages: PageTokens) -> AsyncI
         stores=artifact_stores.load(config.artifact_stores),
         artifacts=artifacts if config.require_source else None,
     )
-    yield ModelVersions(db=db, pages=pages, now_ms=now_ms, origins=origins, tracking=tracking)
-    await tracking.close()
-    await artifacts.close()
+    try:
+        yield ModelVersions(db=db, pages=pages, now_ms=now_ms, origins=origins, tracking=tracking)
+    finally:
+        await tracking.close()
+        await artifacts.close()
 
 
 def _governance_services(db: Database, pages: PageTokens) -> list[Service]:
@@ -194,7 +196,7 @@ async def _webhook_services(
         asyncio.create_task(courier.run()),
         asyncio.create_task(retention.run(db, days=config.webhook_log_days, now_ms=now_ms)),
     ]
-    yield [
+    services = [
         Service(descriptor(webhooks_pb2, "WebhookService"), WebhookServicer(webhooks)),
         Service(descriptor(registry_webhooks_pb2, "RegistryWebhookService"), RegistryWebhookServicer(webhooks)),
         Service(
@@ -202,8 +204,11 @@ async def _webhook_services(
             WebhookDeliveryServicer(DeliveryLogs(db=db, pages=pages)),
         ),
     ]
-    await _end(chores)
-    await sender.close()
+    try:
+        yield services
+    finally:
+        await _end(chores)
+        await sender.close()
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
