@@ -20,7 +20,6 @@ class Unsupported:
         return area == self.area and fnmatchcase(path, self.path)
 
 
-_REGISTRY = "comes with the rest of the model registry"
 _UI = "comes with the web UI"
 _TRACES = "comes with tracing"
 _USERS = "comes with users, roles and grants; until then API keys are a file"
