@@ -33,7 +33,8 @@ from tests.store.registry.test_permissions import Entry
 
 ALICE = Caller(name="alice")
 ADMIN = Caller(name="root", groups=frozenset({"admins"}))
-HEARD_WITHIN_S = 0.25
+# The promise is 250 ms on a machine that does nothing else: benchmarks measure it. Here it is heard at all, and soon.
+HEARD_WITHIN_S = 5.0
 
 CONTRACTS: dict[str, Contract] = {
     method.name: method
