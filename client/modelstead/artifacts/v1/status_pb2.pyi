@@ -20,8 +20,8 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class GetStatusRequest(_message.Message):
-    """Request of GetStatus."""
+class GetArtifactsStatusRequest(_message.Message):
+    """Request of GetArtifactsStatus."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -34,11 +34,11 @@ class GetStatusRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetStatusRequest: _TypeAlias = GetStatusRequest  # noqa: Y015
+Global___GetArtifactsStatusRequest: _TypeAlias = GetArtifactsStatusRequest  # noqa: Y015
 
 @_typing.final
-class GetStatusResponse(_message.Message):
-    """Response of GetStatus."""
+class GetArtifactsStatusResponse(_message.Message):
+    """Response of GetArtifactsStatus."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -92,4 +92,4 @@ class GetStatusResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+Global___GetArtifactsStatusResponse: _TypeAlias = GetArtifactsStatusResponse  # noqa: Y015

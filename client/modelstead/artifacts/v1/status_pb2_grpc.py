@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class StatusServiceStub(object):
+class ArtifactsStatusServiceStub(object):
     """Tells how the artifact service is doing: what operators watch.
     """
 
@@ -35,18 +35,18 @@ class StatusServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
-        self.GetStatus = channel.unary_unary(
-                '/modelstead.artifacts.v1.StatusService/GetStatus',
-                request_serializer=modelstead_dot_artifacts_dot_v1_dot_status__pb2.GetStatusRequest.SerializeToString,
-                response_deserializer=modelstead_dot_artifacts_dot_v1_dot_status__pb2.GetStatusResponse.FromString,
+        self.GetArtifactsStatus = channel.unary_unary(
+                '/modelstead.artifacts.v1.ArtifactsStatusService/GetArtifactsStatus',
+                request_serializer=modelstead_dot_artifacts_dot_v1_dot_status__pb2.GetArtifactsStatusRequest.SerializeToString,
+                response_deserializer=modelstead_dot_artifacts_dot_v1_dot_status__pb2.GetArtifactsStatusResponse.FromString,
                 _registered_method=True)
 
 
-class StatusServiceServicer(object):
+class ArtifactsStatusServiceServicer(object):
     """Tells how the artifact service is doing: what operators watch.
     """
 
-    def GetStatus(self, request, context):
+    def GetArtifactsStatus(self, request, context):
         """Returns what one replica is doing, and what is stored. It costs little, may be a second old, and counts nothing by
         reading it all.
         """
@@ -55,27 +55,27 @@ class StatusServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
 
-def add_StatusServiceServicer_to_server(servicer, server):
+def add_ArtifactsStatusServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'GetStatus': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetStatus,
-                    request_deserializer=modelstead_dot_artifacts_dot_v1_dot_status__pb2.GetStatusRequest.FromString,
-                    response_serializer=modelstead_dot_artifacts_dot_v1_dot_status__pb2.GetStatusResponse.SerializeToString,
+            'GetArtifactsStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetArtifactsStatus,
+                    request_deserializer=modelstead_dot_artifacts_dot_v1_dot_status__pb2.GetArtifactsStatusRequest.FromString,
+                    response_serializer=modelstead_dot_artifacts_dot_v1_dot_status__pb2.GetArtifactsStatusResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'modelstead.artifacts.v1.StatusService', rpc_method_handlers)
+            'modelstead.artifacts.v1.ArtifactsStatusService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('modelstead.artifacts.v1.StatusService', rpc_method_handlers)
+    server.add_registered_method_handlers('modelstead.artifacts.v1.ArtifactsStatusService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
-class StatusService(object):
+class ArtifactsStatusService(object):
     """Tells how the artifact service is doing: what operators watch.
     """
 
     @staticmethod
-    def GetStatus(request,
+    def GetArtifactsStatus(request,
             target,
             options=(),
             channel_credentials=None,
@@ -88,9 +88,9 @@ class StatusService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/modelstead.artifacts.v1.StatusService/GetStatus',
-            modelstead_dot_artifacts_dot_v1_dot_status__pb2.GetStatusRequest.SerializeToString,
-            modelstead_dot_artifacts_dot_v1_dot_status__pb2.GetStatusResponse.FromString,
+            '/modelstead.artifacts.v1.ArtifactsStatusService/GetArtifactsStatus',
+            modelstead_dot_artifacts_dot_v1_dot_status__pb2.GetArtifactsStatusRequest.SerializeToString,
+            modelstead_dot_artifacts_dot_v1_dot_status__pb2.GetArtifactsStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,19 +27,19 @@ from modelstead import options_pb2 as modelstead_dot_options__pb2
 from modelstead import status_pb2 as modelstead_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#modelstead/registry/v1/status.proto\x12\x16modelstead.registry.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x18modelstead/options.proto\x1a\x17modelstead/status.proto\"\x12\n\x10GetStatusRequest\"\xc3\x02\n\x11GetStatusResponse\x12*\n\x07process\x18\x01 \x01(\x0b\x32\x19.modelstead.ProcessStatus\x12\'\n\x06tables\x18\x02 \x03(\x0b\x32\x17.modelstead.TableStatus\x12\x13\n\x0btable_bytes\x18\x03 \x01(\x03\x12\x13\n\x0bmodel_count\x18\x04 \x01(\x03\x12\x15\n\rversion_count\x18\x05 \x01(\x03\x12\x13\n\x0b\x65vent_count\x18\x06 \x01(\x03\x12\x13\n\x0bwatch_count\x18\x07 \x01(\x05\x12\x18\n\x10hears_of_changes\x18\x08 \x01(\x08\x12\x1e\n\x16pending_delivery_count\x18\t \x01(\x03\x12\x1b\n\x13\x64\x65\x61\x64_delivery_count\x18\n \x01(\x03\x12\x17\n\x0f\x64\x65livery_lag_ms\x18\x0b \x01(\x03\x32\xaf\x01\n\rStatusService\x12\x9d\x01\n\tGetStatus\x12(.modelstead.registry.v1.GetStatusRequest\x1a).modelstead.registry.v1.GetStatusResponse\";\xaa\xb8\x19\x0c\n\x08platform\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02!\x12\x1f/api/2.0/mlflow/status/registryb\x08\x65\x64itionsp\xe8\x07')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#modelstead/registry/v1/status.proto\x12\x16modelstead.registry.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x18modelstead/options.proto\x1a\x17modelstead/status.proto\"\x1a\n\x18GetRegistryStatusRequest\"\xcb\x02\n\x19GetRegistryStatusResponse\x12*\n\x07process\x18\x01 \x01(\x0b\x32\x19.modelstead.ProcessStatus\x12\'\n\x06tables\x18\x02 \x03(\x0b\x32\x17.modelstead.TableStatus\x12\x13\n\x0btable_bytes\x18\x03 \x01(\x03\x12\x13\n\x0bmodel_count\x18\x04 \x01(\x03\x12\x15\n\rversion_count\x18\x05 \x01(\x03\x12\x13\n\x0b\x65vent_count\x18\x06 \x01(\x03\x12\x13\n\x0bwatch_count\x18\x07 \x01(\x05\x12\x18\n\x10hears_of_changes\x18\x08 \x01(\x08\x12\x1e\n\x16pending_delivery_count\x18\t \x01(\x03\x12\x1b\n\x13\x64\x65\x61\x64_delivery_count\x18\n \x01(\x03\x12\x17\n\x0f\x64\x65livery_lag_ms\x18\x0b \x01(\x03\x32\xcf\x01\n\x15RegistryStatusService\x12\xb5\x01\n\x11GetRegistryStatus\x12\x30.modelstead.registry.v1.GetRegistryStatusRequest\x1a\x31.modelstead.registry.v1.GetRegistryStatusResponse\";\xaa\xb8\x19\x0c\n\x08platform\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02!\x12\x1f/api/2.0/mlflow/status/registryb\x08\x65\x64itionsp\xe8\x07')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'modelstead.registry.v1.status_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STATUSSERVICE'].methods_by_name['GetStatus']._loaded_options = None
-  _globals['_STATUSSERVICE'].methods_by_name['GetStatus']._serialized_options = b'\252\270\031\014\n\010platform\030\001\260\270\031\001\202\323\344\223\002!\022\037/api/2.0/mlflow/status/registry'
-  _globals['_GETSTATUSREQUEST']._serialized_start=144
-  _globals['_GETSTATUSREQUEST']._serialized_end=162
-  _globals['_GETSTATUSRESPONSE']._serialized_start=165
-  _globals['_GETSTATUSRESPONSE']._serialized_end=488
-  _globals['_STATUSSERVICE']._serialized_start=491
-  _globals['_STATUSSERVICE']._serialized_end=666
+  _globals['_REGISTRYSTATUSSERVICE'].methods_by_name['GetRegistryStatus']._loaded_options = None
+  _globals['_REGISTRYSTATUSSERVICE'].methods_by_name['GetRegistryStatus']._serialized_options = b'\252\270\031\014\n\010platform\030\001\260\270\031\001\202\323\344\223\002!\022\037/api/2.0/mlflow/status/registry'
+  _globals['_GETREGISTRYSTATUSREQUEST']._serialized_start=144
+  _globals['_GETREGISTRYSTATUSREQUEST']._serialized_end=170
+  _globals['_GETREGISTRYSTATUSRESPONSE']._serialized_start=173
+  _globals['_GETREGISTRYSTATUSRESPONSE']._serialized_end=504
+  _globals['_REGISTRYSTATUSSERVICE']._serialized_start=507
+  _globals['_REGISTRYSTATUSSERVICE']._serialized_end=714
 # @@protoc_insertion_point(module_scope)

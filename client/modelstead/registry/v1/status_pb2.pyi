@@ -20,8 +20,8 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class GetStatusRequest(_message.Message):
-    """Request of GetStatus."""
+class GetRegistryStatusRequest(_message.Message):
+    """Request of GetRegistryStatus."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -34,11 +34,11 @@ class GetStatusRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetStatusRequest: _TypeAlias = GetStatusRequest  # noqa: Y015
+Global___GetRegistryStatusRequest: _TypeAlias = GetRegistryStatusRequest  # noqa: Y015
 
 @_typing.final
-class GetStatusResponse(_message.Message):
-    """Response of GetStatus."""
+class GetRegistryStatusResponse(_message.Message):
+    """Response of GetRegistryStatus."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -100,4 +100,4 @@ class GetStatusResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+Global___GetRegistryStatusResponse: _TypeAlias = GetRegistryStatusResponse  # noqa: Y015

@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class StatusServiceStub(object):
+class RegistryStatusServiceStub(object):
     """Tells how the registry is doing: what operators watch.
     """
 
@@ -35,18 +35,18 @@ class StatusServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
-        self.GetStatus = channel.unary_unary(
-                '/modelstead.registry.v1.StatusService/GetStatus',
-                request_serializer=modelstead_dot_registry_dot_v1_dot_status__pb2.GetStatusRequest.SerializeToString,
-                response_deserializer=modelstead_dot_registry_dot_v1_dot_status__pb2.GetStatusResponse.FromString,
+        self.GetRegistryStatus = channel.unary_unary(
+                '/modelstead.registry.v1.RegistryStatusService/GetRegistryStatus',
+                request_serializer=modelstead_dot_registry_dot_v1_dot_status__pb2.GetRegistryStatusRequest.SerializeToString,
+                response_deserializer=modelstead_dot_registry_dot_v1_dot_status__pb2.GetRegistryStatusResponse.FromString,
                 _registered_method=True)
 
 
-class StatusServiceServicer(object):
+class RegistryStatusServiceServicer(object):
     """Tells how the registry is doing: what operators watch.
     """
 
-    def GetStatus(self, request, context):
+    def GetRegistryStatus(self, request, context):
         """Returns what one replica is doing, and what is stored. It costs little, may be a second old, and counts nothing by
         reading it all.
         """
@@ -55,27 +55,27 @@ class StatusServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
 
-def add_StatusServiceServicer_to_server(servicer, server):
+def add_RegistryStatusServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'GetStatus': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetStatus,
-                    request_deserializer=modelstead_dot_registry_dot_v1_dot_status__pb2.GetStatusRequest.FromString,
-                    response_serializer=modelstead_dot_registry_dot_v1_dot_status__pb2.GetStatusResponse.SerializeToString,
+            'GetRegistryStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRegistryStatus,
+                    request_deserializer=modelstead_dot_registry_dot_v1_dot_status__pb2.GetRegistryStatusRequest.FromString,
+                    response_serializer=modelstead_dot_registry_dot_v1_dot_status__pb2.GetRegistryStatusResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'modelstead.registry.v1.StatusService', rpc_method_handlers)
+            'modelstead.registry.v1.RegistryStatusService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('modelstead.registry.v1.StatusService', rpc_method_handlers)
+    server.add_registered_method_handlers('modelstead.registry.v1.RegistryStatusService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
-class StatusService(object):
+class RegistryStatusService(object):
     """Tells how the registry is doing: what operators watch.
     """
 
     @staticmethod
-    def GetStatus(request,
+    def GetRegistryStatus(request,
             target,
             options=(),
             channel_credentials=None,
@@ -88,9 +88,9 @@ class StatusService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/modelstead.registry.v1.StatusService/GetStatus',
-            modelstead_dot_registry_dot_v1_dot_status__pb2.GetStatusRequest.SerializeToString,
-            modelstead_dot_registry_dot_v1_dot_status__pb2.GetStatusResponse.FromString,
+            '/modelstead.registry.v1.RegistryStatusService/GetRegistryStatus',
+            modelstead_dot_registry_dot_v1_dot_status__pb2.GetRegistryStatusRequest.SerializeToString,
+            modelstead_dot_registry_dot_v1_dot_status__pb2.GetRegistryStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,39 +26,39 @@ class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ig
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
-class StatusServiceStub:
+class RegistryStatusServiceStub:
     """Tells how the registry is doing: what operators watch."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> StatusServiceAsyncStub: ...
-    GetStatus: _grpc.UnaryUnaryMultiCallable[_status_pb2.GetStatusRequest, _status_pb2.GetStatusResponse]
+    def __new__(cls, channel: _aio.Channel) -> RegistryStatusServiceAsyncStub: ...
+    GetRegistryStatus: _grpc.UnaryUnaryMultiCallable[_status_pb2.GetRegistryStatusRequest, _status_pb2.GetRegistryStatusResponse]
     """Returns what one replica is doing, and what is stored. It costs little, may be a second old, and counts nothing by
     reading it all.
     """
 
 @_typing.type_check_only
-class StatusServiceAsyncStub(StatusServiceStub):
+class RegistryStatusServiceAsyncStub(RegistryStatusServiceStub):
     """Tells how the registry is doing: what operators watch."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    GetStatus: _aio.UnaryUnaryMultiCallable[_status_pb2.GetStatusRequest, _status_pb2.GetStatusResponse]  # type: ignore[assignment]
+    GetRegistryStatus: _aio.UnaryUnaryMultiCallable[_status_pb2.GetRegistryStatusRequest, _status_pb2.GetRegistryStatusResponse]  # type: ignore[assignment]
     """Returns what one replica is doing, and what is stored. It costs little, may be a second old, and counts nothing by
     reading it all.
     """
 
-class StatusServiceServicer(metaclass=_abc_1.ABCMeta):
+class RegistryStatusServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tells how the registry is doing: what operators watch."""
 
     @_abc_1.abstractmethod
-    def GetStatus(
+    def GetRegistryStatus(
         self,
-        request: _status_pb2.GetStatusRequest,
+        request: _status_pb2.GetRegistryStatusRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_status_pb2.GetStatusResponse, _abc.Awaitable[_status_pb2.GetStatusResponse]]:
+    ) -> _typing.Union[_status_pb2.GetRegistryStatusResponse, _abc.Awaitable[_status_pb2.GetRegistryStatusResponse]]:
         """Returns what one replica is doing, and what is stored. It costs little, may be a second old, and counts nothing by
         reading it all.
         """
 
-def add_StatusServiceServicer_to_server(servicer: StatusServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_RegistryStatusServiceServicer_to_server(servicer: RegistryStatusServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -20,8 +20,8 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class GetStatusRequest(_message.Message):
-    """Request of GetStatus."""
+class GetTrackingStatusRequest(_message.Message):
+    """Request of GetTrackingStatus."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -34,11 +34,11 @@ class GetStatusRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetStatusRequest: _TypeAlias = GetStatusRequest  # noqa: Y015
+Global___GetTrackingStatusRequest: _TypeAlias = GetTrackingStatusRequest  # noqa: Y015
 
 @_typing.final
-class GetStatusResponse(_message.Message):
-    """Response of GetStatus. What is said of ingest is this replica's."""
+class GetTrackingStatusResponse(_message.Message):
+    """Response of GetTrackingStatus. What is said of ingest is this replica's."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -77,7 +77,9 @@ class GetStatusResponse(_message.Message):
     unsealed_run_count: _builtins.int
     """Runs that wait for their points to be made few large chunks."""
     seal_lag_ms: _builtins.int
-    """How long the one that waits longest has, in milliseconds; some seconds are usual."""
+    """Points that came longer ago than so many milliseconds have been looked after; some seconds are usual, 0 if none
+    wait.
+    """
     active_run_count: _builtins.int
     """Runs that logged in the last minute."""
     @_builtins.property
@@ -112,4 +114,4 @@ class GetStatusResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+Global___GetTrackingStatusResponse: _TypeAlias = GetTrackingStatusResponse  # noqa: Y015

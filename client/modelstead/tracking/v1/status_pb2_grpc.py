@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class StatusServiceStub(object):
+class TrackingStatusServiceStub(object):
     """Tells how the tracking service is doing: what operators watch.
     """
 
@@ -35,18 +35,18 @@ class StatusServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
-        self.GetStatus = channel.unary_unary(
-                '/modelstead.tracking.v1.StatusService/GetStatus',
-                request_serializer=modelstead_dot_tracking_dot_v1_dot_status__pb2.GetStatusRequest.SerializeToString,
-                response_deserializer=modelstead_dot_tracking_dot_v1_dot_status__pb2.GetStatusResponse.FromString,
+        self.GetTrackingStatus = channel.unary_unary(
+                '/modelstead.tracking.v1.TrackingStatusService/GetTrackingStatus',
+                request_serializer=modelstead_dot_tracking_dot_v1_dot_status__pb2.GetTrackingStatusRequest.SerializeToString,
+                response_deserializer=modelstead_dot_tracking_dot_v1_dot_status__pb2.GetTrackingStatusResponse.FromString,
                 _registered_method=True)
 
 
-class StatusServiceServicer(object):
+class TrackingStatusServiceServicer(object):
     """Tells how the tracking service is doing: what operators watch.
     """
 
-    def GetStatus(self, request, context):
+    def GetTrackingStatus(self, request, context):
         """Returns what one replica is doing, and what is stored. It costs little, may be a second old, and counts nothing by
         reading it all.
         """
@@ -55,27 +55,27 @@ class StatusServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
 
-def add_StatusServiceServicer_to_server(servicer, server):
+def add_TrackingStatusServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'GetStatus': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetStatus,
-                    request_deserializer=modelstead_dot_tracking_dot_v1_dot_status__pb2.GetStatusRequest.FromString,
-                    response_serializer=modelstead_dot_tracking_dot_v1_dot_status__pb2.GetStatusResponse.SerializeToString,
+            'GetTrackingStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrackingStatus,
+                    request_deserializer=modelstead_dot_tracking_dot_v1_dot_status__pb2.GetTrackingStatusRequest.FromString,
+                    response_serializer=modelstead_dot_tracking_dot_v1_dot_status__pb2.GetTrackingStatusResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'modelstead.tracking.v1.StatusService', rpc_method_handlers)
+            'modelstead.tracking.v1.TrackingStatusService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('modelstead.tracking.v1.StatusService', rpc_method_handlers)
+    server.add_registered_method_handlers('modelstead.tracking.v1.TrackingStatusService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
-class StatusService(object):
+class TrackingStatusService(object):
     """Tells how the tracking service is doing: what operators watch.
     """
 
     @staticmethod
-    def GetStatus(request,
+    def GetTrackingStatus(request,
             target,
             options=(),
             channel_credentials=None,
@@ -88,9 +88,9 @@ class StatusService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/modelstead.tracking.v1.StatusService/GetStatus',
-            modelstead_dot_tracking_dot_v1_dot_status__pb2.GetStatusRequest.SerializeToString,
-            modelstead_dot_tracking_dot_v1_dot_status__pb2.GetStatusResponse.FromString,
+            '/modelstead.tracking.v1.TrackingStatusService/GetTrackingStatus',
+            modelstead_dot_tracking_dot_v1_dot_status__pb2.GetTrackingStatusRequest.SerializeToString,
+            modelstead_dot_tracking_dot_v1_dot_status__pb2.GetTrackingStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,39 +26,39 @@ class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ig
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
-class StatusServiceStub:
+class TrackingStatusServiceStub:
     """Tells how the tracking service is doing: what operators watch."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> StatusServiceAsyncStub: ...
-    GetStatus: _grpc.UnaryUnaryMultiCallable[_status_pb2.GetStatusRequest, _status_pb2.GetStatusResponse]
+    def __new__(cls, channel: _aio.Channel) -> TrackingStatusServiceAsyncStub: ...
+    GetTrackingStatus: _grpc.UnaryUnaryMultiCallable[_status_pb2.GetTrackingStatusRequest, _status_pb2.GetTrackingStatusResponse]
     """Returns what one replica is doing, and what is stored. It costs little, may be a second old, and counts nothing by
     reading it all.
     """
 
 @_typing.type_check_only
-class StatusServiceAsyncStub(StatusServiceStub):
+class TrackingStatusServiceAsyncStub(TrackingStatusServiceStub):
     """Tells how the tracking service is doing: what operators watch."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    GetStatus: _aio.UnaryUnaryMultiCallable[_status_pb2.GetStatusRequest, _status_pb2.GetStatusResponse]  # type: ignore[assignment]
+    GetTrackingStatus: _aio.UnaryUnaryMultiCallable[_status_pb2.GetTrackingStatusRequest, _status_pb2.GetTrackingStatusResponse]  # type: ignore[assignment]
     """Returns what one replica is doing, and what is stored. It costs little, may be a second old, and counts nothing by
     reading it all.
     """
 
-class StatusServiceServicer(metaclass=_abc_1.ABCMeta):
+class TrackingStatusServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tells how the tracking service is doing: what operators watch."""
 
     @_abc_1.abstractmethod
-    def GetStatus(
+    def GetTrackingStatus(
         self,
-        request: _status_pb2.GetStatusRequest,
+        request: _status_pb2.GetTrackingStatusRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_status_pb2.GetStatusResponse, _abc.Awaitable[_status_pb2.GetStatusResponse]]:
+    ) -> _typing.Union[_status_pb2.GetTrackingStatusResponse, _abc.Awaitable[_status_pb2.GetTrackingStatusResponse]]:
         """Returns what one replica is doing, and what is stored. It costs little, may be a second old, and counts nothing by
         reading it all.
         """
 
-def add_StatusServiceServicer_to_server(servicer: StatusServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_TrackingStatusServiceServicer_to_server(servicer: TrackingStatusServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
