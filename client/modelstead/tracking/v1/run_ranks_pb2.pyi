@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class RunRank(_message.Message):
-    """One process of a distributed run. What it logged, and that it lives, is at most 5 s old here."""
+    """One process of a distributed run. What it logged, and that it lives, is at most 4 s old here."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -42,7 +42,7 @@ class RunRank(_message.Message):
         KILLED: RunRank._State.ValueType  # 5
         """It was ended from outside, and could still say so."""
         LOST: RunRank._State.ValueType  # 6
-        """It was not heard of for 15 s, and did not say that it ends. It is RUNNING again when it is heard of."""
+        """It was not heard of for 18 s, and did not say that it ends. It is RUNNING again when it is heard of."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """What became of it."""
@@ -58,7 +58,7 @@ class RunRank(_message.Message):
     KILLED: RunRank.State.ValueType  # 5
     """It was ended from outside, and could still say so."""
     LOST: RunRank.State.ValueType  # 6
-    """It was not heard of for 15 s, and did not say that it ends. It is RUNNING again when it is heard of."""
+    """It was not heard of for 18 s, and did not say that it ends. It is RUNNING again when it is heard of."""
 
     RANK_FIELD_NUMBER: _builtins.int
     WORLD_SIZE_FIELD_NUMBER: _builtins.int

@@ -76,7 +76,7 @@ class RunRankServiceServicer(object):
     def SummarizeRanks(self, request, context):
         """Returns a metric across the ranks, step by step: an even sample of the steps if there are more than `max_results`,
         the first and the last one always among them. What was logged without a rank does not count.
-        INVALID_PARAMETER_VALUE if more than 5,000,000 points would have to be read.
+        INVALID_PARAMETER_VALUE if more than 2,000,000 points would have to be read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

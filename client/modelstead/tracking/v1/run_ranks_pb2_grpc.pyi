@@ -44,7 +44,7 @@ class RunRankServiceStub:
     SummarizeRanks: _grpc.UnaryUnaryMultiCallable[_run_ranks_pb2.SummarizeRanksRequest, _run_ranks_pb2.SummarizeRanksResponse]
     """Returns a metric across the ranks, step by step: an even sample of the steps if there are more than `max_results`,
     the first and the last one always among them. What was logged without a rank does not count.
-    INVALID_PARAMETER_VALUE if more than 5,000,000 points would have to be read.
+    INVALID_PARAMETER_VALUE if more than 2,000,000 points would have to be read.
     """
 
 @_typing.type_check_only
@@ -63,7 +63,7 @@ class RunRankServiceAsyncStub(RunRankServiceStub):
     SummarizeRanks: _aio.UnaryUnaryMultiCallable[_run_ranks_pb2.SummarizeRanksRequest, _run_ranks_pb2.SummarizeRanksResponse]  # type: ignore[assignment]
     """Returns a metric across the ranks, step by step: an even sample of the steps if there are more than `max_results`,
     the first and the last one always among them. What was logged without a rank does not count.
-    INVALID_PARAMETER_VALUE if more than 5,000,000 points would have to be read.
+    INVALID_PARAMETER_VALUE if more than 2,000,000 points would have to be read.
     """
 
 class RunRankServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -97,7 +97,7 @@ class RunRankServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_run_ranks_pb2.SummarizeRanksResponse, _abc.Awaitable[_run_ranks_pb2.SummarizeRanksResponse]]:
         """Returns a metric across the ranks, step by step: an even sample of the steps if there are more than `max_results`,
         the first and the last one always among them. What was logged without a rank does not count.
-        INVALID_PARAMETER_VALUE if more than 5,000,000 points would have to be read.
+        INVALID_PARAMETER_VALUE if more than 2,000,000 points would have to be read.
         """
 
 def add_RunRankServiceServicer_to_server(servicer: RunRankServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
