@@ -22,7 +22,14 @@ from modelstead.registry.v1 import (
     webhook_deliveries_pb2,
     webhooks_pb2,
 )
-from modelstead.tracking.v1 import datasets_pb2, experiments_pb2, logged_models_pb2, metrics_pb2, runs_pb2
+from modelstead.tracking.v1 import (
+    datasets_pb2,
+    experiments_pb2,
+    logged_models_pb2,
+    metrics_pb2,
+    run_ranks_pb2,
+    runs_pb2,
+)
 from modelstead.tracking.v1 import permissions_pb2 as experiment_permissions_pb2
 from services.common.settings import Address
 from services.gateway.settings import Settings
@@ -50,6 +57,7 @@ def backends(settings: Settings) -> list[Backend]:
                 datasets_pb2.DESCRIPTOR,
                 logged_models_pb2.DESCRIPTOR,
                 experiment_permissions_pb2.DESCRIPTOR,
+                run_ranks_pb2.DESCRIPTOR,
             ),
         ),
         Backend(
