@@ -67,7 +67,9 @@ class _Chunk:
 
 
 async def points_at(tx: Driver, metric: Metric, places: Sequence[int]) -> Points:
-    """Return the points of a metric in order that stand at the given places, counted from 0 and ascending."""
+    """Return the points of a metric in order that stand at the given places, counted from 0 and ascending, without
+    their ranks.
+    """
     given = {"metric_id": metric.metric_id, "header": packing.HEADER_BYTES}
     chunks = [_Chunk(*row) for row in await _fetch(tx, _SELECT_CHUNKS, given)]
     # Segments are the chunks, then the rows.
@@ -118,6 +120,7 @@ def _points(chunk: _Chunk, places: IntColumn, steps: bytes, timestamps: bytes, v
         timestamps=packing.entries(packing.header(chunk.time_header), places, timestamps),
         steps=packing.entries(packing.header(chunk.step_header), places, steps),
         values=packing.unpack_values(values, len(places)),
+        ranks=columns.of_rank(columns.NO_RANK, len(places)),
     )
 
 

@@ -139,7 +139,7 @@ _DELETE_POINTS = _delete_some("metric_points", _OF_METRICS)
 _DELETE = {
     Kind.RUN: [
         _delete_some(table, "run_id = :id")
-        for table in ("run_params", "run_tags", "run_datasets", "run_models", "runs")
+        for table in ("run_params", "run_tags", "run_datasets", "run_models", "run_ranks", "runs")
     ],
     Kind.LOGGED_MODEL: [
         _delete_some(table, "model_id = :id")
