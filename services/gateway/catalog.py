@@ -22,7 +22,14 @@ from modelstead.registry.v1 import (
     webhook_deliveries_pb2,
     webhooks_pb2,
 )
-from modelstead.tracking.v1 import datasets_pb2, experiments_pb2, logged_models_pb2, metrics_pb2, runs_pb2
+from modelstead.tracking.v1 import (
+    datasets_pb2,
+    experiments_pb2,
+    logged_models_pb2,
+    metrics_pb2,
+    run_watches_pb2,
+    runs_pb2,
+)
 from modelstead.tracking.v1 import permissions_pb2 as experiment_permissions_pb2
 from services.common.settings import Address
 from services.gateway.settings import Settings
@@ -46,6 +53,7 @@ def backends(settings: Settings) -> list[Backend]:
             files=(
                 experiments_pb2.DESCRIPTOR,
                 runs_pb2.DESCRIPTOR,
+                run_watches_pb2.DESCRIPTOR,
                 metrics_pb2.DESCRIPTOR,
                 datasets_pb2.DESCRIPTOR,
                 logged_models_pb2.DESCRIPTOR,

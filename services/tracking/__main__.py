@@ -17,6 +17,7 @@ from modelstead.tracking.v1 import (
     metrics_pb2,
     permissions_pb2,
     retention_pb2,
+    run_watches_pb2,
     runs_pb2,
 )
 from services.common import artifact_stores, auth, program
@@ -42,6 +43,8 @@ from services.tracking.permissions.servicer import ExperimentPermissionServicer
 from services.tracking.retention.service import Retention
 from services.tracking.retention.servicer import RetentionServicer
 from services.tracking.run_logs.service import RunLogs
+from services.tracking.run_watches.service import RunWatches, run_changes
+from services.tracking.run_watches.servicer import RunWatchServicer
 from services.tracking.runs.service import Runs
 from services.tracking.runs.servicer import RunServicer
 from services.tracking.sealing.service import Sealing
@@ -63,8 +66,9 @@ async def _serve(config: Settings) -> None:
     pages = PageTokens(config.page_token_key.encode())
     stores = _stores(config)
     experiments = Experiments(db=db, pages=pages, artifact_root=config.artifact_root, now_ms=now_ms, stores=stores)
-    runs = Runs(db=db, pages=pages, now_ms=now_ms, new_id=_new_id)
-    run_logs = RunLogs(db)
+    changes = run_changes(db)
+    runs = Runs(db=db, pages=pages, now_ms=now_ms, new_id=_new_id, tell=changes.tell)
+    run_logs = RunLogs(db, tell=changes.tell)
     models = LoggedModels(db=db, pages=pages, now_ms=now_ms, new_id=_new_id)
     retention = Retention(db=db, pages=pages, artifact_root=config.artifact_root, now_ms=now_ms)
     ingest = Ingest(
@@ -74,6 +78,7 @@ async def _serve(config: Settings) -> None:
         memory_bytes=config.ingest_memory_bytes,
         window_bytes=config.ingest_window_bytes,
         session_age_s=config.ingest_session_days * 24 * 3600,
+        tell=changes.tell,
     )
     await experiments.ensure_default()
     sealing = asyncio.create_task(Sealing(db).work())
@@ -86,6 +91,7 @@ async def _serve(config: Settings) -> None:
             Service(descriptor(logged_models_pb2, "LoggedModelService"), LoggedModelServicer(models)),
             Service(descriptor(retention_pb2, "RetentionService"), RetentionServicer(retention)),
             Service(descriptor(ingest_pb2, "IngestService"), IngestServicer(ingest)),
+            Service(descriptor(run_watches_pb2, "RunWatchService"), RunWatchServicer(RunWatches(db, changes))),
             Service(
                 descriptor(permissions_pb2, "ExperimentPermissionService"),
                 ExperimentPermissionServicer(ExperimentPermissions(db=db)),
