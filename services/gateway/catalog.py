@@ -27,6 +27,7 @@ from modelstead.tracking.v1 import (
     experiments_pb2,
     logged_models_pb2,
     metrics_pb2,
+    run_ranks_pb2,
     run_watches_pb2,
     runs_pb2,
 )
@@ -58,6 +59,7 @@ def backends(settings: Settings) -> list[Backend]:
                 datasets_pb2.DESCRIPTOR,
                 logged_models_pb2.DESCRIPTOR,
                 experiment_permissions_pb2.DESCRIPTOR,
+                run_ranks_pb2.DESCRIPTOR,
             ),
         ),
         Backend(
