@@ -30,6 +30,7 @@ from modelstead.tracking.v1 import (
     logged_models_pb2,
     metrics_pb2,
     run_ranks_pb2,
+    run_watches_pb2,
     runs_pb2,
 )
 from modelstead.tracking.v1 import permissions_pb2 as experiment_permissions_pb2
@@ -56,6 +57,7 @@ def backends(settings: Settings) -> list[Backend]:
             files=(
                 experiments_pb2.DESCRIPTOR,
                 runs_pb2.DESCRIPTOR,
+                run_watches_pb2.DESCRIPTOR,
                 metrics_pb2.DESCRIPTOR,
                 datasets_pb2.DESCRIPTOR,
                 logged_models_pb2.DESCRIPTOR,

@@ -46,11 +46,15 @@ class Points:
 
     def by_time(self) -> "Points":
         """Return the points in the order of timestamp, step, value and rank, equal ones once."""
-        return self._sorted((self.timestamps, self.steps))
+        return self.take(self._order((self.timestamps, self.steps)))
 
     def by_step(self) -> "Points":
         """Return the points in the order of step, timestamp, value and rank, equal ones once."""
-        return self._sorted((self.steps, self.timestamps))
+        return self.take(self.step_order())
+
+    def step_order(self) -> "npt.NDArray[np.intp]":
+        """Return the places of the points in the order of step, timestamp, value and rank; of equal ones, the first."""
+        return self._order((self.steps, self.timestamps))
 
     def once(self) -> "Points":
         """Return sorted points without those that differ from the one before by rank alone."""
@@ -60,10 +64,10 @@ class Points:
         """Return sorted points without those that are equal to the one before, whatever the ranks of both."""
         return self.take(_differs([self.timestamps, self.steps, *sortable(self.values)]))
 
-    def _sorted(self, major: tuple[IntColumn, IntColumn]) -> "Points":
+    def _order(self, major: tuple[IntColumn, IntColumn]) -> "npt.NDArray[np.intp]":
         keys: list[Column] = [*major, *sortable(self.values), *([self.ranks] if self.has_ranks else [])]
         order = np.lexsort(keys[::-1])
-        return self.take(order[_differs([key[order] for key in keys])])
+        return order[_differs([key[order] for key in keys])]
 
 
 def sortable(values: FloatColumn) -> tuple[FloatColumn, BoolColumn]:
