@@ -158,7 +158,7 @@ async def _versions(config: Settings, db: Database, pages: PageTokens) -> AsyncI
 
 
 def _governance_services(db: Database, pages: PageTokens) -> list[Service]:
-    requests = TransitionRequests(db=db, now_ms=now_ms)
+    requests = TransitionRequests(db=db, pages=pages, now_ms=now_ms)
     policies = PromotionPolicies(db=db, pages=pages, now_ms=now_ms)
     checks = VersionChecks(db=db, now_ms=now_ms)
     comments = Comments(db=db, pages=pages, now_ms=now_ms)
