@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from modelstead import options_pb2 as modelstead_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%modelstead/registry/v1/policies.proto\x12\x16modelstead.registry.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18modelstead/options.proto\"m\n\x0fPromotionPolicy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x13\n\x0bpolicy_yaml\x18\x03 \x01(\t\x12\x0e\n\x06set_by\x18\x04 \x01(\t\x12\x15\n\rset_timestamp\x18\x05 \x01(\x03\"X\n\x19SetPromotionPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x0bpolicy_yaml\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x13\n\x0bif_revision\x18\x03 \x01(\x03\"U\n\x1aSetPromotionPolicyResponse\x12\x37\n\x06policy\x18\x01 \x01(\x0b\x32\'.modelstead.registry.v1.PromotionPolicy\")\n\x19GetPromotionPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"U\n\x1aGetPromotionPolicyResponse\x12\x37\n\x06policy\x18\x01 \x01(\x0b\x32\'.modelstead.registry.v1.PromotionPolicy\",\n\x1c\x44\x65letePromotionPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1f\n\x1d\x44\x65letePromotionPolicyResponse\"`\n#ListPromotionPolicyRevisionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0bmax_results\x18\x02 \x01(\x03:\x02\x32\x30\x12\x12\n\npage_token\x18\x03 \x01(\t\"z\n$ListPromotionPolicyRevisionsResponse\x12\x39\n\x08policies\x18\x01 \x03(\x0b\x32\'.modelstead.registry.v1.PromotionPolicy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"]\n\x1e\x45valuatePromotionPolicyRequest\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x14\n\x07version\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x12\n\x05stage\x18\x03 \x01(\tB\x03\xe0\x41\x02\"r\n\x1f\x45valuatePromotionPolicyResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x0f\n\x07missing\x18\x02 \x03(\t\x12\x11\n\tapprovals\x18\x03 \x01(\x03\x12\x1a\n\x12\x61pprovals_required\x18\x04 \x01(\x03\x32\xf7\x08\n\x16PromotionPolicyService\x12\xd0\x01\n\x12SetPromotionPolicy\x12\x31.modelstead.registry.v1.SetPromotionPolicyRequest\x1a\x32.modelstead.registry.v1.SetPromotionPolicyResponse\"S\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02+\"&/api/2.0/mlflow/promotion-policies/set:\x01*\x12\xcd\x01\n\x12GetPromotionPolicy\x12\x31.modelstead.registry.v1.GetPromotionPolicyRequest\x1a\x32.modelstead.registry.v1.GetPromotionPolicyResponse\"P\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02(\x12&/api/2.0/mlflow/promotion-policies/get\x12\xdc\x01\n\x15\x44\x65letePromotionPolicy\x12\x34.modelstead.registry.v1.DeletePromotionPolicyRequest\x1a\x35.modelstead.registry.v1.DeletePromotionPolicyResponse\"V\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x03\x82\xd3\xe4\x93\x02.*)/api/2.0/mlflow/promotion-policies/delete:\x01*\x12\xf6\x01\n\x1cListPromotionPolicyRevisions\x12;.modelstead.registry.v1.ListPromotionPolicyRevisionsRequest\x1a<.modelstead.registry.v1.ListPromotionPolicyRevisionsResponse\"[\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02\x33\x12\x31/api/2.0/mlflow/promotion-policies/list-revisions\x12\xe1\x01\n\x17\x45valuatePromotionPolicy\x12\x36.modelstead.registry.v1.EvaluatePromotionPolicyRequest\x1a\x37.modelstead.registry.v1.EvaluatePromotionPolicyResponse\"U\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02-\x12+/api/2.0/mlflow/promotion-policies/evaluateb\x08\x65\x64itionsp\xe8\x07')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%modelstead/registry/v1/policies.proto\x12\x16modelstead.registry.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18modelstead/options.proto\"m\n\x0fPromotionPolicy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x13\n\x0bpolicy_yaml\x18\x03 \x01(\t\x12\x0e\n\x06set_by\x18\x04 \x01(\t\x12\x15\n\rset_timestamp\x18\x05 \x01(\x03\"X\n\x19SetPromotionPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x0bpolicy_yaml\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x13\n\x0bif_revision\x18\x03 \x01(\x03\"U\n\x1aSetPromotionPolicyResponse\x12\x37\n\x06policy\x18\x01 \x01(\x0b\x32\'.modelstead.registry.v1.PromotionPolicy\"H\n\x1eValidatePromotionPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x0bpolicy_yaml\x18\x02 \x01(\tB\x03\xe0\x41\x02\"!\n\x1fValidatePromotionPolicyResponse\")\n\x19GetPromotionPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"U\n\x1aGetPromotionPolicyResponse\x12\x37\n\x06policy\x18\x01 \x01(\x0b\x32\'.modelstead.registry.v1.PromotionPolicy\",\n\x1c\x44\x65letePromotionPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1f\n\x1d\x44\x65letePromotionPolicyResponse\"`\n#ListPromotionPolicyRevisionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0bmax_results\x18\x02 \x01(\x03:\x02\x32\x30\x12\x12\n\npage_token\x18\x03 \x01(\t\"z\n$ListPromotionPolicyRevisionsResponse\x12\x39\n\x08policies\x18\x01 \x03(\x0b\x32\'.modelstead.registry.v1.PromotionPolicy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"]\n\x1e\x45valuatePromotionPolicyRequest\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x14\n\x07version\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x12\n\x05stage\x18\x03 \x01(\tB\x03\xe0\x41\x02\"r\n\x1f\x45valuatePromotionPolicyResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x0f\n\x07missing\x18\x02 \x03(\t\x12\x11\n\tapprovals\x18\x03 \x01(\x03\x12\x1a\n\x12\x61pprovals_required\x18\x04 \x01(\x03\x32\xde\n\n\x16PromotionPolicyService\x12\xd0\x01\n\x12SetPromotionPolicy\x12\x31.modelstead.registry.v1.SetPromotionPolicyRequest\x1a\x32.modelstead.registry.v1.SetPromotionPolicyResponse\"S\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02+\"&/api/2.0/mlflow/promotion-policies/set:\x01*\x12\xe4\x01\n\x17ValidatePromotionPolicy\x12\x36.modelstead.registry.v1.ValidatePromotionPolicyRequest\x1a\x37.modelstead.registry.v1.ValidatePromotionPolicyResponse\"X\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02\x30\"+/api/2.0/mlflow/promotion-policies/validate:\x01*\x12\xcd\x01\n\x12GetPromotionPolicy\x12\x31.modelstead.registry.v1.GetPromotionPolicyRequest\x1a\x32.modelstead.registry.v1.GetPromotionPolicyResponse\"P\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02(\x12&/api/2.0/mlflow/promotion-policies/get\x12\xdc\x01\n\x15\x44\x65letePromotionPolicy\x12\x34.modelstead.registry.v1.DeletePromotionPolicyRequest\x1a\x35.modelstead.registry.v1.DeletePromotionPolicyResponse\"V\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x03\x82\xd3\xe4\x93\x02.*)/api/2.0/mlflow/promotion-policies/delete:\x01*\x12\xf6\x01\n\x1cListPromotionPolicyRevisions\x12;.modelstead.registry.v1.ListPromotionPolicyRevisionsRequest\x1a<.modelstead.registry.v1.ListPromotionPolicyRevisionsResponse\"[\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02\x33\x12\x31/api/2.0/mlflow/promotion-policies/list-revisions\x12\xe1\x01\n\x17\x45valuatePromotionPolicy\x12\x36.modelstead.registry.v1.EvaluatePromotionPolicyRequest\x1a\x37.modelstead.registry.v1.EvaluatePromotionPolicyResponse\"U\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02-\x12+/api/2.0/mlflow/promotion-policies/evaluateb\x08\x65\x64itionsp\xe8\x07')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SETPROMOTIONPOLICYREQUEST'].fields_by_name['policy_yaml']._loaded_options = None
   _globals['_SETPROMOTIONPOLICYREQUEST'].fields_by_name['policy_yaml']._serialized_options = b'\340A\002'
+  _globals['_VALIDATEPROMOTIONPOLICYREQUEST'].fields_by_name['policy_yaml']._loaded_options = None
+  _globals['_VALIDATEPROMOTIONPOLICYREQUEST'].fields_by_name['policy_yaml']._serialized_options = b'\340A\002'
   _globals['_EVALUATEPROMOTIONPOLICYREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_EVALUATEPROMOTIONPOLICYREQUEST'].fields_by_name['name']._serialized_options = b'\340A\002'
   _globals['_EVALUATEPROMOTIONPOLICYREQUEST'].fields_by_name['version']._loaded_options = None
@@ -44,6 +46,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVALUATEPROMOTIONPOLICYREQUEST'].fields_by_name['stage']._serialized_options = b'\340A\002'
   _globals['_PROMOTIONPOLICYSERVICE'].methods_by_name['SetPromotionPolicy']._loaded_options = None
   _globals['_PROMOTIONPOLICYSERVICE'].methods_by_name['SetPromotionPolicy']._serialized_options = b'\252\270\031\032\n\020registered_model\022\004name\030\001\260\270\031\001\202\323\344\223\002+\"&/api/2.0/mlflow/promotion-policies/set:\001*'
+  _globals['_PROMOTIONPOLICYSERVICE'].methods_by_name['ValidatePromotionPolicy']._loaded_options = None
+  _globals['_PROMOTIONPOLICYSERVICE'].methods_by_name['ValidatePromotionPolicy']._serialized_options = b'\252\270\031\032\n\020registered_model\022\004name\030\001\260\270\031\001\202\323\344\223\0020\"+/api/2.0/mlflow/promotion-policies/validate:\001*'
   _globals['_PROMOTIONPOLICYSERVICE'].methods_by_name['GetPromotionPolicy']._loaded_options = None
   _globals['_PROMOTIONPOLICYSERVICE'].methods_by_name['GetPromotionPolicy']._serialized_options = b'\252\270\031\032\n\020registered_model\022\004name\030\001\260\270\031\001\202\323\344\223\002(\022&/api/2.0/mlflow/promotion-policies/get'
   _globals['_PROMOTIONPOLICYSERVICE'].methods_by_name['DeletePromotionPolicy']._loaded_options = None
@@ -58,22 +62,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETPROMOTIONPOLICYREQUEST']._serialized_end=353
   _globals['_SETPROMOTIONPOLICYRESPONSE']._serialized_start=355
   _globals['_SETPROMOTIONPOLICYRESPONSE']._serialized_end=440
-  _globals['_GETPROMOTIONPOLICYREQUEST']._serialized_start=442
-  _globals['_GETPROMOTIONPOLICYREQUEST']._serialized_end=483
-  _globals['_GETPROMOTIONPOLICYRESPONSE']._serialized_start=485
-  _globals['_GETPROMOTIONPOLICYRESPONSE']._serialized_end=570
-  _globals['_DELETEPROMOTIONPOLICYREQUEST']._serialized_start=572
-  _globals['_DELETEPROMOTIONPOLICYREQUEST']._serialized_end=616
-  _globals['_DELETEPROMOTIONPOLICYRESPONSE']._serialized_start=618
-  _globals['_DELETEPROMOTIONPOLICYRESPONSE']._serialized_end=649
-  _globals['_LISTPROMOTIONPOLICYREVISIONSREQUEST']._serialized_start=651
-  _globals['_LISTPROMOTIONPOLICYREVISIONSREQUEST']._serialized_end=747
-  _globals['_LISTPROMOTIONPOLICYREVISIONSRESPONSE']._serialized_start=749
-  _globals['_LISTPROMOTIONPOLICYREVISIONSRESPONSE']._serialized_end=871
-  _globals['_EVALUATEPROMOTIONPOLICYREQUEST']._serialized_start=873
-  _globals['_EVALUATEPROMOTIONPOLICYREQUEST']._serialized_end=966
-  _globals['_EVALUATEPROMOTIONPOLICYRESPONSE']._serialized_start=968
-  _globals['_EVALUATEPROMOTIONPOLICYRESPONSE']._serialized_end=1082
-  _globals['_PROMOTIONPOLICYSERVICE']._serialized_start=1085
-  _globals['_PROMOTIONPOLICYSERVICE']._serialized_end=2228
+  _globals['_VALIDATEPROMOTIONPOLICYREQUEST']._serialized_start=442
+  _globals['_VALIDATEPROMOTIONPOLICYREQUEST']._serialized_end=514
+  _globals['_VALIDATEPROMOTIONPOLICYRESPONSE']._serialized_start=516
+  _globals['_VALIDATEPROMOTIONPOLICYRESPONSE']._serialized_end=549
+  _globals['_GETPROMOTIONPOLICYREQUEST']._serialized_start=551
+  _globals['_GETPROMOTIONPOLICYREQUEST']._serialized_end=592
+  _globals['_GETPROMOTIONPOLICYRESPONSE']._serialized_start=594
+  _globals['_GETPROMOTIONPOLICYRESPONSE']._serialized_end=679
+  _globals['_DELETEPROMOTIONPOLICYREQUEST']._serialized_start=681
+  _globals['_DELETEPROMOTIONPOLICYREQUEST']._serialized_end=725
+  _globals['_DELETEPROMOTIONPOLICYRESPONSE']._serialized_start=727
+  _globals['_DELETEPROMOTIONPOLICYRESPONSE']._serialized_end=758
+  _globals['_LISTPROMOTIONPOLICYREVISIONSREQUEST']._serialized_start=760
+  _globals['_LISTPROMOTIONPOLICYREVISIONSREQUEST']._serialized_end=856
+  _globals['_LISTPROMOTIONPOLICYREVISIONSRESPONSE']._serialized_start=858
+  _globals['_LISTPROMOTIONPOLICYREVISIONSRESPONSE']._serialized_end=980
+  _globals['_EVALUATEPROMOTIONPOLICYREQUEST']._serialized_start=982
+  _globals['_EVALUATEPROMOTIONPOLICYREQUEST']._serialized_end=1075
+  _globals['_EVALUATEPROMOTIONPOLICYRESPONSE']._serialized_start=1077
+  _globals['_EVALUATEPROMOTIONPOLICYRESPONSE']._serialized_end=1191
+  _globals['_PROMOTIONPOLICYSERVICE']._serialized_start=1194
+  _globals['_PROMOTIONPOLICYSERVICE']._serialized_end=2568
 # @@protoc_insertion_point(module_scope)
