@@ -6,14 +6,11 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from services.common import migrations
 from services.common.database import Database
-from services.local.postgres import EmbeddedPostgres
-from services.tracking.__main__ import MIGRATIONS, SCHEMA
 from services.tracking.metrics.service import Metrics
 from services.tracking.run_logs.service import RunLogs
 from services.tracking.run_watches import changes, reader
@@ -29,22 +26,6 @@ _KEYS = ("ordered", "shuffled", "back")
 _PATIENCE_S = 120.0
 
 Row = tuple[int, int, float]
-
-
-@pytest.fixture(scope="module")
-def tracking_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with EmbeddedPostgres(tmp_path_factory.mktemp("tracking")) as postgres:
-        url = postgres.url("tracking")
-        migrations.upgrade(url, schema=SCHEMA, scripts=MIGRATIONS)
-        yield url
-
-
-@pytest.fixture
-async def db(tracking_url: str) -> AsyncIterator[Database]:
-    database = Database(tracking_url, schema=SCHEMA)
-    await factories.experiments(database).ensure_default()
-    yield database
-    await database.close()
 
 
 @pytest.fixture(autouse=True)
@@ -178,7 +159,7 @@ class World:
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_each_point_is_told_once_whatever_happens(db: Database, seed: int) -> None:
-    run_id = await factories.new_run(db, "0")
+    run_id = await factories.new_run(db, await factories.new_experiment(db))
     world = World(db, run_id, seed)
 
     await world.run()

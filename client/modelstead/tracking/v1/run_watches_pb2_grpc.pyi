@@ -39,8 +39,9 @@ class RunWatchServiceStub:
     within a second of its commit as long as the caller reads. Each message carries a token; who comes back with the
     newest one, to whichever replica, is told what came since: no point is lost or told twice. docs/watching-runs.md
     tells what is promised. RESOURCE_DOES_NOT_EXIST if there is no such run, also when it is removed for good
-    meanwhile. Ends with UNAVAILABLE after about an hour, or when the server is stopped: who wants to go on comes back.
-    RESOURCE_EXHAUSTED past 2,000 watches of one caller, or 8,000 in all, at one server.
+    meanwhile. Ends with UNAVAILABLE when the server is stopped or the connection is closed for its age, and after about
+    an hour: who wants to go on comes back. RESOURCE_EXHAUSTED past 2,000 watches of one caller, or 8,000 in all, at one
+    server.
     """
 
 @_typing.type_check_only
@@ -54,8 +55,9 @@ class RunWatchServiceAsyncStub(RunWatchServiceStub):
     within a second of its commit as long as the caller reads. Each message carries a token; who comes back with the
     newest one, to whichever replica, is told what came since: no point is lost or told twice. docs/watching-runs.md
     tells what is promised. RESOURCE_DOES_NOT_EXIST if there is no such run, also when it is removed for good
-    meanwhile. Ends with UNAVAILABLE after about an hour, or when the server is stopped: who wants to go on comes back.
-    RESOURCE_EXHAUSTED past 2,000 watches of one caller, or 8,000 in all, at one server.
+    meanwhile. Ends with UNAVAILABLE when the server is stopped or the connection is closed for its age, and after about
+    an hour: who wants to go on comes back. RESOURCE_EXHAUSTED past 2,000 watches of one caller, or 8,000 in all, at one
+    server.
     """
 
 class RunWatchServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -72,8 +74,9 @@ class RunWatchServiceServicer(metaclass=_abc_1.ABCMeta):
         within a second of its commit as long as the caller reads. Each message carries a token; who comes back with the
         newest one, to whichever replica, is told what came since: no point is lost or told twice. docs/watching-runs.md
         tells what is promised. RESOURCE_DOES_NOT_EXIST if there is no such run, also when it is removed for good
-        meanwhile. Ends with UNAVAILABLE after about an hour, or when the server is stopped: who wants to go on comes back.
-        RESOURCE_EXHAUSTED past 2,000 watches of one caller, or 8,000 in all, at one server.
+        meanwhile. Ends with UNAVAILABLE when the server is stopped or the connection is closed for its age, and after about
+        an hour: who wants to go on comes back. RESOURCE_EXHAUSTED past 2,000 watches of one caller, or 8,000 in all, at one
+        server.
         """
 
 def add_RunWatchServiceServicer_to_server(servicer: RunWatchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
