@@ -129,7 +129,7 @@ async def _serve(config: Settings) -> None:
                     descriptor(permissions_pb2, "RegisteredModelPermissionService"),
                     RegisteredModelPermissionServicer(granting),
                 ),
-                *_governance_services(db, pages),
+                *_governance_services(config, db, pages),
                 *_history_services(db, pages),
                 *webhook_services,
                 Service(descriptor(status_pb2, "RegistryStatusService"), RegistryStatusServicer(status)),
@@ -164,12 +164,12 @@ async def _versions(config: Settings, db: Database, pages: PageTokens) -> AsyncI
         await artifacts.close()
 
 
-def _governance_services(db: Database, pages: PageTokens) -> list[Service]:
+def _governance_services(config: Settings, db: Database, pages: PageTokens) -> list[Service]:
     requests = TransitionRequests(db=db, pages=pages, now_ms=now_ms)
     policies = PromotionPolicies(db=db, pages=pages, now_ms=now_ms)
     checks = VersionChecks(db=db, now_ms=now_ms)
     comments = Comments(db=db, pages=pages, now_ms=now_ms)
-    maintenance = Maintenance(db=db, now_ms=now_ms)
+    maintenance = Maintenance(db=db, sealer=Sealer(config.webhook_secret_keys), now_ms=now_ms)
     return [
         Service(descriptor(transition_requests_pb2, "TransitionRequestService"), TransitionRequestServicer(requests)),
         Service(descriptor(policies_pb2, "PromotionPolicyService"), PromotionPolicyServicer(policies)),
@@ -185,7 +185,7 @@ def _history_services(db: Database, pages: PageTokens) -> list[Service]:
     return [
         Service(descriptor(activities_pb2, "ActivityService"), ActivityServicer(activities)),
         Service(descriptor(audit_pb2, "AuditService"), AuditServicer(audit)),
-        Service(descriptor(history_pb2, "HistoryService"), HistoryServicer(History(db=db))),
+        Service(descriptor(history_pb2, "HistoryService"), HistoryServicer(History(db=db, pages=pages))),
     ]
 
 
