@@ -17,7 +17,7 @@ except ModuleNotFoundError as error:
 ENTRY_POINT_GROUP = "modelstead.commands"
 
 _SERVER_DISTRIBUTION = "modelstead-server"
-_SERVER_COMMANDS = ("fsck", "gc", "migrate", "up")
+_SERVER_COMMANDS = ("fsck", "gc", "migrate", "ui", "up")
 
 
 def main() -> None:
@@ -41,7 +41,11 @@ def application() -> typer.Typer:
     app.command("sync")(sync)
     commands = {entry.name: entry for entry in metadata.entry_points(group=ENTRY_POINT_GROUP)}
     for name, entry in sorted(commands.items()):
-        app.command(name)(entry.load())
+        command = entry.load()
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
     for name in _SERVER_COMMANDS:
         if name not in commands:
             app.command(name, hidden=True, context_settings=_ANY_ARGUMENTS)(_needs_server)
