@@ -117,7 +117,7 @@ class Registry:
             comments=Comments(db=db, pages=PAGES, now_ms=now_ms),
             activities=Activities(db=db, pages=PAGES),
             audit=Audit(db=db, pages=PAGES),
-            history=History(db=db),
+            history=History(db=db, pages=PAGES),
         )
 
     async def new_model(self, name: str | None = None, **given: Any) -> str:
