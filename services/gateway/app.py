@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from services.common import logs, telemetry
 from services.common.auth import Authenticator
 from services.common.errors import ServiceError
-from services.gateway import errors
+from services.gateway import errors, sessions
 from services.gateway.admission import Admission
 from services.gateway.bodies import ClientGone, Incoming
 from services.gateway.calls import StreamBroken
@@ -125,7 +125,7 @@ class Gateway:
         try:
             await self._answer_or_raise(exchange)
         except ServiceError as error:
-            await exchange.reply(errors.reply_of(error))
+            await exchange.reply(errors.reply_of(error, may_ask=not sessions.has_cookie(exchange.request)))
         except ClientGone:
             exchange.status = exchange.status or _CLIENT_CLOSED
             exchange.note = "client gone"

@@ -72,6 +72,11 @@ def ciphers(keys: Sequence[str]) -> MultiFernet:
     return MultiFernet([Fernet(_padded(key)) for key in keys])
 
 
+def has_cookie(request: Request) -> bool:
+    """Whether a browser sent a session, be it over or not its to send."""
+    return COOKIE.encode() in request.headers.get(b"cookie", b"")
+
+
 def is_own(request: Request) -> bool:
     """Whether a browser says that a page of ours sent the request or, of one that only reads, the user himself."""
     site = request.headers.get(b"sec-fetch-site")

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, Response, async_playwright
 
@@ -80,15 +81,18 @@ async def chromium() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-async def new_page(browser: Browser, url: str, problems: Problems) -> Page:
-    """Return a page of a profile of its own, so without the cookies of others; paths are relative to `url`."""
-    context = await browser.new_context(
-        base_url=url,
-        viewport={"width": 1440, "height": 900},
-        locale="en-US",
-        timezone_id="UTC",
-        reduced_motion="reduce",
-    )
+async def new_page(browser: Browser, url: str, problems: Problems, **options: Any) -> Page:
+    """Return a page of a profile of its own, so without the cookies of others; paths are relative to `url`. `options`
+    are those of `browser.new_context`.
+    """
+    usual: dict[str, Any] = {
+        "base_url": url,
+        "viewport": {"width": 1440, "height": 900},
+        "locale": "en-US",
+        "timezone_id": "UTC",
+        "reduced_motion": "reduce",
+    }
+    context = await browser.new_context(**usual | options)
     # A machine under load takes long; a test says what it waits for, not how long.
     context.set_default_timeout(_WAIT_MS)
     context.set_default_navigation_timeout(_WAIT_MS)

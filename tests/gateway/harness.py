@@ -298,6 +298,7 @@ async def until(
 async def platform(
     *,
     tokens_file: Path | None = None,
+    auth: AuthKind | None = None,
     allowed_hosts: tuple[str, ...] = (),
     presigned_artifacts: bool = False,
     public_tracking_address: str = "",
@@ -309,7 +310,7 @@ async def platform(
         tracking_address=Address("127.0.0.1", backend.port),
         artifacts_address=Address("127.0.0.1", backend.port),
         registry_address=Address("127.0.0.1", backend.port),
-        auth=AuthKind.TOKENS if tokens_file else AuthKind.NONE,
+        auth=auth or (AuthKind.TOKENS if tokens_file else AuthKind.NONE),
         tokens_file=tokens_file,
         allowed_hosts=allowed_hosts,
         presigned_artifacts=presigned_artifacts,

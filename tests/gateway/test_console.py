@@ -9,10 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
+from services.common.auth import AuthKind
 from services.gateway import limits
 from services.gateway.sessions import COOKIE
 from tests.gateway.conftest import API_KEY
-from tests.gateway.harness import Platform
+from tests.gateway.harness import Platform, platform
 
 OWN = {"sec-fetch-site": "same-origin", "sec-fetch-mode": "navigate"}
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -242,6 +243,39 @@ async def test_signing_out_ends_the_session(guarded: Platform, session: dict[str
     assert (answer.status_code, answer.headers["location"]) == (303, "/console/login")
     assert answer.headers["set-cookie"].startswith(f"{COOKIE}=; ")
     assert "Max-Age=0" in answer.headers["set-cookie"]
+
+
+async def test_for_development_a_name_will_do() -> None:
+    async with platform(auth=AuthKind.DEV) as trusting:
+        page = await trusting.client.get("/console/login")
+        nobody = await trusting.client.post("/console/login", data={"name": " "}, headers=OWN)
+        known = await trusting.client.post("/console/login", data={"name": "Åsa", "groups": "leads, risk"}, headers=OWN)
+        headers = {"cookie": cookie_of(known), **OWN}
+        seen = await trusting.client.get("/console/nothing", headers=headers)
+        out = await trusting.client.post("/console/logout", content=b"", headers={**headers, **FORM})
+
+    assert "API key" not in page.text
+    assert (nobody.status_code, "Say who you are." in nobody.text) == (400, True)
+    assert '<span title="leads, risk">Åsa</span>' in seen.text
+    assert out.headers["location"] == "/console/"
+
+
+async def test_a_browser_that_keeps_no_session_is_told(guarded: Platform) -> None:
+    answer = await guarded.client.get("/console/login/check?next=models", headers=OWN)
+
+    assert answer.status_code == 200
+    assert "Your browser keeps no session" in answer.text
+
+
+async def test_a_browser_whose_session_is_over_asks_for_no_password_by_itself(
+    guarded: Platform, session: dict[str, str]
+) -> None:
+    path = "/ajax-api/2.0/mlflow/runs/get?run_id=a"
+    over = await guarded.client.get(path, headers={"cookie": f"{COOKIE}=over", **OWN})
+    client = await guarded.client.get(path)
+
+    assert (over.status_code, "www-authenticate" in over.headers) == (401, False)
+    assert (client.status_code, "www-authenticate" in client.headers) == (401, True)
 
 
 async def test_a_key_that_was_taken_away_ends_its_sessions(

@@ -47,6 +47,7 @@ async def _show(visit: Visit) -> Page:
         "rows": rows,
         "stages": _stages(policy["stages"], rows),
         "waiting": waiting,
+        "watched": list({row.model["name"]: None for row in rows} | {request["name"]: None for request in waiting}),
         "are_more_waiting": "next_page_token" in requests,
         "next_page_token": models.get("next_page_token"),
     }

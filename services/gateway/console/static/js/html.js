@@ -3,10 +3,16 @@
 
 const policy = globalThis.trustedTypes?.createPolicy("modelstead", { createHTML: (text) => text });
 
-/** Fetch a page of this console and return its document; null if it is not to be had as it was asked for. */
-export async function fetchPage(address, signal) {
-  const answer = await fetch(address, { headers: { accept: "text/html" }, signal });
-  if (!answer.ok || new URL(answer.url).pathname !== new URL(address, location.href).pathname) {
+/** The viewer's session is over: the server led to the page to sign in at. */
+export class SignedOut extends Error {}
+
+/** Fetch a page of this console and return its document; null if the server cannot make it. Throws SignedOut. */
+export async function fetchPage(address) {
+  const answer = await fetch(address);
+  if (answer.redirected) {
+    throw new SignedOut();
+  }
+  if (!answer.ok) {
     return null;
   }
   const text = await answer.text();
