@@ -32,6 +32,7 @@ from services.common import artifact_stores, auth, program
 from services.common.database import Database
 from services.common.pages import PageTokens
 from services.common.program import descriptor, now_ms
+from services.common.readiness import Readiness
 from services.common.rpc.contract import WATCH_AGE_S_MAX
 from services.common.rpc.pipeline import Pipeline
 from services.common.rpc.server import Service, serve
@@ -130,7 +131,7 @@ async def _serve(config: Settings) -> None:
                 auth.authenticator(config.auth, tokens_file=config.tokens_file, listen=config.listen), authorizer
             ),
             # What is registered is served also while tracking is away.
-            ready=db.is_ready,
+            ready=Readiness(db, MIGRATIONS),
             with_reflection=config.reflection,
             drain_notice_s=config.drain_notice_s,
             # Of a connection that is given up, the watches go on for as long as they would have.

@@ -24,6 +24,7 @@ from services.common.artifact_stores import Stores
 from services.common.database import Database
 from services.common.pages import PageTokens
 from services.common.program import descriptor, now_ms
+from services.common.readiness import Readiness
 from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
 from services.common.rpc.server import Service, serve
 from services.common.settings import SettingsError
@@ -75,7 +76,6 @@ async def _serve(config: Settings) -> None:
         window_bytes=config.ingest_window_bytes,
         session_age_s=config.ingest_session_days * 24 * 3600,
     )
-    await experiments.ensure_default()
     sealing = asyncio.create_task(Sealing(db).work())
     await serve(
         [
@@ -96,7 +96,7 @@ async def _serve(config: Settings) -> None:
             auth.authenticator(config.auth, tokens_file=config.tokens_file, listen=config.listen),
             EveryoneMayEverything(),
         ),
-        ready=db.is_ready,
+        ready=Readiness(db, MIGRATIONS, prepare=experiments.ensure_default),
         with_reflection=config.reflection,
         drain_notice_s=config.drain_notice_s,
     )
