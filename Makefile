@@ -29,6 +29,7 @@ up: .venv/.run ## Run the whole platform here, on embedded Postgres (MODELSTEAD_
 
 test: .venv/.dev ## Run the tests (TESTS=tests/unit narrows, WORKERS=2 spreads)
 	$(if $(filter tests tests/store tests/store/%,$(TESTS)),@scripts/install-test-servers.sh)
+	$(if $(filter tests tests/browser tests/browser/%,$(TESTS)),@scripts/install-test-browser.sh)
 	@exec $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(TESTS)
 
 faults: .venv/.dev ## Run the tests of what is promised under faults in their long form, alone, for hours

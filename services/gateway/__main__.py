@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Sequence
 
 import uvloop
@@ -15,10 +16,13 @@ from services.gateway import catalog, limits
 from services.gateway.admission import Admission
 from services.gateway.app import Gateway
 from services.gateway.backends import Connections
+from services.gateway.console import build as console
+from services.gateway.console.api import Api
 from services.gateway.hosts import Hosts
 from services.gateway.pages import Pages
 from services.gateway.routes import RouteTable
 from services.gateway.server import Server, listen
+from services.gateway.sessions import Sessions
 from services.gateway.settings import Settings
 from services.gateway.transcoding import Transcoder
 
@@ -56,15 +60,19 @@ def build(
     """Put the application together, within a running event loop. Raises RouteError or DialectError."""
     table = RouteTable(backends)
     connections = Connections(backends)
+    transcoder = Transcoder(table, connections)
+    sessions = Sessions(config.session_keys, lifetime_s=config.session_lifetime_s, now=time.time)
     gateway = Gateway(
         table=table,
-        transcoder=Transcoder(table, connections),
+        transcoder=transcoder,
         pages=Pages(
             table,
             connections,
             presigned_artifacts=config.presigned_artifacts,
             public_tracking_address=config.public_tracking_address,
         ),
+        console=console.build(config, api=Api(table, transcoder), sessions=sessions, authenticator=authenticator),
+        sessions=sessions,
         hosts=Hosts.of(config),
         authenticator=authenticator,
         admission=Admission(requests_max=limits.REQUESTS_MAX, per_caller_max=limits.REQUESTS_PER_CALLER_MAX),

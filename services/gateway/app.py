@@ -13,11 +13,13 @@ from services.gateway import errors
 from services.gateway.admission import Admission
 from services.gateway.bodies import ClientGone, Incoming
 from services.gateway.calls import StreamBroken
+from services.gateway.console.app import Console, Found
 from services.gateway.hosts import Hosts
 from services.gateway.pages import Page, Pages
 from services.gateway.replies import Header, Reply, StreamedReply, send_last_reply, send_reply, send_stream
 from services.gateway.requests import Request
 from services.gateway.routes import Match, RouteTable
+from services.gateway.sessions import Sessions
 from services.gateway.transcoding import Transcoder
 
 _PAGE_VERBS = frozenset({"GET", "HEAD"})
@@ -41,6 +43,7 @@ class _Exchange:
     label: str
     match: Match | None
     page: Page | None
+    found: Found | None
     status: int | None = None
     note: str | None = None
 
@@ -68,6 +71,8 @@ class Gateway:
         table: RouteTable,
         transcoder: Transcoder,
         pages: Pages,
+        console: Console,
+        sessions: Sessions,
         hosts: Hosts,
         authenticator: Authenticator,
         admission: Admission,
@@ -76,6 +81,8 @@ class Gateway:
         self._table = table
         self._transcoder = transcoder
         self._pages = pages.by_path
+        self._console = console
+        self._sessions = sessions
         self._hosts = hosts
         self._authenticator = authenticator
         self._admission = admission
@@ -88,7 +95,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
         started = time.perf_counter()
-        exchange = self._begin(Request.of(scope), Incoming(receive), send)
+        exchange = self._begin(self._sessions.recognise(Request.of(scope)), Incoming(receive), send)
         with telemetry.serving(exchange.label, exchange.request.trace_headers()) as span:
             try:
                 await self._answer(exchange)
@@ -99,11 +106,16 @@ class Gateway:
 
     def _begin(self, request: Request, incoming: Incoming, send: Send) -> _Exchange:
         page = self._pages.get(request.path)
-        match = None if page else self._table.match(request.method, request.path)
+        found = None if page else self._console.find(request.path)
+        match = None if page or found else self._table.match(request.method, request.path)
         label = match.route.label if match else _UNMATCHED
         if page is not None:
             label = f"{request.method} {request.path}"
-        return _Exchange(request=request, incoming=incoming, send=send, label=label, match=match, page=page)
+        if found is not None:
+            label = f"{request.method} {found.label}"
+        return _Exchange(
+            request=request, incoming=incoming, send=send, label=label, match=match, page=page, found=found
+        )
 
     async def _answer(self, exchange: _Exchange) -> None:
         """Answer in any case but one: a stream that breaks leaves its answer without an end, and the server then
@@ -130,6 +142,8 @@ class Gateway:
             await exchange.reply(refusal)
         elif exchange.page is not None:
             await exchange.reply(await _page(exchange.page, request))
+        elif exchange.found is not None:
+            await exchange.reply(await self._console.answer(exchange.found, request, exchange.incoming))
         else:
             caller = self._authenticator.authenticate(request.authorization)
             if exchange.match is None:

@@ -86,3 +86,11 @@ AUTHORIZATION_LENGTH_MAX = 8192
 TRACE_HEADER_LENGTH_MAX = 1024
 TIMEOUT_DIGITS_MAX = 9
 DRAIN_TIMEOUT_S = 30
+
+# The console: a form's bytes (a policy, or a comment of 65,535 characters, each of which may be twelve) and fields, how
+# many pages are made at once, and how long one waits for one answer of the API.
+FORM_BYTES_MAX = 1024 * 1024
+FORM_FIELDS_MAX = 32
+PAGES_MAX = 128
+PAGES_PER_CALLER_MAX = 64
+CONSOLE_CALL_TIMEOUT_S = 15.0

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from services.common.auth import AuthKind
 from services.common.logs import LogFormat, LogLevel
-from services.common.settings import Address
+from services.common.settings import Address, SettingsError, secret, variable
+from services.gateway.sessions import ciphers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,9 +27,23 @@ class Settings:
     # Names under which browsers may address the gateway, besides the loopback's; `*` stands for any text.
     # Default: any with tokens, else none.
     allowed_hosts: tuple[str, ...] = ()
+    # Keys of 32 bytes in URL-safe base64, separated by commas, under which browsers keep their sessions: the first
+    # seals, all open. The same for all replicas. Without one, sessions end with the process.
+    session_keys: tuple[str, ...] = secret(default=())
+    # How long a session lasts after its login.
+    session_lifetime_s: int = 12 * 3600
     # How long a gateway that was told to stop goes on, so that load balancers look elsewhere.
     drain_notice_s: float = 0.0
     log_format: LogFormat = LogFormat.AUTO
     log_level: LogLevel = LogLevel.INFO
     otlp_endpoint: str = ""
     metrics_listen: Address | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            if self.session_keys:
+                ciphers(self.session_keys)
+        except ValueError:
+            raise SettingsError(f"{variable('session_keys')}: each key must be 32 bytes in URL-safe base64.") from None
+        if self.session_lifetime_s <= 0:
+            raise SettingsError(f"{variable('session_lifetime_s')} must be positive.")

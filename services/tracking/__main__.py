@@ -18,6 +18,7 @@ from modelstead.tracking.v1 import (
     permissions_pb2,
     retention_pb2,
     runs_pb2,
+    status_pb2,
 )
 from services.common import artifact_stores, auth, program
 from services.common.artifact_stores import Stores
@@ -27,6 +28,7 @@ from services.common.program import descriptor, now_ms
 from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
 from services.common.rpc.server import Service, serve
 from services.common.settings import SettingsError
+from services.common.status import Process
 from services.tracking.datasets.service import Datasets
 from services.tracking.datasets.servicer import DatasetServicer
 from services.tracking.experiments.service import Experiments
@@ -41,11 +43,14 @@ from services.tracking.permissions.service import ExperimentPermissions
 from services.tracking.permissions.servicer import ExperimentPermissionServicer
 from services.tracking.retention.service import Retention
 from services.tracking.retention.servicer import RetentionServicer
+from services.tracking.run_logs.meter import Meter
 from services.tracking.run_logs.service import RunLogs
 from services.tracking.runs.service import Runs
 from services.tracking.runs.servicer import RunServicer
 from services.tracking.sealing.service import Sealing
 from services.tracking.settings import Settings
+from services.tracking.status.service import Status
+from services.tracking.status.servicer import TrackingStatusServicer
 
 SCHEMA = "tracking"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -64,7 +69,8 @@ async def _serve(config: Settings) -> None:
     stores = _stores(config)
     experiments = Experiments(db=db, pages=pages, artifact_root=config.artifact_root, now_ms=now_ms, stores=stores)
     runs = Runs(db=db, pages=pages, now_ms=now_ms, new_id=_new_id)
-    run_logs = RunLogs(db)
+    meter = Meter()
+    run_logs = RunLogs(db, meter)
     models = LoggedModels(db=db, pages=pages, now_ms=now_ms, new_id=_new_id)
     retention = Retention(db=db, pages=pages, artifact_root=config.artifact_root, now_ms=now_ms)
     ingest = Ingest(
@@ -74,9 +80,12 @@ async def _serve(config: Settings) -> None:
         memory_bytes=config.ingest_memory_bytes,
         window_bytes=config.ingest_window_bytes,
         session_age_s=config.ingest_session_days * 24 * 3600,
+        meter=meter,
     )
+    sealing = Sealing(db)
+    status = Status(db, Process.here(), meter=meter, ingest=ingest, run_logs=run_logs, sealing=sealing)
     await experiments.ensure_default()
-    sealing = asyncio.create_task(Sealing(db).work())
+    sealing_work = asyncio.create_task(sealing.work())
     await serve(
         [
             Service(descriptor(experiments_pb2, "ExperimentService"), ExperimentServicer(experiments)),
@@ -90,6 +99,7 @@ async def _serve(config: Settings) -> None:
                 descriptor(permissions_pb2, "ExperimentPermissionService"),
                 ExperimentPermissionServicer(ExperimentPermissions(db=db)),
             ),
+            Service(descriptor(status_pb2, "TrackingStatusService"), TrackingStatusServicer(status)),
         ],
         listen=config.listen,
         pipeline=Pipeline(
@@ -100,8 +110,8 @@ async def _serve(config: Settings) -> None:
         with_reflection=config.reflection,
         drain_notice_s=config.drain_notice_s,
     )
-    sealing.cancel()
-    await asyncio.gather(sealing, return_exceptions=True)
+    sealing_work.cancel()
+    await asyncio.gather(sealing_work, return_exceptions=True)
     await asyncio.shield(db.close())
 
 

@@ -56,6 +56,11 @@ class Pipeline:
         self._exchanges = Exchanges()
         self._watches = OpenWatches()
 
+    @property
+    def watch_count(self) -> int:
+        """How many watches are open."""
+        return self._watches.count
+
     def drain(self) -> None:
         """Let what would not end by itself end with UNAVAILABLE, so that its callers go elsewhere, and take no more:
         streams that go both ways when all that has come is answered, watches within a second.

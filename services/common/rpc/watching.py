@@ -34,6 +34,11 @@ class OpenWatches:
         self._timers: set[asyncio.Timeout] = set()
         self._are_ended = False
 
+    @property
+    def count(self) -> int:
+        """How many are open."""
+        return len(self._timers)
+
     @contextlib.asynccontextmanager
     async def admit(self, caller: str, *, age_s: float) -> AsyncIterator[None]:
         """Count a watch for the length of the block, and end it in time. Raises ResourceExhausted, Unavailable."""

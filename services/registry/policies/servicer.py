@@ -44,6 +44,13 @@ class PromotionPolicyServicer:
         policies = [encode(pb.PromotionPolicy, policy) for policy in found]
         return pb.ListPromotionPolicyRevisionsResponse(policies=policies, next_page_token=next_page_token)
 
+    async def DescribePromotionPolicy(
+        self, request: pb.DescribePromotionPolicyRequest, call: Call
+    ) -> pb.DescribePromotionPolicyResponse:
+        return encode(
+            pb.DescribePromotionPolicyResponse, await self._policies.describe(request.name, caller=call.caller)
+        )
+
     async def EvaluatePromotionPolicy(
         self, request: pb.EvaluatePromotionPolicyRequest, call: Call
     ) -> pb.EvaluatePromotionPolicyResponse:

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from services.tracking.ingest import model, store
 from services.tracking.ingest.flow import Budget, Flow
 from services.tracking.ingest.model import Batch, Mark, Rejected, Rejection, Session, Start, Verdict
 from services.tracking.metrics import store as metrics_store
+from services.tracking.run_logs.meter import Meter
 from services.tracking.run_logs.model import RUN_NAME_TAG
 from services.tracking.run_logs.service import store_entries
 from services.tracking.runs import model as runs_model
@@ -47,6 +49,17 @@ class Answer:
     rejection: Rejection | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Load:
+    """What is going on at this process."""
+
+    stream_count: int
+    session_count: int
+    bytes_under_way: int
+    bytes_under_way_max: int
+    waiting_count: int
+
+
 class Ingest:
     """The use-cases. Batches that arrive together, or while others are being committed, share a transaction.
 
@@ -63,6 +76,7 @@ class Ingest:
         memory_bytes: int,
         window_bytes: int,
         session_age_s: int,
+        meter: Meter | None = None,
     ) -> None:
         self._db = db
         self._session_age_s = session_age_s
@@ -70,6 +84,8 @@ class Ingest:
         self._now_ms = now_ms
         self._window_bytes = window_bytes
         self._budget = Budget(memory_bytes)
+        self._meter = meter or Meter()
+        self._streams_of: Counter[str] = Counter()
         self._group_commit = GroupCommit(
             self._commit,
             weight=lambda batch: batch.weight,
@@ -102,8 +118,13 @@ class Ingest:
         sender = model.session(opening.open)
         # Nothing is begun that would only wait.
         self._budget.take(0)
-        async for progress in self._open(sender, opening.acknowledged_sequence):
-            yield progress
+        with self._counted(sender):
+            async for progress in self._open(sender, opening.acknowledged_sequence):
+                yield progress
+            async for progress in self._take_in(sender, following, caller=caller):
+                yield progress
+
+    async def _take_in(self, sender: Session, following: AsyncIterator[Any], *, caller: str) -> AsyncIterator[Progress]:
         flow = Flow(self._budget, window_bytes=self._window_bytes)
         reading = asyncio.create_task(self._read(flow, sender, following, caller=caller))
         try:
@@ -132,6 +153,26 @@ class Ingest:
             if count < SESSIONS_A_PURGE:
                 break
         return total
+
+    def load(self) -> Load:
+        """Return what is going on now."""
+        return Load(
+            stream_count=self._streams_of.total(),
+            session_count=len(self._streams_of),
+            bytes_under_way=self._budget.taken_bytes,
+            bytes_under_way_max=self._budget.bytes_max,
+            waiting_count=self._group_commit.waiting_count,
+        )
+
+    @contextlib.contextmanager
+    def _counted(self, sender: Session) -> Iterator[None]:
+        self._streams_of[sender.session_id] += 1
+        try:
+            yield
+        finally:
+            self._streams_of[sender.session_id] -= 1
+            if not self._streams_of[sender.session_id]:
+                del self._streams_of[sender.session_id]
 
     async def _open(self, sender: Session, acknowledged: int) -> AsyncIterator[Progress]:
         if acknowledged > model.SEQUENCE_MAX:
@@ -179,6 +220,7 @@ class Ingest:
             await store.advance(tx, group.marks, now_ms=now_ms)
             if group.rejected:
                 await store.add_rejections(tx, group.rejected)
+        self._meter.note(batches[place].entry for place in group.waiting())
         return [group.outcomes.get(place) for place in range(len(batches))]
 
     async def _tell_again(self, tx: Driver, group: "_Group") -> None:

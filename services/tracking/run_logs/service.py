@@ -14,6 +14,7 @@ from services.tracking.metrics import store as metrics_store
 from services.tracking.metrics.columns import IntColumn, Points
 from services.tracking.rules import ACTIVE
 from services.tracking.run_logs import model, store
+from services.tracking.run_logs.meter import Meter
 from services.tracking.run_logs.model import LogEntry
 
 GROUP_ROWS_MAX = 20_000
@@ -28,8 +29,9 @@ class RunLogs:
     Entries that arrive together, or while others are being committed, share a transaction.
     """
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, meter: Meter | None = None) -> None:
         self._db = db
+        self._meter = meter or Meter()
         self._group_commit = GroupCommit(
             self._commit,
             weight=lambda entry: entry.weight,
@@ -37,6 +39,11 @@ class RunLogs:
             waiting_weight_max=WAITING_ROWS_MAX,
             committers=COMMITTERS,
         )
+
+    @property
+    def waiting_count(self) -> int:
+        """How many entries wait for their turn."""
+        return self._group_commit.waiting_count
 
     async def log(self, entry: LogEntry) -> None:
         """Store an entry. Raises NotFound for an unknown run or model; InvalidArgument if the run is deleted or a
@@ -55,7 +62,9 @@ class RunLogs:
 
     async def _commit(self, entries: Sequence[LogEntry]) -> Sequence[Outcome]:
         async with self._db.pipeline() as tx:
-            return await store_entries(tx, entries)
+            outcomes = await store_entries(tx, entries)
+        self._meter.note(entry for entry, outcome in zip(entries, outcomes, strict=True) if outcome is None)
+        return outcomes
 
 
 async def store_entries(tx: Driver, entries: Sequence[LogEntry]) -> list[Outcome]:

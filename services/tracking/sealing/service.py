@@ -7,7 +7,7 @@ crash leaves undone stays queued.
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.common.database import Database, Driver
 from services.common.errors import ServiceError
@@ -23,11 +23,18 @@ METRICS_A_PAGE = 500
 _log = logging.getLogger("modelstead.sealing")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sealing:
     """The use-cases."""
 
     db: Database
+    # What was queued before then has been looked after.
+    _since_s: float = field(default_factory=time.monotonic, init=False)
+
+    @property
+    def lag_ms(self) -> int:
+        """How long ago at most what is queued now was stored, as long as somebody looks after it."""
+        return int(1000 * (time.monotonic() - self._since_s))
 
     async def work(self) -> None:
         """Look after what is queued, for ever. Failures are logged and tried again."""
@@ -42,6 +49,7 @@ class Sealing:
 
     async def look_after_all(self) -> None:
         """Look after each run that is queued now."""
+        began_s = time.monotonic()
         after = ""
         while True:
             async with self.db.pipeline(snapshot=True) as tx:
@@ -49,8 +57,9 @@ class Sealing:
             for run_id, change_count in queued:
                 await self.look_after(run_id, change_count)
             if len(queued) < RUNS_A_PAGE:
-                return
+                break
             after = queued[-1][0]
+        self._since_s = began_s
 
     async def look_after(self, run_id: str, change_count: int) -> None:
         """Merge what can be merged of a run, and take it from the queue if it has not logged meanwhile.

@@ -21,6 +21,15 @@ _QUEUED = """
     LIMIT %(limit)s
 """
 
+_COUNT_QUEUED = """
+    SELECT count(*)
+    FROM (
+        SELECT
+        FROM sealing_queue
+        LIMIT %(limit)s
+    ) AS counted
+"""
+
 _DEQUEUE = """
     DELETE FROM sealing_queue
     WHERE run_id = %(run_id)s
@@ -84,6 +93,13 @@ async def queued(tx: Driver, *, after: str, limit: int) -> list[tuple[str, int]]
     """Return runs that have logged since they were last looked after, by id, and how often they did."""
     rows = await (await tx.execute(_QUEUED, {"after": after, "limit": limit})).fetchall()
     return [(run_id, change_count) for run_id, change_count in rows]
+
+
+async def count_queued(tx: Driver, *, limit: int = 10_000) -> int:
+    """Return how many runs are queued, counting to `limit`."""
+    row = await (await tx.execute(_COUNT_QUEUED, {"limit": limit})).fetchone()
+    assert row, "a count is always there"
+    return int(row[0])
 
 
 async def dequeue(tx: Driver, run_id: str, *, change_count: int) -> None:

@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from modelstead import options_pb2 as modelstead_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%modelstead/registry/v1/policies.proto\x12\x16modelstead.registry.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18modelstead/options.proto\"m\n\x0fPromotionPolicy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x13\n\x0bpolicy_yaml\x18\x03 \x01(\t\x12\x0e\n\x06set_by\x18\x04 \x01(\t\x12\x15\n\rset_timestamp\x18\x05 \x01(\x03\"X\n\x19SetPromotionPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x0bpolicy_yaml\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x13\n\x0bif_revision\x18\x03 \x01(\x03\"U\n\x1aSetPromotionPolicyResponse\x12\x37\n\x06policy\x18\x01 \x01(\x0b\x32\'.modelstead.registry.v1.PromotionPolicy\")\n\x19GetPromotionPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"U\n\x1aGetPromotionPolicyResponse\x12\x37\n\x06policy\x18\x01 \x01(\x0b\x32\'.modelstead.registry.v1.PromotionPolicy\",\n\x1c\x44\x65letePromotionPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1f\n\x1d\x44\x65letePromotionPolicyResponse\"`\n#ListPromotionPolicyRevisionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0bmax_results\x18\x02 \x01(\x03:\x02\x32\x30\x12\x12\n\npage_token\x18\x03 \x01(\t\"z\n$ListPromotionPolicyRevisionsResponse\x12\x39\n\x08policies\x18\x01 \x03(\x0b\x32\'.modelstead.registry.v1.PromotionPolicy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"]\n\x1e\x45valuatePromotionPolicyRequest\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x14\n\x07version\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x12\n\x05stage\x18\x03 \x01(\tB\x03\xe0\x41\x02\"r\n\x1f\x45valuatePromotionPolicyResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x0f\n\x07missing\x18\x02 \x03(\t\x12\x11\n\tapprovals\x18\x03 \x01(\x03\x12\x1a\n\x12\x61pprovals_required\x18\x04 \x01(\x03\x32\xf7\x08\n\x16PromotionPolicyService\x12\xd0\x01\n\x12SetPromotionPolicy\x12\x31.modelstead.registry.v1.SetPromotionPolicyRequest\x1a\x32.modelstead.registry.v1.SetPromotionPolicyResponse\"S\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02+\"&/api/2.0/mlflow/promotion-policies/set:\x01*\x12\xcd\x01\n\x12GetPromotionPolicy\x12\x31.modelstead.registry.v1.GetPromotionPolicyRequest\x1a\x32.modelstead.registry.v1.GetPromotionPolicyResponse\"P\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02(\x12&/api/2.0/mlflow/promotion-policies/get\x12\xdc\x01\n\x15\x44\x65letePromotionPolicy\x12\x34.modelstead.registry.v1.DeletePromotionPolicyRequest\x1a\x35.modelstead.registry.v1.DeletePromotionPolicyResponse\"V\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x03\x82\xd3\xe4\x93\x02.*)/api/2.0/mlflow/promotion-policies/delete:\x01*\x12\xf6\x01\n\x1cListPromotionPolicyRevisions\x12;.modelstead.registry.v1.ListPromotionPolicyRevisionsRequest\x1a<.modelstead.registry.v1.ListPromotionPolicyRevisionsResponse\"[\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02\x33\x12\x31/api/2.0/mlflow/promotion-policies/list-revisions\x12\xe1\x01\n\x17\x45valuatePromotionPolicy\x12\x36.modelstead.registry.v1.EvaluatePromotionPolicyRequest\x1a\x37.modelstead.registry.v1.EvaluatePromotionPolicyResponse\"U\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02-\x12+/api/2.0/mlflow/promotion-policies/evaluateb\x08\x65\x64itionsp\xe8\x07')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%modelstead/registry/v1/policies.proto\x12\x16modelstead.registry.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18modelstead/options.proto\"m\n\x0fPromotionPolicy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x13\n\x0bpolicy_yaml\x18\x03 \x01(\t\x12\x0e\n\x06set_by\x18\x04 \x01(\t\x12\x15\n\rset_timestamp\x18\x05 \x01(\x03\"0\n\x0fPromotionPeople\x12\r\n\x05users\x18\x01 \x03(\t\x12\x0e\n\x06groups\x18\x02 \x03(\t\"[\n\x0ePromotionCheck\x12\r\n\x05\x63heck\x18\x01 \x01(\t\x12:\n\tposted_by\x18\x02 \x01(\x0b\x32\'.modelstead.registry.v1.PromotionPeople\"\xd3\x01\n\rPromotionRule\x12\x12\n\nfrom_stage\x18\x01 \x01(\t\x12\x10\n\x08to_stage\x18\x02 \x01(\t\x12\x11\n\tapprovals\x18\x03 \x01(\x03\x12:\n\tapprovers\x18\x04 \x01(\x0b\x32\'.modelstead.registry.v1.PromotionPeople\x12\x15\n\rself_approval\x18\x05 \x01(\x08\x12\x36\n\x06\x63hecks\x18\x06 \x03(\x0b\x32&.modelstead.registry.v1.PromotionCheck\"5\n\rPromotionEdge\x12\x12\n\nfrom_stage\x18\x01 \x01(\t\x12\x10\n\x08to_stage\x18\x02 \x01(\t\"a\n\x0fPromotionFreeze\x12\x17\n\x0fstart_timestamp\x18\x01 \x01(\x03\x12\x15\n\rend_timestamp\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06stages\x18\x04 \x03(\t\"X\n\x19SetPromotionPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x0bpolicy_yaml\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x13\n\x0bif_revision\x18\x03 \x01(\x03\"U\n\x1aSetPromotionPolicyResponse\x12\x37\n\x06policy\x18\x01 \x01(\x0b\x32\'.modelstead.registry.v1.PromotionPolicy\")\n\x19GetPromotionPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"U\n\x1aGetPromotionPolicyResponse\x12\x37\n\x06policy\x18\x01 \x01(\x0b\x32\'.modelstead.registry.v1.PromotionPolicy\",\n\x1c\x44\x65letePromotionPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1f\n\x1d\x44\x65letePromotionPolicyResponse\"`\n#ListPromotionPolicyRevisionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0bmax_results\x18\x02 \x01(\x03:\x02\x32\x30\x12\x12\n\npage_token\x18\x03 \x01(\t\"z\n$ListPromotionPolicyRevisionsResponse\x12\x39\n\x08policies\x18\x01 \x03(\x0b\x32\'.modelstead.registry.v1.PromotionPolicy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\".\n\x1e\x44\x65scribePromotionPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xfb\x03\n\x1f\x44\x65scribePromotionPolicyResponse\x12N\n\x06origin\x18\x01 \x01(\x0e\x32>.modelstead.registry.v1.DescribePromotionPolicyResponse.Origin\x12\x0e\n\x06stages\x18\x02 \x03(\t\x12\x34\n\x05rules\x18\x03 \x03(\x0b\x32%.modelstead.registry.v1.PromotionRule\x12\x11\n\thas_edges\x18\x04 \x01(\x08\x12\x34\n\x05\x65\x64ges\x18\x05 \x03(\x0b\x32%.modelstead.registry.v1.PromotionEdge\x12\x38\n\x07\x66reezes\x18\x06 \x03(\x0b\x32\'.modelstead.registry.v1.PromotionFreeze\x12\x1a\n\x12request_expires_ms\x18\x07 \x01(\x03\x12\x0f\n\x07\x61rchive\x18\x08 \x01(\t\x12\x37\n\x06owners\x18\t \x01(\x0b\x32\'.modelstead.registry.v1.PromotionPeople\x12\x12\n\nmay_change\x18\n \x01(\x08\"E\n\x06Origin\x12\x16\n\x12ORIGIN_UNSPECIFIED\x10\x00\x12\x0b\n\x07NOWHERE\x10\x01\x12\x0b\n\x07\x44\x45\x46\x41ULT\x10\x02\x12\t\n\x05MODEL\x10\x03\"]\n\x1e\x45valuatePromotionPolicyRequest\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x14\n\x07version\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x12\n\x05stage\x18\x03 \x01(\tB\x03\xe0\x41\x02\"r\n\x1f\x45valuatePromotionPolicyResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x0f\n\x07missing\x18\x02 \x03(\t\x12\x11\n\tapprovals\x18\x03 \x01(\x03\x12\x1a\n\x12\x61pprovals_required\x18\x04 \x01(\x03\x32\xdb\n\n\x16PromotionPolicyService\x12\xd0\x01\n\x12SetPromotionPolicy\x12\x31.modelstead.registry.v1.SetPromotionPolicyRequest\x1a\x32.modelstead.registry.v1.SetPromotionPolicyResponse\"S\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02+\"&/api/2.0/mlflow/promotion-policies/set:\x01*\x12\xcd\x01\n\x12GetPromotionPolicy\x12\x31.modelstead.registry.v1.GetPromotionPolicyRequest\x1a\x32.modelstead.registry.v1.GetPromotionPolicyResponse\"P\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02(\x12&/api/2.0/mlflow/promotion-policies/get\x12\xdc\x01\n\x15\x44\x65letePromotionPolicy\x12\x34.modelstead.registry.v1.DeletePromotionPolicyRequest\x1a\x35.modelstead.registry.v1.DeletePromotionPolicyResponse\"V\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x03\x82\xd3\xe4\x93\x02.*)/api/2.0/mlflow/promotion-policies/delete:\x01*\x12\xf6\x01\n\x1cListPromotionPolicyRevisions\x12;.modelstead.registry.v1.ListPromotionPolicyRevisionsRequest\x1a<.modelstead.registry.v1.ListPromotionPolicyRevisionsResponse\"[\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02\x33\x12\x31/api/2.0/mlflow/promotion-policies/list-revisions\x12\xe1\x01\n\x17\x44\x65scribePromotionPolicy\x12\x36.modelstead.registry.v1.DescribePromotionPolicyRequest\x1a\x37.modelstead.registry.v1.DescribePromotionPolicyResponse\"U\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02-\x12+/api/2.0/mlflow/promotion-policies/describe\x12\xe1\x01\n\x17\x45valuatePromotionPolicy\x12\x36.modelstead.registry.v1.EvaluatePromotionPolicyRequest\x1a\x37.modelstead.registry.v1.EvaluatePromotionPolicyResponse\"U\xaa\xb8\x19\x1a\n\x10registered_model\x12\x04name\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02-\x12+/api/2.0/mlflow/promotion-policies/evaluateb\x08\x65\x64itionsp\xe8\x07')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,30 +50,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROMOTIONPOLICYSERVICE'].methods_by_name['DeletePromotionPolicy']._serialized_options = b'\252\270\031\032\n\020registered_model\022\004name\030\001\260\270\031\003\202\323\344\223\002.*)/api/2.0/mlflow/promotion-policies/delete:\001*'
   _globals['_PROMOTIONPOLICYSERVICE'].methods_by_name['ListPromotionPolicyRevisions']._loaded_options = None
   _globals['_PROMOTIONPOLICYSERVICE'].methods_by_name['ListPromotionPolicyRevisions']._serialized_options = b'\252\270\031\032\n\020registered_model\022\004name\030\001\260\270\031\001\202\323\344\223\0023\0221/api/2.0/mlflow/promotion-policies/list-revisions'
+  _globals['_PROMOTIONPOLICYSERVICE'].methods_by_name['DescribePromotionPolicy']._loaded_options = None
+  _globals['_PROMOTIONPOLICYSERVICE'].methods_by_name['DescribePromotionPolicy']._serialized_options = b'\252\270\031\032\n\020registered_model\022\004name\030\001\260\270\031\001\202\323\344\223\002-\022+/api/2.0/mlflow/promotion-policies/describe'
   _globals['_PROMOTIONPOLICYSERVICE'].methods_by_name['EvaluatePromotionPolicy']._loaded_options = None
   _globals['_PROMOTIONPOLICYSERVICE'].methods_by_name['EvaluatePromotionPolicy']._serialized_options = b'\252\270\031\032\n\020registered_model\022\004name\030\001\260\270\031\001\202\323\344\223\002-\022+/api/2.0/mlflow/promotion-policies/evaluate'
   _globals['_PROMOTIONPOLICY']._serialized_start=154
   _globals['_PROMOTIONPOLICY']._serialized_end=263
-  _globals['_SETPROMOTIONPOLICYREQUEST']._serialized_start=265
-  _globals['_SETPROMOTIONPOLICYREQUEST']._serialized_end=353
-  _globals['_SETPROMOTIONPOLICYRESPONSE']._serialized_start=355
-  _globals['_SETPROMOTIONPOLICYRESPONSE']._serialized_end=440
-  _globals['_GETPROMOTIONPOLICYREQUEST']._serialized_start=442
-  _globals['_GETPROMOTIONPOLICYREQUEST']._serialized_end=483
-  _globals['_GETPROMOTIONPOLICYRESPONSE']._serialized_start=485
-  _globals['_GETPROMOTIONPOLICYRESPONSE']._serialized_end=570
-  _globals['_DELETEPROMOTIONPOLICYREQUEST']._serialized_start=572
-  _globals['_DELETEPROMOTIONPOLICYREQUEST']._serialized_end=616
-  _globals['_DELETEPROMOTIONPOLICYRESPONSE']._serialized_start=618
-  _globals['_DELETEPROMOTIONPOLICYRESPONSE']._serialized_end=649
-  _globals['_LISTPROMOTIONPOLICYREVISIONSREQUEST']._serialized_start=651
-  _globals['_LISTPROMOTIONPOLICYREVISIONSREQUEST']._serialized_end=747
-  _globals['_LISTPROMOTIONPOLICYREVISIONSRESPONSE']._serialized_start=749
-  _globals['_LISTPROMOTIONPOLICYREVISIONSRESPONSE']._serialized_end=871
-  _globals['_EVALUATEPROMOTIONPOLICYREQUEST']._serialized_start=873
-  _globals['_EVALUATEPROMOTIONPOLICYREQUEST']._serialized_end=966
-  _globals['_EVALUATEPROMOTIONPOLICYRESPONSE']._serialized_start=968
-  _globals['_EVALUATEPROMOTIONPOLICYRESPONSE']._serialized_end=1082
-  _globals['_PROMOTIONPOLICYSERVICE']._serialized_start=1085
-  _globals['_PROMOTIONPOLICYSERVICE']._serialized_end=2228
+  _globals['_PROMOTIONPEOPLE']._serialized_start=265
+  _globals['_PROMOTIONPEOPLE']._serialized_end=313
+  _globals['_PROMOTIONCHECK']._serialized_start=315
+  _globals['_PROMOTIONCHECK']._serialized_end=406
+  _globals['_PROMOTIONRULE']._serialized_start=409
+  _globals['_PROMOTIONRULE']._serialized_end=620
+  _globals['_PROMOTIONEDGE']._serialized_start=622
+  _globals['_PROMOTIONEDGE']._serialized_end=675
+  _globals['_PROMOTIONFREEZE']._serialized_start=677
+  _globals['_PROMOTIONFREEZE']._serialized_end=774
+  _globals['_SETPROMOTIONPOLICYREQUEST']._serialized_start=776
+  _globals['_SETPROMOTIONPOLICYREQUEST']._serialized_end=864
+  _globals['_SETPROMOTIONPOLICYRESPONSE']._serialized_start=866
+  _globals['_SETPROMOTIONPOLICYRESPONSE']._serialized_end=951
+  _globals['_GETPROMOTIONPOLICYREQUEST']._serialized_start=953
+  _globals['_GETPROMOTIONPOLICYREQUEST']._serialized_end=994
+  _globals['_GETPROMOTIONPOLICYRESPONSE']._serialized_start=996
+  _globals['_GETPROMOTIONPOLICYRESPONSE']._serialized_end=1081
+  _globals['_DELETEPROMOTIONPOLICYREQUEST']._serialized_start=1083
+  _globals['_DELETEPROMOTIONPOLICYREQUEST']._serialized_end=1127
+  _globals['_DELETEPROMOTIONPOLICYRESPONSE']._serialized_start=1129
+  _globals['_DELETEPROMOTIONPOLICYRESPONSE']._serialized_end=1160
+  _globals['_LISTPROMOTIONPOLICYREVISIONSREQUEST']._serialized_start=1162
+  _globals['_LISTPROMOTIONPOLICYREVISIONSREQUEST']._serialized_end=1258
+  _globals['_LISTPROMOTIONPOLICYREVISIONSRESPONSE']._serialized_start=1260
+  _globals['_LISTPROMOTIONPOLICYREVISIONSRESPONSE']._serialized_end=1382
+  _globals['_DESCRIBEPROMOTIONPOLICYREQUEST']._serialized_start=1384
+  _globals['_DESCRIBEPROMOTIONPOLICYREQUEST']._serialized_end=1430
+  _globals['_DESCRIBEPROMOTIONPOLICYRESPONSE']._serialized_start=1433
+  _globals['_DESCRIBEPROMOTIONPOLICYRESPONSE']._serialized_end=1940
+  _globals['_DESCRIBEPROMOTIONPOLICYRESPONSE_ORIGIN']._serialized_start=1871
+  _globals['_DESCRIBEPROMOTIONPOLICYRESPONSE_ORIGIN']._serialized_end=1940
+  _globals['_EVALUATEPROMOTIONPOLICYREQUEST']._serialized_start=1942
+  _globals['_EVALUATEPROMOTIONPOLICYREQUEST']._serialized_end=2035
+  _globals['_EVALUATEPROMOTIONPOLICYRESPONSE']._serialized_start=2037
+  _globals['_EVALUATEPROMOTIONPOLICYRESPONSE']._serialized_end=2151
+  _globals['_PROMOTIONPOLICYSERVICE']._serialized_start=2154
+  _globals['_PROMOTIONPOLICYSERVICE']._serialized_end=3525
 # @@protoc_insertion_point(module_scope)

@@ -56,6 +56,11 @@ class PromotionPolicyServiceStub(object):
                 request_serializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.ListPromotionPolicyRevisionsRequest.SerializeToString,
                 response_deserializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.ListPromotionPolicyRevisionsResponse.FromString,
                 _registered_method=True)
+        self.DescribePromotionPolicy = channel.unary_unary(
+                '/modelstead.registry.v1.PromotionPolicyService/DescribePromotionPolicy',
+                request_serializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.DescribePromotionPolicyRequest.SerializeToString,
+                response_deserializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.DescribePromotionPolicyResponse.FromString,
+                _registered_method=True)
         self.EvaluatePromotionPolicy = channel.unary_unary(
                 '/modelstead.registry.v1.PromotionPolicyService/EvaluatePromotionPolicy',
                 request_serializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.EvaluatePromotionPolicyRequest.SerializeToString,
@@ -99,6 +104,14 @@ class PromotionPolicyServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribePromotionPolicy(self, request, context):
+        """Tells what applies to a model, or to those without a policy of their own, in parts: its own policy, the default, or
+        none, which is MLflow's four stages without rules.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def EvaluatePromotionPolicy(self, request, context):
         """Tells whether the caller could move a version now, and what is missing.
         """
@@ -128,6 +141,11 @@ def add_PromotionPolicyServiceServicer_to_server(servicer, server):
                     servicer.ListPromotionPolicyRevisions,
                     request_deserializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.ListPromotionPolicyRevisionsRequest.FromString,
                     response_serializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.ListPromotionPolicyRevisionsResponse.SerializeToString,
+            ),
+            'DescribePromotionPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribePromotionPolicy,
+                    request_deserializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.DescribePromotionPolicyRequest.FromString,
+                    response_serializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.DescribePromotionPolicyResponse.SerializeToString,
             ),
             'EvaluatePromotionPolicy': grpc.unary_unary_rpc_method_handler(
                     servicer.EvaluatePromotionPolicy,
@@ -245,6 +263,33 @@ class PromotionPolicyService(object):
             '/modelstead.registry.v1.PromotionPolicyService/ListPromotionPolicyRevisions',
             modelstead_dot_registry_dot_v1_dot_policies__pb2.ListPromotionPolicyRevisionsRequest.SerializeToString,
             modelstead_dot_registry_dot_v1_dot_policies__pb2.ListPromotionPolicyRevisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribePromotionPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelstead.registry.v1.PromotionPolicyService/DescribePromotionPolicy',
+            modelstead_dot_registry_dot_v1_dot_policies__pb2.DescribePromotionPolicyRequest.SerializeToString,
+            modelstead_dot_registry_dot_v1_dot_policies__pb2.DescribePromotionPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,10 @@ class PromotionPolicyServiceStub:
     """
     ListPromotionPolicyRevisions: _grpc.UnaryUnaryMultiCallable[_policies_pb2.ListPromotionPolicyRevisionsRequest, _policies_pb2.ListPromotionPolicyRevisionsResponse]
     """Lists all that a model's policy, or the default, has ever been, newest first."""
+    DescribePromotionPolicy: _grpc.UnaryUnaryMultiCallable[_policies_pb2.DescribePromotionPolicyRequest, _policies_pb2.DescribePromotionPolicyResponse]
+    """Tells what applies to a model, or to those without a policy of their own, in parts: its own policy, the default, or
+    none, which is MLflow's four stages without rules.
+    """
     EvaluatePromotionPolicy: _grpc.UnaryUnaryMultiCallable[_policies_pb2.EvaluatePromotionPolicyRequest, _policies_pb2.EvaluatePromotionPolicyResponse]
     """Tells whether the caller could move a version now, and what is missing."""
 
@@ -71,6 +75,10 @@ class PromotionPolicyServiceAsyncStub(PromotionPolicyServiceStub):
     """
     ListPromotionPolicyRevisions: _aio.UnaryUnaryMultiCallable[_policies_pb2.ListPromotionPolicyRevisionsRequest, _policies_pb2.ListPromotionPolicyRevisionsResponse]  # type: ignore[assignment]
     """Lists all that a model's policy, or the default, has ever been, newest first."""
+    DescribePromotionPolicy: _aio.UnaryUnaryMultiCallable[_policies_pb2.DescribePromotionPolicyRequest, _policies_pb2.DescribePromotionPolicyResponse]  # type: ignore[assignment]
+    """Tells what applies to a model, or to those without a policy of their own, in parts: its own policy, the default, or
+    none, which is MLflow's four stages without rules.
+    """
     EvaluatePromotionPolicy: _aio.UnaryUnaryMultiCallable[_policies_pb2.EvaluatePromotionPolicyRequest, _policies_pb2.EvaluatePromotionPolicyResponse]  # type: ignore[assignment]
     """Tells whether the caller could move a version now, and what is missing."""
 
@@ -115,6 +123,16 @@ class PromotionPolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_policies_pb2.ListPromotionPolicyRevisionsResponse, _abc.Awaitable[_policies_pb2.ListPromotionPolicyRevisionsResponse]]:
         """Lists all that a model's policy, or the default, has ever been, newest first."""
+
+    @_abc_1.abstractmethod
+    def DescribePromotionPolicy(
+        self,
+        request: _policies_pb2.DescribePromotionPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policies_pb2.DescribePromotionPolicyResponse, _abc.Awaitable[_policies_pb2.DescribePromotionPolicyResponse]]:
+        """Tells what applies to a model, or to those without a policy of their own, in parts: its own policy, the default, or
+        none, which is MLflow's four stages without rules.
+        """
 
     @_abc_1.abstractmethod
     def EvaluatePromotionPolicy(

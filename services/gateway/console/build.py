@@ -1,0 +1,24 @@
+"""Puts the console together. This is the one place that a page's module is added to."""
+
+from services.common import program
+from services.common.auth import Authenticator
+from services.gateway import limits
+from services.gateway.admission import Admission
+from services.gateway.console.api import Api
+from services.gateway.console.app import Console
+from services.gateway.console.pages import home
+from services.gateway.console.pages.login import Login
+from services.gateway.sessions import Sessions
+from services.gateway.settings import Settings
+
+
+def build(settings: Settings, *, api: Api, sessions: Sessions, authenticator: Authenticator) -> Console:
+    """Return the console as these settings want it."""
+    return Console(
+        (*home.VIEWS, *Login(sessions, authenticator, settings.auth).views),
+        api=api,
+        authenticator=authenticator,
+        auth=settings.auth,
+        admission=Admission(requests_max=limits.PAGES_MAX, per_caller_max=limits.PAGES_PER_CALLER_MAX),
+        now_ms=program.now_ms,
+    )
