@@ -46,7 +46,7 @@ class Rest:
         self._opener = urllib.request.build_opener(*handlers)
 
     def get(self, path: str, query: Mapping[str, Any]) -> Json:
-        """Return the answer to a GET; what is None in the query is left out. Raises RestError."""
+        """Return the answer to a GET; what is None in the query is left out, a list is repeated. Raises RestError."""
         return self._retry("GET", f"{path}?{_encode(query)}", None, may_repeat=True)
 
     def post(self, path: str, body: Mapping[str, Any], *, may_repeat: bool) -> Json:
@@ -112,7 +112,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _encode(query: Mapping[str, Any]) -> str:
-    return urlencode({name: value for name, value in query.items() if value is not None})
+    return urlencode({name: value for name, value in query.items() if value is not None}, doseq=True)
 
 
 def _decode(content: bytes, url: str) -> Json:

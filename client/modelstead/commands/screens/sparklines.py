@@ -1,0 +1,43 @@
+"""Small curves out of block characters."""
+
+from collections.abc import Sequence
+
+from modelstead.commands.screens.texts import is_finite
+
+_LEVELS = "▁▂▃▄▅▆▇█"
+# A value that is not a number has no height.
+_GAP = "·"
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """Return values as a curve of at most `width` characters, from their least to their greatest. Where there are more
+    values than characters, each stands for the mean of its share.
+    """
+    means = [_mean(share) for share in _shares(values, width)]
+    known = [mean for mean in means if mean is not None]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    return "".join(_GAP if mean is None else _level(mean, low, high) for mean in means)
+
+
+def bar(done: float, width: int) -> str:
+    """Return a bar of `width` characters, filled to a part of 0 to 1."""
+    filled = round(min(max(done, 0.0), 1.0) * width)
+    return "━" * filled + "╌" * (width - filled)
+
+
+def _shares(values: Sequence[float], width: int) -> list[Sequence[float]]:
+    count = min(len(values), width)
+    return [values[len(values) * at // count : len(values) * (at + 1) // count] for at in range(count)]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    finite = [value for value in values if is_finite(value)]
+    # Each part by itself, as the sum may be too great for a number.
+    return sum(value / len(finite) for value in finite) if finite else None
+
+
+def _level(value: float, low: float, high: float) -> str:
+    # Halves, as the difference may be too great for a number.
+    extent = high / 2 - low / 2
+    part = (value / 2 - low / 2) / extent if extent else 0.5
+    return _LEVELS[min(int(part * len(_LEVELS)), len(_LEVELS) - 1)]
