@@ -34,6 +34,7 @@ SECTIONS: dict[str, dict[str, Listed]] = {
     "Look": {
         "runs": Listed(help="List, show, compare and watch runs.", where="modelstead.commands.runs.group:app"),
         "models": Listed(help="List and show registered models.", where="modelstead.commands.models.group:app"),
+        "top": Listed(help="Show what the platform is doing now.", where="modelstead.commands.top.command:top"),
     },
     "Act": {
         "model": Listed(
@@ -52,8 +53,8 @@ SECTIONS: dict[str, dict[str, Listed]] = {
 }
 _OTHERS = "More"
 _EPILOG = (
-    "`runs`, `models` and `model` find the platform by MLFLOW_TRACKING_URI and call it with MLFLOW_TRACKING_TOKEN, or "
-    "with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+    "`runs`, `models`, `top` and `model` find the platform by MLFLOW_TRACKING_URI and call it with "
+    "MLFLOW_TRACKING_TOKEN, or with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
 )
 _ANY_ARGUMENTS = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 

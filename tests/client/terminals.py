@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -73,6 +74,10 @@ class Terminal:
             assert time.monotonic() < deadline, f"no {pattern!r} in:\n{self.text[-4000:]}"
             assert self._read(), f"ended without {pattern!r}:\n{self.text[-4000:]}"
         return match.group()
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
 
     def end(self) -> int:
         """Read until the command has ended, and return its exit code."""

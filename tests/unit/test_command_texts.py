@@ -90,6 +90,12 @@ def test_a_curve_goes_from_the_least_to_the_greatest() -> None:
     assert sparkline([], 8) == ""
 
 
+def test_a_curve_may_begin_at_a_floor() -> None:
+    assert sparkline([4, 8], 8, floor=0) == "▅█"
+    assert sparkline([0, 0], 8, floor=0) == "▁▁"
+    assert sparkline([-3], 8, floor=0) == "▁"
+
+
 def test_what_is_no_number_is_a_gap_and_does_not_flatten_the_rest() -> None:
     assert sparkline([0, math.nan, 7, LARGEST, -LARGEST], 8) == "▁·█··"
     assert sparkline([math.nan], 8) == "·"

@@ -34,12 +34,13 @@ class RestError(CommandError):
 
 
 class Rest:
-    """The platform. A call is tried up to five times: where it was not taken in (429), and, if it may be sent twice,
-    where nobody knows (502, 503, 504, no answer). `Retry-After` is honoured up to 30 s.
+    """The platform. A call is tried up to five times, or as often as said: where it was not taken in (429), and, if it
+    may be sent twice, where nobody knows (502, 503, 504, no answer). `Retry-After` is honoured up to 30 s.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, tries: int = _TRIES) -> None:
         self._target = target
+        self._tries = tries
         handlers: list[urllib.request.BaseHandler] = [_NoRedirects()]
         if target.tls:
             handlers.append(urllib.request.HTTPSHandler(context=target.tls))
@@ -59,12 +60,12 @@ class Rest:
         return self._retry("DELETE", f"{path}?{_encode(query)}", None, may_repeat=False)
 
     def _retry(self, method: str, path: str, body: bytes | None, *, may_repeat: bool) -> Json:
-        for number in range(_TRIES):
+        for number in range(self._tries):
             try:
                 return self._send(method, path, body)
             except _Failed as failed:
                 may = failed.error.status == _TOO_MANY or (may_repeat and failed.error.status in (0, *_AWAY))
-                if not may or number == _TRIES - 1:
+                if not may or number == self._tries - 1:
                     raise failed.error from failed.__cause__
                 time.sleep(failed.pause_s(number))
         raise AssertionError("unreachable")

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from modelstead.commands.screens import tables
@@ -13,7 +12,6 @@ from modelstead.commands.screens.tables import Column
 from modelstead.commands.screens.texts import one_line, plain
 
 _WIDTH_MIN = 40
-_TEXT_MAX = 400
 
 
 class Screen:
@@ -45,16 +43,11 @@ class Screen:
     def facts(self, facts: Sequence[tuple[str, Cell]]) -> None:
         """Print what is known under a name each, one below the other; what is empty is left out."""
         known = [(one_line(name), each) for name, each in facts if each.exact]
-        if not self.is_terminal:
-            for line in tables.aligned((), [(cell(name), each) for name, each in known]):
-                self._print(Text(line))
+        if self.is_terminal:
+            self.console.print(tables.listed(known, self.width))
             return
-        grid = Table.grid(padding=(0, tables.GAP, 0, 0))
-        grid.add_column(style="dim", no_wrap=True, max_width=self.width // 2)
-        grid.add_column(overflow="fold")
-        for name, each in known:
-            grid.add_row(name, Text(_shortened(one_line(each.shown)), style=each.style))
-        self.console.print(grid)
+        for line in tables.aligned((), [(cell(name), each) for name, each in known]):
+            self._print(Text(line))
 
     def table(self, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
         """Print a table: fitted to a terminal, whole in a pipe."""
@@ -75,7 +68,3 @@ class Screen:
 
     def _print(self, text: Text) -> None:
         self.console.print(text, soft_wrap=True)
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _TEXT_MAX else f"{text[:_TEXT_MAX]}…"

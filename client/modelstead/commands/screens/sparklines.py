@@ -9,14 +9,16 @@ _LEVELS = "▁▂▃▄▅▆▇█"
 _GAP = "·"
 
 
-def sparkline(values: Sequence[float], width: int) -> str:
-    """Return values as a curve of at most `width` characters, from their least to their greatest. Where there are more
-    values than characters, each stands for the mean of its share.
+def sparkline(values: Sequence[float], width: int, *, floor: float | None = None) -> str:
+    """Return values as a curve of at most `width` characters, from their least, or from `floor`, to their greatest.
+    Where there are more values than characters, each stands for the mean of its share.
     """
     means = [_mean(share) for share in _shares(values, width)]
     known = [mean for mean in means if mean is not None]
-    low, high = min(known, default=0.0), max(known, default=0.0)
-    return "".join(_GAP if mean is None else _level(mean, low, high) for mean in means)
+    low = min(known, default=0.0) if floor is None else floor
+    high = max(known, default=0.0)
+    flat = 0.5 if floor is None else 0.0
+    return "".join(_GAP if mean is None else _level(mean, low, high, flat) for mean in means)
 
 
 def bar(done: float, width: int) -> str:
@@ -36,8 +38,8 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(value / len(finite) for value in finite) if finite else None
 
 
-def _level(value: float, low: float, high: float) -> str:
+def _level(value: float, low: float, high: float, flat: float) -> str:
     # Halves, as the difference may be too great for a number.
     extent = high / 2 - low / 2
-    part = (value / 2 - low / 2) / extent if extent else 0.5
-    return _LEVELS[min(int(part * len(_LEVELS)), len(_LEVELS) - 1)]
+    part = (value / 2 - low / 2) / extent if extent > 0 else flat
+    return _LEVELS[min(max(int(part * len(_LEVELS)), 0), len(_LEVELS) - 1)]

@@ -12,6 +12,8 @@ from modelstead.commands.screens.texts import one_line, plain
 
 GAP = 2
 _NOTHING = "-"
+# So much of a long text is shown in a list.
+_TEXT_MAX = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,17 @@ def fitted(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int
         # What people wrote is not markup.
         table.add_row(*(Text(one_line(row[at].shown), style=row[at].style) for at in kept))
     return table
+
+
+def listed(facts: Sequence[tuple[str, Cell]], width: int) -> Table:
+    """Return what is known under a name each, one below the other, in lines of at most `width` characters."""
+    grid = Table.grid(padding=(0, GAP, 0, 0))
+    grid.add_column(style="dim", no_wrap=True, max_width=width // 2)
+    grid.add_column(overflow="fold")
+    for name, each in facts:
+        text = one_line(each.shown)
+        grid.add_row(name, Text(text if len(text) <= _TEXT_MAX else f"{text[:_TEXT_MAX]}…", style=each.style))
+    return grid
 
 
 def aligned(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> list[str]:
