@@ -24,7 +24,14 @@ from modelstead.registry.v1 import (
     webhooks_pb2,
 )
 from modelstead.registry.v1 import status_pb2 as registry_status_pb2
-from modelstead.tracking.v1 import datasets_pb2, experiments_pb2, logged_models_pb2, metrics_pb2, runs_pb2
+from modelstead.tracking.v1 import (
+    datasets_pb2,
+    experiments_pb2,
+    logged_models_pb2,
+    metrics_pb2,
+    run_watches_pb2,
+    runs_pb2,
+)
 from modelstead.tracking.v1 import permissions_pb2 as experiment_permissions_pb2
 from modelstead.tracking.v1 import status_pb2 as tracking_status_pb2
 from services.common.settings import Address
@@ -49,6 +56,7 @@ def backends(settings: Settings) -> list[Backend]:
             files=(
                 experiments_pb2.DESCRIPTOR,
                 runs_pb2.DESCRIPTOR,
+                run_watches_pb2.DESCRIPTOR,
                 metrics_pb2.DESCRIPTOR,
                 datasets_pb2.DESCRIPTOR,
                 logged_models_pb2.DESCRIPTOR,

@@ -17,6 +17,7 @@ from modelstead.tracking.v1 import (
     metrics_pb2,
     permissions_pb2,
     retention_pb2,
+    run_watches_pb2,
     runs_pb2,
     status_pb2,
 )
@@ -45,6 +46,8 @@ from services.tracking.retention.service import Retention
 from services.tracking.retention.servicer import RetentionServicer
 from services.tracking.run_logs.meter import Meter
 from services.tracking.run_logs.service import RunLogs
+from services.tracking.run_watches.service import RunWatches, run_changes
+from services.tracking.run_watches.servicer import RunWatchServicer
 from services.tracking.runs.service import Runs
 from services.tracking.runs.servicer import RunServicer
 from services.tracking.sealing.service import Sealing
@@ -68,9 +71,10 @@ async def _serve(config: Settings) -> None:
     pages = PageTokens(config.page_token_key.encode())
     stores = _stores(config)
     experiments = Experiments(db=db, pages=pages, artifact_root=config.artifact_root, now_ms=now_ms, stores=stores)
-    runs = Runs(db=db, pages=pages, now_ms=now_ms, new_id=_new_id)
+    changes = run_changes(db)
+    runs = Runs(db=db, pages=pages, now_ms=now_ms, new_id=_new_id, tell=changes.tell)
     meter = Meter()
-    run_logs = RunLogs(db, meter)
+    run_logs = RunLogs(db, meter, tell=changes.tell)
     models = LoggedModels(db=db, pages=pages, now_ms=now_ms, new_id=_new_id)
     retention = Retention(db=db, pages=pages, artifact_root=config.artifact_root, now_ms=now_ms)
     ingest = Ingest(
@@ -81,6 +85,7 @@ async def _serve(config: Settings) -> None:
         window_bytes=config.ingest_window_bytes,
         session_age_s=config.ingest_session_days * 24 * 3600,
         meter=meter,
+        tell=changes.tell,
     )
     sealing = Sealing(db)
     status = Status(db, Process.here(), meter=meter, ingest=ingest, run_logs=run_logs, sealing=sealing)
@@ -95,6 +100,7 @@ async def _serve(config: Settings) -> None:
             Service(descriptor(logged_models_pb2, "LoggedModelService"), LoggedModelServicer(models)),
             Service(descriptor(retention_pb2, "RetentionService"), RetentionServicer(retention)),
             Service(descriptor(ingest_pb2, "IngestService"), IngestServicer(ingest)),
+            Service(descriptor(run_watches_pb2, "RunWatchService"), RunWatchServicer(RunWatches(db, changes))),
             Service(
                 descriptor(permissions_pb2, "ExperimentPermissionService"),
                 ExperimentPermissionServicer(ExperimentPermissions(db=db)),

@@ -117,6 +117,8 @@ metrics = Table(
     Column("point_count", BigInteger, nullable=False),
     Column("pending_count", Integer, nullable=False),
     Column("in_order", Boolean, nullable=False),
+    # How often its points were put in another order than that of arrival.
+    Column("sort_count", Integer, nullable=False, server_default="0"),
     UniqueConstraint("run_id", "key"),
     postgresql_with={"fillfactor": "80"},
 )
@@ -129,6 +131,8 @@ metric_points = Table(
     Column("timestamp", BigInteger, nullable=False),
     Column("step", BigInteger, nullable=False),
     Column("value", Double, nullable=False),
+    # Where it stands among the metric's points in the order of arrival.
+    Column("place", BigInteger),
 )
 Index(None, metric_points.c.metric_id)
 
@@ -147,6 +151,19 @@ metric_chunks = Table(
     Column("point_values", LargeBinary, nullable=False),
     PrimaryKeyConstraint("metric_id", "chunk_id"),
 )
+
+# For a while, where the points of a metric stood before they were sorted: so a watcher is told no point twice.
+metric_sorts = Table(
+    "metric_sorts",
+    metadata,
+    Column("metric_id", BigInteger),
+    Column("sort_count", Integer),
+    Column("sort_time", BigInteger, nullable=False),
+    # Packed as a column of a chunk: of each point, its place before.
+    Column("places", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("metric_id", "sort_count"),
+)
+Index(None, metric_sorts.c.sort_time)
 
 datasets = Table(
     "datasets",

@@ -6,16 +6,18 @@ from services.gateway import limits
 from services.gateway.admission import Admission
 from services.gateway.console.api import Api
 from services.gateway.console.app import Console
-from services.gateway.console.pages import home
+from services.gateway.console.pages import audit, home, runs, system, webhooks
 from services.gateway.console.pages.login import Login
 from services.gateway.sessions import Sessions
 from services.gateway.settings import Settings
+
+_VIEWS = (*home.VIEWS, *runs.VIEWS, *system.VIEWS, *webhooks.VIEWS, *audit.VIEWS)
 
 
 def build(settings: Settings, *, api: Api, sessions: Sessions, authenticator: Authenticator) -> Console:
     """Return the console as these settings want it."""
     return Console(
-        (*home.VIEWS, *Login(sessions, authenticator, settings.auth).views),
+        (*_VIEWS, *Login(sessions, authenticator, settings.auth).views),
         api=api,
         authenticator=authenticator,
         auth=settings.auth,

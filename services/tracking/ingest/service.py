@@ -17,6 +17,7 @@ from services.tracking.ingest import model, store
 from services.tracking.ingest.flow import Budget, Flow
 from services.tracking.ingest.model import Batch, Mark, Rejected, Rejection, Session, Start, Verdict
 from services.tracking.metrics import store as metrics_store
+from services.tracking.rules import Tell, tell_nobody
 from services.tracking.run_logs.meter import Meter
 from services.tracking.run_logs.model import RUN_NAME_TAG
 from services.tracking.run_logs.service import store_entries
@@ -64,7 +65,8 @@ class Ingest:
     """The use-cases. Batches that arrive together, or while others are being committed, share a transaction.
 
     `memory_bytes` bounds the batches under way of all callers, `window_bytes` those of one stream. A session that has
-    been quiet for `session_age_s` can be forgotten. `now_ms` returns milliseconds since the Unix epoch.
+    been quiet for `session_age_s` can be forgotten. `now_ms` returns milliseconds since the Unix epoch. `tell` is told
+    the runs after each transaction.
     """
 
     def __init__(
@@ -77,8 +79,10 @@ class Ingest:
         window_bytes: int,
         session_age_s: int,
         meter: Meter | None = None,
+        tell: Tell = tell_nobody,
     ) -> None:
         self._db = db
+        self._tell = tell
         self._session_age_s = session_age_s
         self._experiments = experiments
         self._now_ms = now_ms
@@ -221,6 +225,7 @@ class Ingest:
             if group.rejected:
                 await store.add_rejections(tx, group.rejected)
         self._meter.note(batches[place].entry for place in group.waiting())
+        self._tell(batch.entry.run_id for batch in batches)
         return [group.outcomes.get(place) for place in range(len(batches))]
 
     async def _tell_again(self, tx: Driver, group: "_Group") -> None:

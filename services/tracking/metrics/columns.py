@@ -28,18 +28,22 @@ class Points:
 
     def by_time(self) -> "Points":
         """Return the points in the order of timestamp, step and value, equal ones once."""
-        return self._sorted((self.timestamps, self.steps))
+        return self.take(self._order((self.timestamps, self.steps)))
 
     def by_step(self) -> "Points":
         """Return the points in the order of step, timestamp and value, equal ones once."""
-        return self._sorted((self.steps, self.timestamps))
+        return self.take(self.step_order())
 
-    def _sorted(self, major: tuple[IntColumn, IntColumn]) -> "Points":
+    def step_order(self) -> "npt.NDArray[np.intp]":
+        """Return the places of the points in the order of step, timestamp and value; of equal ones, the first."""
+        return self._order((self.steps, self.timestamps))
+
+    def _order(self, major: tuple[IntColumn, IntColumn]) -> "npt.NDArray[np.intp]":
         values, is_nan = sortable(self.values)
         order = np.lexsort((is_nan, values, major[1], major[0]))
         keys = [column[order] for column in (*major, values, is_nan)]
         differs = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
-        return self.take(order[np.concatenate(([True], differs))] if len(order) else order)
+        return order[np.concatenate(([True], differs))] if len(order) else order
 
 
 def sortable(values: FloatColumn) -> tuple[FloatColumn, BoolColumn]:

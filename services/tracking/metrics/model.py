@@ -23,13 +23,15 @@ class Metric:
     """A metric of a run. `value` is 0 where `is_nan`.
 
     `in_order`: each point came after all before it, by step, timestamp and value, and no timestamp went back. Then
-    there are no duplicates, and the orders of time, of step and of arrival are one.
+    there are no duplicates, and the orders of time, of step and of arrival are one. The last `pending_count` points are
+    rows.
     """
 
     metric_id: int
     run_id: str
     key: str
     point_count: int
+    pending_count: int
     in_order: bool
 
 

@@ -1,9 +1,9 @@
 """The SQL of metrics and their points, and the only place that knows how points are laid out.
 
 Few new points of a metric are rows of `metric_points`; many at once, or many that have waited, become a chunk. A chunk
-takes the waiting rows with it, so that chunks by id, then rows, are in the order of arrival. Writers hold the lock on
-the run (services/tracking/run_logs/store.py), so that nobody else appends to its metrics meanwhile. In the background
-services/tracking/sealing makes few large chunks of many small ones.
+takes the waiting rows with it, so that chunks by id, then rows by `place`, are in the order of arrival. Writers hold
+the lock on the run (services/tracking/run_logs/store.py), so that nobody else appends to its metrics meanwhile. In the
+background services/tracking/sealing makes few large chunks of many small ones.
 """
 
 from collections.abc import Collection, Sequence
@@ -46,18 +46,23 @@ _UPSERT_LATEST = """
 """
 
 _INSERT_POINTS = """
-    INSERT INTO metric_points (metric_id, timestamp, step, value)
+    INSERT INTO metric_points (metric_id, place, timestamp, step, value)
     SELECT *
     FROM unnest(
-        %(metric_ids)s::bigint[], %(timestamps)s::bigint[], %(steps)s::bigint[],
+        %(metric_ids)s::bigint[], %(places)s::bigint[], %(timestamps)s::bigint[], %(steps)s::bigint[],
         %(values)s::float8[]
     )
 """
 
 _TAKE_POINTS = """
-    DELETE FROM metric_points
-    WHERE metric_id = ANY(%(metric_ids)s::bigint[])
-    RETURNING metric_id, timestamp, step, value
+    WITH taken AS (
+        DELETE FROM metric_points
+        WHERE metric_id = ANY(%(metric_ids)s::bigint[])
+        RETURNING metric_id, place, timestamp, step, value
+    )
+    SELECT metric_id, timestamp, step, value
+    FROM taken
+    ORDER BY metric_id, place NULLS FIRST, timestamp, step
 """
 
 _INSERT_CHUNKS = """
@@ -73,14 +78,20 @@ _INSERT_CHUNKS = """
 """
 
 _SELECT_METRICS = """
-    SELECT metric_id, run_id, key, point_count, in_order
+    SELECT metric_id, run_id, key, point_count, pending_count, in_order
     FROM metrics
     WHERE run_id = ANY(%(run_ids)s::text[])
         AND key = %(key)s
     ORDER BY run_id
 """
 
-_SELECT_POINTS = "SELECT timestamp, step, value FROM metric_points WHERE metric_id = %(metric_id)s"
+# Rows that a release before this one wrote have no place.
+_SELECT_POINTS = """
+    SELECT timestamp, step, value
+    FROM metric_points
+    WHERE metric_id = %(metric_id)s
+    ORDER BY place NULLS FIRST, timestamp, step
+"""
 
 _SELECT_CHUNKS = """
     SELECT steps, timestamps, point_values
@@ -155,7 +166,7 @@ async def append(tx: Driver, new: Append, query: LatestQuery) -> None:
         id_of = {(run_id, key): metric_id for run_id, key, metric_id in await upserted.fetchall()}
         metric_ids = np.array([id_of[metric] for metric in new.metrics], np.int64)
     if not is_chunked.all():
-        await _insert_points(tx, new, metric_ids, ~is_chunked)
+        await _insert_points(tx, new, known, metric_ids, ~is_chunked)
     if is_chunked.any():
         await enqueue(tx, {new.metrics[place][0] for place in np.flatnonzero(is_chunked).tolist()})
         waiting = metric_ids[is_chunked & (known.pending_counts > 0)]
@@ -212,12 +223,16 @@ async def _answered(query: LatestQuery, count: int) -> tuple[Latest, IntColumn]:
     return latest, metric_ids
 
 
-async def _insert_points(tx: Driver, new: Append, metric_ids: IntColumn, is_kept: BoolColumn) -> None:
-    kept = new.points.take(np.repeat(is_kept, new.counts))
+async def _insert_points(tx: Driver, new: Append, known: Latest, metric_ids: IntColumn, is_kept: BoolColumn) -> None:
+    is_row = np.repeat(is_kept, new.counts)
+    kept = new.points.take(is_row)
+    # Of all points of a metric, in the order of arrival.
+    places = np.arange(len(new.points)) + np.repeat(known.point_counts - new.starts, new.counts)
     await tx.execute(
         _INSERT_POINTS,
         {
             "metric_ids": np.repeat(metric_ids[is_kept], new.counts[is_kept]),
+            "places": places[is_row],
             "timestamps": kept.timestamps,
             "steps": kept.steps,
             "values": kept.values,
@@ -231,7 +246,7 @@ async def enqueue(tx: Driver, run_ids: Collection[str]) -> None:
 
 
 async def take_points(tx: Driver, metric_ids: IntColumn | Sequence[int]) -> dict[int, Points]:
-    """Delete the rows of metrics and return their points."""
+    """Delete the rows of metrics and return their points, in the order of arrival."""
     taken: dict[int, list[tuple[int, int, float]]] = {}
     for metric_id, *point in await _fetch(tx, _TAKE_POINTS, {"metric_ids": metric_ids}):
         taken.setdefault(metric_id, []).append(tuple(point))
@@ -240,7 +255,7 @@ async def take_points(tx: Driver, metric_ids: IntColumn | Sequence[int]) -> dict
 
 def _joined(new: Append, place: int, metric_ids: IntColumn, taken: dict[int, Points]) -> Points:
     waiting = taken.get(int(metric_ids[place]))
-    return columns.concatenate([waiting.by_time(), new.of_metric(place)]) if waiting else new.of_metric(place)
+    return columns.concatenate([waiting, new.of_metric(place)]) if waiting else new.of_metric(place)
 
 
 async def _insert_chunks(tx: Driver, chunks: dict[int, Points]) -> None:
@@ -261,7 +276,7 @@ async def _insert_chunks(tx: Driver, chunks: dict[int, Points]) -> None:
 
 
 async def pending(tx: Driver, metric: Metric) -> Points:
-    """Return the points of a metric that are rows, in no order."""
+    """Return the points of a metric that are rows, in the order of arrival."""
     return _points(await _fetch(tx, _SELECT_POINTS, {"metric_id": metric.metric_id}))
 
 

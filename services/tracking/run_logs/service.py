@@ -12,7 +12,7 @@ from services.tracking.metrics import columns
 from services.tracking.metrics import model as metrics_model
 from services.tracking.metrics import store as metrics_store
 from services.tracking.metrics.columns import IntColumn, Points
-from services.tracking.rules import ACTIVE
+from services.tracking.rules import ACTIVE, Tell, tell_nobody
 from services.tracking.run_logs import model, store
 from services.tracking.run_logs.meter import Meter
 from services.tracking.run_logs.model import LogEntry
@@ -26,12 +26,14 @@ COMMITTERS = 1
 class RunLogs:
     """Stores log entries. Each is stored whole or not at all, and is committed when `log` returns.
 
-    Entries that arrive together, or while others are being committed, share a transaction.
+    Entries that arrive together, or while others are being committed, share a transaction. `tell` is told the runs
+    after each.
     """
 
-    def __init__(self, db: Database, meter: Meter | None = None) -> None:
+    def __init__(self, db: Database, meter: Meter | None = None, *, tell: Tell = tell_nobody) -> None:
         self._db = db
         self._meter = meter or Meter()
+        self._tell = tell
         self._group_commit = GroupCommit(
             self._commit,
             weight=lambda entry: entry.weight,
@@ -59,11 +61,13 @@ class RunLogs:
             _check_run(run_id, state.stages)
             previous = await store.tag(tx, run_id, model.MODEL_HISTORY_TAG)
             await store.set_tags(tx, [(run_id, model.MODEL_HISTORY_TAG, model.model_history(previous, model_json))])
+        self._tell([run_id])
 
     async def _commit(self, entries: Sequence[LogEntry]) -> Sequence[Outcome]:
         async with self._db.pipeline() as tx:
             outcomes = await store_entries(tx, entries)
         self._meter.note(entry for entry, outcome in zip(entries, outcomes, strict=True) if outcome is None)
+        self._tell(entry.run_id for entry in entries)
         return outcomes
 
 

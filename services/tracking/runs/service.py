@@ -21,12 +21,15 @@ from services.tracking.runs.search_grammar import RUNS
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Runs:
-    """The use-cases. `now_ms` returns milliseconds since the Unix epoch, `new_id` 32 hexadecimal digits."""
+    """The use-cases. `now_ms` returns milliseconds since the Unix epoch, `new_id` 32 hexadecimal digits. `tell` is told
+    the runs that are changed one by one.
+    """
 
     db: Database
     pages: PageTokens
     now_ms: Callable[[], int]
     new_id: Callable[[], str]
+    tell: rules.Tell = rules.tell_nobody
 
     async def create(
         self, *, experiment_id: str, user_id: str, run_name: str, start_time: int, tags: Mapping[str, str],
@@ -84,7 +87,9 @@ class Runs:
                 await store.set_tag(tx, run_id, key=logs_model.RUN_NAME_TAG, value=run_name)
             if status not in (None, "RUNNING", "SCHEDULED"):
                 await metrics_store.enqueue(tx, [run_id])
-            return await store.update(tx, run_id, status=status, end_time=end_time, run_name=run_name or None)
+            info = await store.update(tx, run_id, status=status, end_time=end_time, run_name=run_name or None)
+        self.tell([run_id])
+        return info
 
     async def delete(self, run_id: str) -> None:
         """Mark a run deleted; again does nothing new. Raises NotFound."""
@@ -121,6 +126,7 @@ class Runs:
             await active_run(tx, run_id)
             if not await store.delete_tag(tx, run_id, key=key):
                 raise NotFound(f"No tag with name: {key} in run with id {run_id}")
+        self.tell([run_id])
 
     async def search(
         self, *, experiment_ids: Sequence[str], filter_text: str, view: int, order_by: Sequence[str],
@@ -151,6 +157,7 @@ class Runs:
         async with self.db.pipeline() as tx:
             if not await store.set_stage(tx, run_id, stage=stage, deleted_time=deleted_time):
                 raise _not_found(run_id)
+        self.tell([run_id])
 
 
 async def existing_run(tx: Driver, run_id: str, *, lock: bool = False) -> RunInfo:
