@@ -75,6 +75,11 @@ class Terminal:
             assert self._read(), f"ended without {pattern!r}:\n{self.text[-4000:]}"
         return match.group()
 
+    def read_now(self) -> None:
+        """Read what has been printed by now."""
+        while select.select([self._ours], [], [], 0)[0] and self._read():
+            pass
+
     def interrupt(self) -> None:
         """Press Ctrl-C."""
         self.process.send_signal(signal.SIGINT)

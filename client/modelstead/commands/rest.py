@@ -7,7 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
 from modelstead.commands.exits import CommandError, Exit, of_answer
@@ -59,6 +59,13 @@ class Rest:
         """Return the answer to a DELETE, which is not sent twice. Raises RestError."""
         return self._retry("DELETE", f"{path}?{_encode(query)}", None, may_repeat=False)
 
+    def stream(self, path: str, query: Mapping[str, Any], headers: Mapping[str, str]) -> BinaryIO:
+        """Return the answer to a GET to be read as it comes; it is asked for once. Raises RestError."""
+        try:
+            return self._open("GET", f"{path}?{_encode(query)}", None, headers)
+        except _Failed as failed:
+            raise failed.error from failed.__cause__
+
     def _retry(self, method: str, path: str, body: bytes | None, *, may_repeat: bool) -> Json:
         for number in range(self._tries):
             try:
@@ -71,23 +78,34 @@ class Rest:
         raise AssertionError("unreachable")
 
     def _send(self, method: str, path: str, body: bytes | None) -> Json:
+        try:
+            with self._open(method, path, body, {"Accept": "application/json"}) as answer:
+                content = answer.read(_ANSWER_BYTES_MAX)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._no_answer(error) from error
+        return _decode(content, self._target.url)
+
+    def _open(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> BinaryIO:
         request = urllib.request.Request(self._target.url + API + path, data=body, method=method)  # noqa: S310
-        request.add_header("Accept", "application/json")
+        for name, value in headers.items():
+            request.add_header(name, value)
         if body is not None:
             request.add_header("Content-Type", "application/json")
         if self._target.authorization:
             request.add_unredirected_header("Authorization", self._target.authorization)
         try:
-            with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
-                content = answer.read(_ANSWER_BYTES_MAX)
+            answer: BinaryIO = self._opener.open(request, timeout=_TIMEOUT_S)
         except urllib.error.HTTPError as error:
             with error:
                 raise _Failed(_refusal(error), error.headers.get("Retry-After")) from error
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", None) or error
-            message = f"{self._target.url} does not answer: {reason}"
-            raise _Failed(RestError(message, status=0, reason="NO_ANSWER"), None) from error
-        return _decode(content, self._target.url)
+            raise self._no_answer(error) from error
+        return answer
+
+    def _no_answer(self, error: Exception) -> "_Failed":
+        reason = getattr(error, "reason", None) or error
+        message = f"{self._target.url} does not answer: {reason}"
+        return _Failed(RestError(message, status=0, reason="NO_ANSWER"), None)
 
 
 class _Failed(Exception):

@@ -10,6 +10,7 @@ from modelstead.commands.screens.sparklines import sparkline
 
 NAME_STYLE = "bold"
 ID_STYLE = "cyan"
+CURVE_STYLE = "magenta"
 _STATUSES = {
     "RUNNING": ("●", "blue"),
     "SCHEDULED": ("○", "dim"),
@@ -45,7 +46,7 @@ def value(number: Any, style: str = "") -> Cell:
 
 def curve(values: Sequence[float], width: int) -> Cell:
     """Return a curve."""
-    return cell(sparkline(values, width), "magenta")
+    return cell(sparkline(values, width), CURVE_STYLE)
 
 
 def latest(run: Json) -> Mapping[str, Json]:

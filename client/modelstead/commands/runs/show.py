@@ -10,7 +10,7 @@ import typer
 from modelstead.commands import options, settings
 from modelstead.commands.output import told
 from modelstead.commands.rest import Json, Rest, RestError
-from modelstead.commands.runs import cells, finding, histories
+from modelstead.commands.runs import cells, finding, histories, ranks
 from modelstead.commands.screens import texts
 from modelstead.commands.screens.cells import Cell, cell, moment
 from modelstead.commands.screens.screen import Screen
@@ -47,6 +47,7 @@ def show(
             "run": found,
             "experiment": rest.get("experiments/get", {"experiment_id": info["experiment_id"]})["experiment"],
             "artifacts": _artifacts(rest, info["run_id"]),
+            "ranks": ranks.read(rest, info["run_id"]),
             "metrics": histories.of_metrics(rest, info["run_id"], keys[:_CURVES_MAX], _CURVE_WIDTH),
         }
         output.draw(result, lambda screen: _draw(screen, result, keys, all_tags))
@@ -87,6 +88,12 @@ def _draw(screen: Screen, result: Json, keys: Sequence[str], all_tags: bool) -> 
     )
     _draw_entries(screen, "Params", cells.entries(run, "params"))
     _draw_metrics(screen, run, result["metrics"], keys, now_ms)
+    if of_run := result["ranks"]:
+        screen.title("Ranks")
+        summary = ranks.summary(of_run)
+        screen.line((summary.shown, summary.style))
+        if rows := ranks.rows(of_run, now_ms):
+            screen.table(ranks.COLUMNS, rows)
     _draw_entries(screen, "Tags", {key: tags[key] for key in tags if all_tags or not key.startswith(_OWN_TAG)})
     _draw_artifacts(screen, result["artifacts"])
     _draw_inputs(screen, run)

@@ -1,5 +1,6 @@
 """Small curves out of block characters."""
 
+import math
 from collections.abc import Sequence
 
 from modelstead.commands.screens.texts import is_finite
@@ -19,6 +20,24 @@ def sparkline(values: Sequence[float], width: int, *, floor: float | None = None
     high = max(known, default=0.0)
     flat = 0.5 if floor is None else 0.0
     return "".join(_GAP if mean is None else _level(mean, low, high, flat) for mean in means)
+
+
+def by_step(steps: Sequence[int], values: Sequence[float], width: int) -> list[float]:
+    """Return at most `width` values, each the mean of those in an equal share of the steps, which are in order. A share
+    without any has the value before.
+    """
+    if not steps or steps[-1] <= steps[0]:
+        return list(values)
+    count, extent = min(width, steps[-1] - steps[0] + 1), steps[-1] - steps[0]
+    shares: list[list[float]] = [[] for _ in range(count)]
+    for step, value in zip(steps, values, strict=True):
+        at = (step - steps[0]) * count // (extent + 1)
+        shares[min(max(at, 0), count - 1)].append(value)
+    found: list[float] = []
+    for share in shares:
+        mean = _mean(share)
+        found.append(mean if mean is not None else math.nan if share else found[-1])
+    return found
 
 
 def bar(done: float, width: int) -> str:

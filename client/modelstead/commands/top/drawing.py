@@ -9,6 +9,7 @@ from rich.text import Text
 
 from modelstead.commands.rest import Json
 from modelstead.commands.runs import cells as run_cells
+from modelstead.commands.runs import ranks
 from modelstead.commands.screens import tables, texts
 from modelstead.commands.screens.cells import Cell, cell, moment
 from modelstead.commands.screens.sparklines import bar, sparkline
@@ -23,6 +24,7 @@ _RUNS = (
     Column(title="name", width_min=14, style=run_cells.NAME_STYLE),
     Column(title="experiment", width_min=10, rank=1),
     Column(title="started"),
+    Column(title="ranks", is_right=True, rank=1),
     Column(title="user", width_min=6, rank=2),
 )
 # What a line of a pipe says, each under its name.
@@ -130,6 +132,7 @@ def _run_row(run: Json, now_ms: int) -> list[Cell]:
         cell(info.get("run_name", "")),
         cell(run["experiment_name"]),
         moment(info.get("start_time"), now_ms),
+        ranks.count(run["ranks"]),
         cell(info.get("user_id", "")),
     ]
 

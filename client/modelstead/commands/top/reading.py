@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from modelstead.commands.exits import CommandError, Exit
 from modelstead.commands.rest import Json, Rest, RestError
-from modelstead.commands.runs import finding
+from modelstead.commands.runs import finding, ranks
 
 SERVICES = ("tracking", "registry", "artifacts")
 RUNS_MAX = 10
@@ -63,7 +63,7 @@ class Reader:
         return list(samples)
 
     def runs(self) -> list[Json]:
-        """Return the runs under way that started last, each with the name of its experiment; as of five seconds ago."""
+        """Return the runs under way that started last, as of five seconds ago, with experiment and ranks."""
         if self._runs is None or self._clock_s() - self._runs[0] >= _RUNS_EVERY_S:
             self._runs = (self._clock_s(), _running(self._rest))
         return self._runs[1]
@@ -87,7 +87,12 @@ def _running(rest: Rest) -> list[Json]:
         names = {one["experiment_id"]: one["name"] for one in finding.list_experiments(rest)}
         body = {"experiment_ids": list(names), "filter": "attributes.status = 'RUNNING'", "max_results": RUNS_MAX}
         runs = rest.post("runs/search", body, may_repeat=True).get("runs", [])
+        with ThreadPoolExecutor(RUNS_MAX) as pool:
+            of_runs = list(pool.map(lambda run: ranks.read(rest, run["info"]["run_id"]), runs))
     except CommandError:
         # The figures are worth showing without them.
         return []
-    return [{**run, "experiment_name": names[run["info"]["experiment_id"]]} for run in runs]
+    return [
+        {**run, "experiment_name": names[run["info"]["experiment_id"]], "ranks": of_run}
+        for run, of_run in zip(runs, of_runs, strict=True)
+    ]
