@@ -29,6 +29,7 @@ from modelstead.tracking.v1 import (
     experiments_pb2,
     logged_models_pb2,
     metrics_pb2,
+    run_ranks_pb2,
     run_watches_pb2,
     runs_pb2,
 )
@@ -62,6 +63,7 @@ def backends(settings: Settings) -> list[Backend]:
                 logged_models_pb2.DESCRIPTOR,
                 experiment_permissions_pb2.DESCRIPTOR,
                 tracking_status_pb2.DESCRIPTOR,
+                run_ranks_pb2.DESCRIPTOR,
             ),
         ),
         Backend(

@@ -17,6 +17,7 @@ from modelstead.tracking.v1 import (
     metrics_pb2,
     permissions_pb2,
     retention_pb2,
+    run_ranks_pb2,
     run_watches_pb2,
     runs_pb2,
     status_pb2,
@@ -46,6 +47,8 @@ from services.tracking.retention.service import Retention
 from services.tracking.retention.servicer import RetentionServicer
 from services.tracking.run_logs.meter import Meter
 from services.tracking.run_logs.service import RunLogs
+from services.tracking.run_ranks.service import RunRanks
+from services.tracking.run_ranks.servicer import RunRankServicer
 from services.tracking.run_watches.service import RunWatches, run_changes
 from services.tracking.run_watches.servicer import RunWatchServicer
 from services.tracking.runs.service import Runs
@@ -74,12 +77,14 @@ async def _serve(config: Settings) -> None:
     changes = run_changes(db)
     runs = Runs(db=db, pages=pages, now_ms=now_ms, new_id=_new_id, tell=changes.tell)
     meter = Meter()
-    run_logs = RunLogs(db, meter, tell=changes.tell)
+    run_logs = RunLogs(db, meter=meter, tell=changes.tell)
     models = LoggedModels(db=db, pages=pages, now_ms=now_ms, new_id=_new_id)
     retention = Retention(db=db, pages=pages, artifact_root=config.artifact_root, now_ms=now_ms)
+    run_ranks = RunRanks(db, pages=pages, now_ms=now_ms)
     ingest = Ingest(
         db,
         experiments,
+        run_ranks,
         now_ms=now_ms,
         memory_bytes=config.ingest_memory_bytes,
         window_bytes=config.ingest_window_bytes,
@@ -90,7 +95,7 @@ async def _serve(config: Settings) -> None:
     sealing = Sealing(db)
     status = Status(db, Process.here(), meter=meter, ingest=ingest, run_logs=run_logs, sealing=sealing)
     await experiments.ensure_default()
-    sealing_work = asyncio.create_task(sealing.work())
+    working = [asyncio.create_task(work) for work in (sealing.work(), run_ranks.work())]
     await serve(
         [
             Service(descriptor(experiments_pb2, "ExperimentService"), ExperimentServicer(experiments)),
@@ -99,6 +104,7 @@ async def _serve(config: Settings) -> None:
             Service(descriptor(datasets_pb2, "DatasetService"), DatasetServicer(Datasets(db=db))),
             Service(descriptor(logged_models_pb2, "LoggedModelService"), LoggedModelServicer(models)),
             Service(descriptor(retention_pb2, "RetentionService"), RetentionServicer(retention)),
+            Service(descriptor(run_ranks_pb2, "RunRankService"), RunRankServicer(run_ranks)),
             Service(descriptor(ingest_pb2, "IngestService"), IngestServicer(ingest)),
             Service(descriptor(run_watches_pb2, "RunWatchService"), RunWatchServicer(RunWatches(db, changes))),
             Service(
@@ -116,8 +122,9 @@ async def _serve(config: Settings) -> None:
         with_reflection=config.reflection,
         drain_notice_s=config.drain_notice_s,
     )
-    sealing_work.cancel()
-    await asyncio.gather(sealing_work, return_exceptions=True)
+    for task in working:
+        task.cancel()
+    await asyncio.gather(*working, return_exceptions=True)
     await asyncio.shield(db.close())
 
 

@@ -22,7 +22,8 @@ from services.common.auth import AuthKind
 from services.local import waiting
 from tests.stack import Stack
 
-HEARD_WITHIN_S = 0.25
+# The promise is 250 ms on a machine that does nothing else: benchmarks measure it. Here it is heard at all, and soon.
+HEARD_WITHIN_S = 5.0
 EDIT = permissions_pb2.RegisteredModelPermission.CAN_EDIT
 MANAGE = permissions_pb2.RegisteredModelPermission.CAN_MANAGE
 

@@ -67,8 +67,8 @@ class _Chunk:
 
 
 async def points_at(tx: Driver, metric: Metric, places: Sequence[int]) -> Points:
-    """Return the points of a metric at the given places, ascending and counted from 0, in the order of arrival; of a
-    metric in order that is its order.
+    """Return the points of a metric at the given places, ascending and counted from 0, in the order of arrival, without
+    their ranks; of a metric in order that is its order.
     """
     given = {"metric_id": metric.metric_id, "header": packing.HEADER_BYTES}
     chunks = [_Chunk(*row) for row in await _fetch(tx, _SELECT_CHUNKS, given)]
@@ -122,6 +122,7 @@ def _points(chunk: _Chunk, places: IntColumn, steps: bytes, timestamps: bytes, v
         timestamps=packing.entries(packing.header(chunk.time_header), places, timestamps),
         steps=packing.entries(packing.header(chunk.step_header), places, steps),
         values=packing.unpack_values(values, len(places)),
+        ranks=columns.of_rank(columns.NO_RANK, len(places)),
     )
 
 

@@ -46,34 +46,34 @@ _UPSERT_LATEST = """
 """
 
 _INSERT_POINTS = """
-    INSERT INTO metric_points (metric_id, place, timestamp, step, value)
-    SELECT *
+    INSERT INTO metric_points (metric_id, place, timestamp, step, value, rank)
+    SELECT i.metric_id, i.place, i.timestamp, i.step, i.value, nullif(i.rank, -1)
     FROM unnest(
         %(metric_ids)s::bigint[], %(places)s::bigint[], %(timestamps)s::bigint[], %(steps)s::bigint[],
-        %(values)s::float8[]
-    )
+        %(values)s::float8[], %(ranks)s::bigint[]
+    ) AS i (metric_id, place, timestamp, step, value, rank)
 """
 
 _TAKE_POINTS = """
     WITH taken AS (
         DELETE FROM metric_points
         WHERE metric_id = ANY(%(metric_ids)s::bigint[])
-        RETURNING metric_id, place, timestamp, step, value
+        RETURNING metric_id, place, timestamp, step, value, rank
     )
-    SELECT metric_id, timestamp, step, value
+    SELECT metric_id, timestamp, step, value, coalesce(rank, -1)
     FROM taken
     ORDER BY metric_id, place NULLS FIRST, timestamp, step
 """
 
 _INSERT_CHUNKS = """
     INSERT INTO metric_chunks (
-        metric_id, point_count, step_min, step_max, timestamp_max, steps, timestamps, point_values
+        metric_id, point_count, step_min, step_max, timestamp_max, steps, timestamps, point_values, ranks
     )
     SELECT *
     FROM unnest(
         %(metric_ids)s::bigint[], %(point_counts)s::bigint[], %(step_mins)s::bigint[],
         %(step_maxs)s::bigint[], %(timestamp_maxs)s::bigint[], %(steps)s::bytea[],
-        %(timestamps)s::bytea[], %(point_values)s::bytea[]
+        %(timestamps)s::bytea[], %(point_values)s::bytea[], %(ranks)s::bytea[]
     )
 """
 
@@ -87,14 +87,14 @@ _SELECT_METRICS = """
 
 # Rows that a release before this one wrote have no place.
 _SELECT_POINTS = """
-    SELECT timestamp, step, value
+    SELECT timestamp, step, value, coalesce(rank, -1)
     FROM metric_points
     WHERE metric_id = %(metric_id)s
     ORDER BY place NULLS FIRST, timestamp, step
 """
 
 _SELECT_CHUNKS = """
-    SELECT steps, timestamps, point_values
+    SELECT steps, timestamps, point_values, ranks
     FROM metric_chunks
     WHERE metric_id = %(metric_id)s
         AND step_max >= %(step_min)s
@@ -102,11 +102,25 @@ _SELECT_CHUNKS = """
     ORDER BY chunk_id
 """
 
+_COUNT_POINTS = """
+    SELECT (
+        SELECT coalesce(sum(point_count), 0)::bigint
+        FROM metric_chunks
+        WHERE metric_id = %(metric_id)s
+            AND step_max >= %(step_min)s
+            AND step_min <= %(step_max)s
+    ) + (
+        SELECT count(*)
+        FROM metric_points
+        WHERE metric_id = %(metric_id)s
+    )
+"""
+
 _SELECT_CHUNKS_AFTER = """
-    SELECT steps, timestamps, point_values, chunk_id, is_last
+    SELECT steps, timestamps, point_values, ranks, chunk_id, is_last
     FROM (
         SELECT
-            chunk_id, steps, timestamps, point_values,
+            chunk_id, steps, timestamps, point_values, ranks,
             sum(point_count) OVER (ORDER BY chunk_id) - point_count AS points_before,
             lead(chunk_id) OVER (ORDER BY chunk_id) IS NULL AS is_last
         FROM metric_chunks
@@ -189,6 +203,14 @@ async def all_points(tx: Driver, metric: Metric, *, step_min: int = INT64_MIN, s
     return found.take((found.steps >= step_min) & (found.steps <= step_max))
 
 
+async def count_points(tx: Driver, metric: Metric, *, step_min: int, step_max: int) -> int:
+    """Return how many points `all_points` reads, before it leaves out those of other steps."""
+    [(count,)] = await _fetch(
+        tx, _COUNT_POINTS, {"metric_id": metric.metric_id, "step_min": step_min, "step_max": step_max}
+    )
+    return int(count)
+
+
 async def points_from(
     tx: Driver, metric: Metric, timestamp: int, step: int, *, after_chunk: int, limit: int
 ) -> tuple[Points, int | None]:
@@ -236,6 +258,7 @@ async def _insert_points(tx: Driver, new: Append, known: Latest, metric_ids: Int
             "timestamps": kept.timestamps,
             "steps": kept.steps,
             "values": kept.values,
+            "ranks": kept.ranks,
         },
     )
 
@@ -247,7 +270,7 @@ async def enqueue(tx: Driver, run_ids: Collection[str]) -> None:
 
 async def take_points(tx: Driver, metric_ids: IntColumn | Sequence[int]) -> dict[int, Points]:
     """Delete the rows of metrics and return their points, in the order of arrival."""
-    taken: dict[int, list[tuple[int, int, float]]] = {}
+    taken: dict[int, list[tuple[int, int, float, int]]] = {}
     for metric_id, *point in await _fetch(tx, _TAKE_POINTS, {"metric_ids": metric_ids}):
         taken.setdefault(metric_id, []).append(tuple(point))
     return {metric_id: _points(rows) for metric_id, rows in taken.items()}
@@ -271,6 +294,7 @@ async def _insert_chunks(tx: Driver, chunks: dict[int, Points]) -> None:
             "steps": [packing.pack(part.steps) for part in parts],
             "timestamps": [packing.pack(part.timestamps) for part in parts],
             "point_values": [packing.pack_values(part.values) for part in parts],
+            "ranks": [packing.pack_ranks(part) for part in parts],
         },
     )
 
@@ -285,9 +309,9 @@ async def _fetch(tx: Driver, query: LiteralString, values: dict[str, Any]) -> li
 
 
 def _points(rows: Sequence[Any]) -> Points:
-    timestamps, steps, values = zip(*rows, strict=True) if rows else ((), (), ())
-    return columns.points(timestamps, steps, values)
+    timestamps, steps, values, ranks = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return columns.points(timestamps, steps, values, ranks)
 
 
 def _unpacked(chunk: tuple[Any, ...]) -> Points:
-    return packing.unpacked(*chunk[:3])
+    return packing.unpacked(*chunk[:4])

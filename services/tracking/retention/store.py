@@ -140,7 +140,7 @@ _DELETE_SORTS = text(f"DELETE FROM metric_sorts WHERE {_OF_METRICS}")
 _DELETE = {
     Kind.RUN: [
         _delete_some(table, "run_id = :id")
-        for table in ("run_params", "run_tags", "run_datasets", "run_models", "runs")
+        for table in ("run_params", "run_tags", "run_datasets", "run_models", "run_ranks", "runs")
     ],
     Kind.LOGGED_MODEL: [
         _delete_some(table, "model_id = :id")

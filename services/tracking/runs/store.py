@@ -54,7 +54,8 @@ _UPDATE = """
     UPDATE runs
     SET status = coalesce(%(status)s, status),
         end_time = coalesce(%(end_time)s, end_time),
-        run_name = coalesce(%(run_name)s, run_name)
+        run_name = coalesce(%(run_name)s, run_name),
+        follows_ranks = follows_ranks AND coalesce(%(status)s, 'RUNNING') = 'RUNNING'
     WHERE run_id = %(run_id)s
     RETURNING run_id, experiment_id, run_name, user_id, status, start_time, end_time, artifact_uri, lifecycle_stage
 """

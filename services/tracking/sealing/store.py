@@ -66,16 +66,16 @@ _TAKE_CHUNKS = """
     DELETE FROM metric_chunks
     WHERE metric_id = %(metric_id)s
         AND chunk_id = ANY(%(chunk_ids)s::bigint[])
-    RETURNING chunk_id, steps, timestamps, point_values
+    RETURNING chunk_id, steps, timestamps, point_values, ranks
 """
 
 _INSERT_CHUNK = """
     INSERT INTO metric_chunks (
-        metric_id, chunk_id, point_count, step_min, step_max, timestamp_max, steps, timestamps, point_values
+        metric_id, chunk_id, point_count, step_min, step_max, timestamp_max, steps, timestamps, point_values, ranks
     )
     VALUES (
         %(metric_id)s, %(chunk_id)s, %(point_count)s, %(step_min)s, %(step_max)s, %(timestamp_max)s, %(steps)s,
-        %(timestamps)s, %(point_values)s
+        %(timestamps)s, %(point_values)s, %(ranks)s
     )
 """
 
@@ -178,6 +178,7 @@ async def put(tx: Driver, metric_id: int, chunks: Iterable[tuple[int, Points]]) 
             "steps": packing.pack(points.steps),
             "timestamps": packing.pack(points.timestamps),
             "point_values": packing.pack_values(points.values),
+            "ranks": packing.pack_ranks(points),
         }
         await tx.execute(_INSERT_CHUNK, row)
 
