@@ -77,7 +77,7 @@ async def _serve(config: Settings) -> None:
     changes = run_changes(db)
     runs = Runs(db=db, pages=pages, now_ms=now_ms, new_id=_new_id, tell=changes.tell)
     meter = Meter()
-    run_logs = RunLogs(db, meter, tell=changes.tell)
+    run_logs = RunLogs(db, meter=meter, tell=changes.tell)
     models = LoggedModels(db=db, pages=pages, now_ms=now_ms, new_id=_new_id)
     retention = Retention(db=db, pages=pages, artifact_root=config.artifact_root, now_ms=now_ms)
     run_ranks = RunRanks(db, pages=pages, now_ms=now_ms)

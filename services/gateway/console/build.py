@@ -6,12 +6,34 @@ from services.gateway import limits
 from services.gateway.admission import Admission
 from services.gateway.console.api import Api
 from services.gateway.console.app import Console
-from services.gateway.console.pages import audit, home, runs, system, webhooks
+from services.gateway.console.pages import (
+    audit,
+    board,
+    histories,
+    home,
+    models,
+    policies,
+    runs,
+    system,
+    versions,
+    webhooks,
+)
 from services.gateway.console.pages.login import Login
 from services.gateway.sessions import Sessions
 from services.gateway.settings import Settings
 
-_VIEWS = (*home.VIEWS, *runs.VIEWS, *system.VIEWS, *webhooks.VIEWS, *audit.VIEWS)
+_VIEWS = (
+    *home.VIEWS,
+    *runs.VIEWS,
+    *board.VIEWS,
+    *models.VIEWS,
+    *versions.VIEWS,
+    *policies.VIEWS,
+    *histories.VIEWS,
+    *webhooks.VIEWS,
+    *audit.VIEWS,
+    *system.VIEWS,
+)
 
 
 def build(settings: Settings, *, api: Api, sessions: Sessions, authenticator: Authenticator) -> Console:

@@ -30,7 +30,7 @@ class RunLogs:
     after each.
     """
 
-    def __init__(self, db: Database, meter: Meter | None = None, *, tell: Tell = tell_nobody) -> None:
+    def __init__(self, db: Database, *, meter: Meter | None = None, tell: Tell = tell_nobody) -> None:
         self._db = db
         self._meter = meter or Meter()
         self._tell = tell

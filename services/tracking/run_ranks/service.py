@@ -33,8 +33,7 @@ class RunRanks:
         self._pages = pages
         self._now_ms = now_ms
         self._presence = Presence()
-        self._worked = 0
-        self._may_lose_from = 0
+        self._watch = model.Watch()
 
     def heard(self, sender: Rank | None, run_ids: Collection[str]) -> None:
         """Note that a rank lives, and takes part in these runs. Raises InvalidArgument."""
@@ -56,17 +55,11 @@ class RunRanks:
                 _log.exception("looking after ranks failed")
 
     async def look_after_all(self) -> None:
-        """Write what is heard, then find out who is lost.
-
-        Nobody is lost within a lease after a time in which nothing could be written, such as before a start: those who
-        live must be heard of first.
-        """
+        """Write what is heard, then find out who is lost; see `model.watched`."""
         await self.write()
         now = self._now_ms()
-        if now - self._worked > 3 * model.PERIOD_MS:
-            self._may_lose_from = now + model.LEASE_MS
-        self._worked = now
-        if now >= self._may_lose_from:
+        self._watch = model.watched(self._watch, now=now)
+        if now >= self._watch.may_lose_from:
             await self.lose(now=now)
 
     async def write(self) -> None:
