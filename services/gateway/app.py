@@ -87,6 +87,7 @@ class Gateway:
         self._authenticator = authenticator
         self._admission = admission
         self._watch_admission = watch_admission
+        self._outcomes: dict[str, telemetry.Outcomes] = {}
 
     def end_watches(self) -> None:
         """End the answers that have no end of their own."""
@@ -102,7 +103,7 @@ class Gateway:
             finally:
                 if span.is_recording() and exchange.status is not None:
                     span.set_attribute("http.response.status_code", exchange.status)
-                _record(exchange, time.perf_counter() - started)
+                self._record(exchange, time.perf_counter() - started)
 
     def _begin(self, request: Request, incoming: Incoming, send: Send) -> _Exchange:
         page = self._pages.get(request.path)
@@ -153,6 +154,14 @@ class Gateway:
             with admission.admit(caller.name):
                 await exchange.reply(await self._transcoder.answer(exchange.match, request, exchange.incoming))
 
+    def _record(self, exchange: _Exchange, duration_s: float) -> None:
+        outcomes = self._outcomes.get(exchange.label)
+        if outcomes is None:
+            is_timed = exchange.match is None or not exchange.match.route.is_watch
+            outcomes = self._outcomes[exchange.label] = telemetry.Outcomes(exchange.label, is_timed=is_timed)
+        outcomes.add(str(exchange.status), duration_s)
+        _log_line(exchange, duration_s)
+
     def _nothing_at(self, request: Request) -> Reply:
         verbs = self._table.verbs(request.path)
         return errors.method_not_allowed(", ".join(sorted(verbs))) if verbs else errors.not_found()
@@ -164,11 +173,7 @@ async def _page(page: Page, request: Request) -> Reply:
     return await page()
 
 
-def _record(exchange: _Exchange, duration_s: float) -> None:
-    status = str(exchange.status)
-    telemetry.CALLS.labels(exchange.label, status).inc()
-    if exchange.match is None or not exchange.match.route.is_watch:
-        telemetry.CALL_SECONDS.labels(exchange.label).observe(duration_s)
+def _log_line(exchange: _Exchange, duration_s: float) -> None:
     level = logging.DEBUG if exchange.page is not None else logging.INFO
     if _log.isEnabledFor(level):
         fields = {

@@ -152,7 +152,11 @@ def check_page_size(max_results: int) -> None:
 
 
 def check_revision(name: str, expected: int | None, newest: PromotionPolicy | None) -> None:
-    """Raises Conflict unless the newest revision is the expected one, if one is expected; 0 is none."""
+    """Raises Conflict unless the newest revision is the expected one, if one is expected; 0 is none. Raises
+    InvalidArgument for what is no revision.
+    """
+    if expected is not None and expected < 0:
+        raise InvalidArgument(f"Invalid value {expected} for parameter 'if_revision' supplied: it must be at least 0.")
     found = newest.revision if newest else 0
     if expected is not None and expected != found:
         raise Conflict(f"{_policy(name)} is at revision {found}, not {expected} as if_revision expects.")

@@ -44,6 +44,13 @@ class PromotionPolicies:
             model.check_revision(name, if_revision, newest)
             return await _replace(tx, subject, newest, policy_yaml=policy_yaml, by=by)
 
+    async def validate(self, name: str, *, policy_yaml: str) -> None:
+        """Judge a policy for a model, or as the default, and set nothing."""
+        parse(policy_yaml)
+        if name:
+            async with self.db.reading() as tx:
+                await _find(tx, name)
+
     async def delete(self, name: str, *, caller: Caller) -> None:
         """Delete a model's policy, or the default. Raises PermissionDenied."""
         by = By(caller=caller, now_ms=self.now_ms())

@@ -23,6 +23,12 @@ class PromotionPolicyServicer:
         )
         return pb.SetPromotionPolicyResponse(policy=encode(pb.PromotionPolicy, policy))
 
+    async def ValidatePromotionPolicy(
+        self, request: pb.ValidatePromotionPolicyRequest, call: Call
+    ) -> pb.ValidatePromotionPolicyResponse:
+        await self._policies.validate(request.name, policy_yaml=request.policy_yaml)
+        return pb.ValidatePromotionPolicyResponse()
+
     async def GetPromotionPolicy(
         self, request: pb.GetPromotionPolicyRequest, call: Call
     ) -> pb.GetPromotionPolicyResponse:

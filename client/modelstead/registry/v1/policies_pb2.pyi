@@ -241,7 +241,7 @@ class SetPromotionPolicyRequest(_message.Message):
     policy_yaml: _builtins.str
     """The policy in YAML, at most 64 KiB."""
     if_revision: _builtins.int
-    """The newest revision must be this one; 0 means that there must be none."""
+    """The newest revision must be this one, at least 0, which means that there must be none."""
     def __init__(
         self,
         *,
@@ -280,6 +280,49 @@ class SetPromotionPolicyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetPromotionPolicyResponse: _TypeAlias = SetPromotionPolicyResponse  # noqa: Y015
+
+@_typing.final
+class ValidatePromotionPolicyRequest(_message.Message):
+    """Asks to judge a policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    POLICY_YAML_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The registered model that it is for; absent for the default."""
+    policy_yaml: _builtins.str
+    """The policy in YAML, at most 64 KiB."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str | None = ...,
+        policy_yaml: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "policy_yaml", b"policy_yaml"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "policy_yaml", b"policy_yaml"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValidatePromotionPolicyRequest: _TypeAlias = ValidatePromotionPolicyRequest  # noqa: Y015
+
+@_typing.final
+class ValidatePromotionPolicyResponse(_message.Message):
+    """Empty: it could be set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValidatePromotionPolicyResponse: _TypeAlias = ValidatePromotionPolicyResponse  # noqa: Y015
 
 @_typing.final
 class GetPromotionPolicyRequest(_message.Message):

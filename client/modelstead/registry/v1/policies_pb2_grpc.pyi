@@ -40,6 +40,10 @@ class PromotionPolicyServiceStub:
     PERMISSION_DENIED unless the caller is an owner of the policy that applied so far; RESOURCE_CONFLICT if
     `if_revision` does not hold.
     """
+    ValidatePromotionPolicy: _grpc.UnaryUnaryMultiCallable[_policies_pb2.ValidatePromotionPolicyRequest, _policies_pb2.ValidatePromotionPolicyResponse]
+    """Judges a policy and sets nothing. INVALID_PARAMETER_VALUE, with field and line, for what is no policy;
+    RESOURCE_DOES_NOT_EXIST if `name` is no registered model.
+    """
     GetPromotionPolicy: _grpc.UnaryUnaryMultiCallable[_policies_pb2.GetPromotionPolicyRequest, _policies_pb2.GetPromotionPolicyResponse]
     """Returns a model's own policy, or the default. RESOURCE_DOES_NOT_EXIST if there is none."""
     DeletePromotionPolicy: _grpc.UnaryUnaryMultiCallable[_policies_pb2.DeletePromotionPolicyRequest, _policies_pb2.DeletePromotionPolicyResponse]
@@ -66,6 +70,10 @@ class PromotionPolicyServiceAsyncStub(PromotionPolicyServiceStub):
     """Sets the policy of a model, or the default. INVALID_PARAMETER_VALUE, with field and line, for what is no policy;
     PERMISSION_DENIED unless the caller is an owner of the policy that applied so far; RESOURCE_CONFLICT if
     `if_revision` does not hold.
+    """
+    ValidatePromotionPolicy: _aio.UnaryUnaryMultiCallable[_policies_pb2.ValidatePromotionPolicyRequest, _policies_pb2.ValidatePromotionPolicyResponse]  # type: ignore[assignment]
+    """Judges a policy and sets nothing. INVALID_PARAMETER_VALUE, with field and line, for what is no policy;
+    RESOURCE_DOES_NOT_EXIST if `name` is no registered model.
     """
     GetPromotionPolicy: _aio.UnaryUnaryMultiCallable[_policies_pb2.GetPromotionPolicyRequest, _policies_pb2.GetPromotionPolicyResponse]  # type: ignore[assignment]
     """Returns a model's own policy, or the default. RESOURCE_DOES_NOT_EXIST if there is none."""
@@ -96,6 +104,16 @@ class PromotionPolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sets the policy of a model, or the default. INVALID_PARAMETER_VALUE, with field and line, for what is no policy;
         PERMISSION_DENIED unless the caller is an owner of the policy that applied so far; RESOURCE_CONFLICT if
         `if_revision` does not hold.
+        """
+
+    @_abc_1.abstractmethod
+    def ValidatePromotionPolicy(
+        self,
+        request: _policies_pb2.ValidatePromotionPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policies_pb2.ValidatePromotionPolicyResponse, _abc.Awaitable[_policies_pb2.ValidatePromotionPolicyResponse]]:
+        """Judges a policy and sets nothing. INVALID_PARAMETER_VALUE, with field and line, for what is no policy;
+        RESOURCE_DOES_NOT_EXIST if `name` is no registered model.
         """
 
     @_abc_1.abstractmethod
