@@ -1,5 +1,6 @@
 """What `runs watch` makes of what it is told: events, courses, rates, and when it is over."""
 
+import itertools
 import math
 from typing import Any
 
@@ -99,8 +100,21 @@ def test_a_long_watch_does_not_keep_every_point(watched: WatchedRun) -> None:
         watched.tell("points", points(range(start, start + 1000)))
 
     course = watched.courses["loss"]
+    gaps = [after - before for before, after in itertools.pairwise(course.steps)]
     assert len(course.steps) <= 4096
-    assert (course.steps[0], course.latest) == (0, 99_999)
+    assert (course.steps[-1], course.latest) == (99_999, 99_999)
+    # What is old is not thinner for that.
+    assert max(gaps) <= 500
+
+
+def test_a_metric_without_steps_keeps_its_newest_points(watched: WatchedRun) -> None:
+    for start in range(0, 10_000, 1000):
+        values = [float(value) for value in range(start, start + 1000)]
+        told = {"key": "loss", "steps": [0] * 1000, "timestamps": [1] * 1000, "values": values}
+        watched.tell("points", {"points": told})
+
+    assert len(watched.courses["loss"].values) <= 4096
+    assert watched.courses["loss"].values[-1] == 9999
 
 
 def test_a_curve_is_as_wide_for_equal_steps() -> None:

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from modelstead.commands.exits import CommandError, Exit
+from modelstead.commands.screens.cells import cell
 from modelstead.commands.screens.screen import Screen
+from modelstead.commands.screens.tables import Column
 from modelstead.commands.screens.texts import plain
 
 
@@ -30,15 +31,18 @@ class Output:
                 typer.echo(plain(line))
 
     def table(self, result: Any, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a result: the document, or a table for people."""
+        """Print a result: the document, or a table for people, whose cells are folded to fit a terminal."""
         if self.as_json:
             typer.echo(json.dumps(result, indent=2))
+            return
+        screen = Screen()
+        if not screen.is_terminal:
+            screen.table([Column(title=title) for title in columns], [list(map(cell, row)) for row in rows])
             return
         table = Table(*columns, box=None, pad_edge=False)
         for row in rows:
             table.add_row(*map(plain, row))
-        # What people wrote is not markup.
-        Console(markup=False, highlight=False, emoji=False).print(table)
+        screen.console.print(table)
 
     def draw(self, result: Any, drawing: Callable[[Screen], None]) -> None:
         """Print a result: the document, or what is drawn for people."""

@@ -18,7 +18,7 @@ from modelstead.commands.settings import target
 _COLUMNS = (
     Column(title="model", width_min=16, style=cells.NAME_STYLE),
     Column(title="newest", is_right=True),
-    Column(title="stages", width_min=16),
+    Column(title="stages", width_min=24),
     Column(title="aliases", width_min=16),
     Column(title="requests", is_right=True),
     Column(title="updated", rank=1),

@@ -8,8 +8,8 @@ from modelstead.commands.rest import Json
 from modelstead.commands.screens.texts import to_number
 
 _ENDED = frozenset({"FINISHED", "FAILED", "KILLED"})
-# From so many points a curve is drawn; where there are more, every second one is forgotten.
-_POINTS_MAX = 4096
+# Where there are more points for a curve than the first number, of each equal share of the steps one stays: the second.
+_POINTS_MAX, _SHARES = 4096, 1024
 _WINDOW_S = 10.0
 
 
@@ -27,8 +27,17 @@ class Course:
         """Add points to the curve."""
         self.steps += steps
         self.values += values
-        while len(self.steps) > _POINTS_MAX:
-            self.steps, self.values = self.steps[::2], self.values[::2]
+        if len(self.steps) > _POINTS_MAX:
+            self._thin()
+
+    def _thin(self) -> None:
+        first, extent = self.steps[0], self.steps[-1] - self.steps[0] + 1
+        if extent <= 1:
+            self.steps, self.values = self.steps[-_SHARES:], self.values[-_SHARES:]
+            return
+        of_share = {(step - first) * _SHARES // extent: at for at, step in enumerate(self.steps)}
+        kept = sorted(of_share.values())
+        self.steps, self.values = [self.steps[at] for at in kept], [self.values[at] for at in kept]
 
     def set_latest(self, step: int, timestamp: int, value: float) -> None:
         """Take a point as the latest if none is later: by step, then by timestamp, as in MLflow."""
