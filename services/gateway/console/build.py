@@ -45,4 +45,5 @@ def build(settings: Settings, *, api: Api, sessions: Sessions, authenticator: Au
         auth=settings.auth,
         admission=Admission(requests_max=limits.PAGES_MAX, per_caller_max=limits.PAGES_PER_CALLER_MAX),
         now_ms=program.now_ms,
+        root=settings.root_path,
     )
