@@ -415,3 +415,14 @@ async def test_a_wrong_key_lets_nobody_in(browser: Browser, office: Office) -> N
     await expect(page).to_have_title("fraud · Modelstead")
     await page.context.close()
     assert not problems.unexpected, "\n".join(problems.unexpected)
+
+
+async def test_a_run_is_followed_live_by_who_is_signed_in(open_as: OpenAs, office: Office) -> None:
+    run_id = office.post("bob", "runs/create", experiment_id="0")["run"]["info"]["run_id"]
+    office.post("bob", "runs/log-metric", run_id=run_id, key="loss", value=1.0, timestamp=1, step=0)
+    page = await open_as("bob", f"runs/{run_id}")
+    await expect(page.locator("#feed")).to_have_text("Live")
+
+    office.post("bob", "runs/log-metric", run_id=run_id, key="loss", value=0.5, timestamp=2, step=1)
+
+    await expect(page.locator(".chart .latest")).to_have_text("0.5")

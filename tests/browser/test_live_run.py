@@ -13,11 +13,10 @@ from mlflow import MlflowClient
 from playwright.async_api import Browser, Locator, Page, expect
 
 from modelstead.runs.run import Run, start_run
+from tests.browser import legibility
 from tests.browser.harness import Problems, shot
-from tests.browser.sizes import Transfers
 from tests.stack import Stack
 
-PAGE_BYTES_MAX = 100_000
 FLUSH_S = 60
 # What is promised is a second; a machine that does a hundred things besides gets more.
 SHOWN_MS_MAX = 20_000
@@ -288,12 +287,12 @@ async def test_a_run_that_is_not_there_is_said_so(page: Page, problems: Problems
     await expect(page.get_by_role("alert")).to_contain_text("not found")
 
 
-async def test_the_page_is_small_and_fits_a_phone(page: Page, run: Run) -> None:
-    transfers = Transfers(page)
+async def test_the_page_is_light_legible_and_fits_a_phone(page: Page, run: Run) -> None:
     _log(run, range(300), "loss", "accuracy", "val/loss", *(f"gpu_{gpu}/memory" for gpu in range(4)))
     run.log_params({"rate": 0.1, "layers": [64, 32]})
     await _open(page, run.run_id)
-    assert await transfers.count_bytes() < PAGE_BYTES_MAX
+    assert await legibility.transferred_bytes(page) < legibility.TRANSFERRED_BYTES_MAX
+    assert await legibility.unnamed(page) == []
     for size, width, height in (("desktop", 1440, 900), ("phone", 390, 844)):
         await page.set_viewport_size({"width": width, "height": height})
         for scheme in ("light", "dark"):
@@ -302,4 +301,5 @@ async def test_the_page_is_small_and_fits_a_phone(page: Page, run: Run) -> None:
                 await figure.scroll_into_view_if_needed()
                 await expect(figure.locator(".front path").first).to_have_attribute("d", re.compile(r"L"))
             assert await page.evaluate("document.documentElement.scrollWidth") <= width
+            assert await legibility.low_contrast(page) == []
             await shot(page, f"console/run-{size}-{scheme}")

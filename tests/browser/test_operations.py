@@ -10,16 +10,16 @@ import pytest
 from playwright.async_api import Browser, Locator, Page, expect
 
 from modelstead.runs.run import start_run
+from tests.browser import legibility
 from tests.browser.harness import shot
-from tests.browser.sizes import Transfers
 from tests.compat.rest import Json, Rest
 from tests.receivers import Answer, Receiver
 from tests.stack import Stack
 
-PAGE_BYTES_MAX = 100_000
 SCHEMES = ("light", "dark")
 SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
 REFUSED = 422
+WORDLESS = re.compile(r"\W+")
 # What an SVG draws of at least two values.
 LINE = re.compile(r"^M[\d. ]+L")
 
@@ -59,7 +59,6 @@ def _new_version(rest: Rest) -> str:
 
 
 async def test_the_system_page_follows_what_is_logged(page: Page, stack: Stack, rest: Rest, tmp_path: Path) -> None:
-    transfers = Transfers(page)
     await page.goto("/console/system")
     count = page.locator('[data-service="tracking"] [data-field="point_count"]')
     before = rest.get("status/tracking")["point_count"]
@@ -75,7 +74,6 @@ async def test_the_system_page_follows_what_is_logged(page: Page, stack: Stack, 
         panel = page.locator("section[data-service]", has=page.get_by_role("heading", name=service, exact=True))
         await expect(panel.locator(".state")).to_have_text("answers")
         await expect(panel.locator('[data-field="process.version"]')).not_to_have_text("–")
-    assert await transfers.count_bytes() < PAGE_BYTES_MAX
     await shot(page, "console/system")
 
 
@@ -140,7 +138,6 @@ async def test_webhooks_of_databricks_have_the_same_page(page: Page, rest: Rest,
 
 
 async def test_the_audit_is_searched_by_model_kind_and_time_and_read_page_by_page(page: Page, rest: Rest) -> None:
-    transfers = Transfers(page)
     name = uuid.uuid4().hex
     rest.post("registered-models/create", name=name)
     for number in range(60):
@@ -153,7 +150,6 @@ async def test_the_audit_is_searched_by_model_kind_and_time_and_read_page_by_pag
     await expect(rows).to_have_count(50)
     await expect(rows.first).to_contain_text("58 → 59")
     await shot(page, "console/audit")
-    assert await transfers.count_bytes() < PAGE_BYTES_MAX
     await page.get_by_role("link", name="Older events").click()
     await expect(rows).to_have_count(11)
     await expect(rows.last).to_contain_text("registered model created")
@@ -173,16 +169,22 @@ async def test_a_model_that_never_was_is_said_so(page: Page) -> None:
     await expect(page.get_by_role("alert")).to_contain_text("no-such-model")
 
 
-@pytest.mark.parametrize("path", ["system", "webhooks", "audit"])
-async def test_pages_fit_a_phone(page: Page, rest: Rest, webhook: Json, path: str) -> None:
+@pytest.mark.parametrize("path", ["system", "webhooks", "webhooks/mlflow/{webhook_id}", "audit"])
+async def test_pages_are_light_legible_and_fit_a_phone(page: Page, rest: Rest, webhook: Json, path: str) -> None:
     _new_version(rest)
+    path, name = path.format(webhook_id=webhook["webhook_id"]), WORDLESS.sub("-", path)
     for size, (width, height) in SIZES.items():
         await page.set_viewport_size({"width": width, "height": height})
         for scheme in SCHEMES:
             await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
             await page.goto(f"/console/{path}")
+            assert await legibility.transferred_bytes(page) < legibility.TRANSFERRED_BYTES_MAX
+            assert await legibility.low_contrast(page) == []
             assert await page.evaluate("document.documentElement.scrollWidth") <= width
-            await shot(page, f"console/{path}-{size}-{scheme}")
+            await shot(page, f"console/{name}-{size}-{scheme}")
+    assert await legibility.unnamed(page) == []
+    places, count = await legibility.focus_order(page)
+    assert places == list(range(count))
 
 
 async def _reload_until(page: Page, row: Locator) -> None:
