@@ -285,4 +285,4 @@ async def _store(tx: Driver, group: _Group) -> None:
     ends = {batch.entry.run_id: batch.end for batch in stored if batch.end}
     if ends:
         await store.end_runs(tx, ends)
-        await metrics_store.enqueue(tx, ends)
+        await metrics_store.enqueue_ended(tx, ends)
