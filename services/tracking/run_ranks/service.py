@@ -180,4 +180,4 @@ async def _settle(tx: Driver, run_ids: Iterable[str]) -> None:
     await store.set_statuses(tx, changes)
     if ended := [run_id for run_id, status, _, _ in changes if status != model.RUNNING]:
         # Their chunks are merged once more.
-        await metrics_store.enqueue(tx, ended)
+        await metrics_store.enqueue_ended(tx, ended)
