@@ -37,14 +37,18 @@ class Server:
         bounds = {"memory_bytes": 64 * 2**20, "window_bytes": 4 * 2**20, "session_age_s": 1000}
         self.ingest = Ingest(db, factories.experiments(db), self.ranks, now_ms=lambda: self.now, **bounds)
 
-    async def send(self, rank: pb.Rank | None, *requests: pb.IngestStreamRequest | pb.Batch) -> list[Progress]:
-        """Send heartbeats and batches by a stream of a new session; these are numbered."""
+    async def send(self, rank: pb.Rank | None, *requests: pb.IngestStreamRequest | pb.Batch | int) -> list[Progress]:
+        """Send heartbeats and batches, which are numbered, by a stream of a new session; after a number of milliseconds
+        where there is one.
+        """
         sequence = 0
 
         async def following() -> AsyncIterator[pb.IngestStreamRequest]:
             nonlocal sequence
             for request in requests:
-                if isinstance(request, pb.Batch):
+                if isinstance(request, int):
+                    self.now += request
+                elif isinstance(request, pb.Batch):
                     sequence += 1
                     request.sequence = sequence
                     yield ingest.bringing(request)
@@ -213,9 +217,9 @@ async def test_batches_of_a_rank_that_said_it_lives_keep_its_lease_and_those_of_
     await server.pass_time(model.LEASE_MS)
 
     points = [ingest.batch(1, run_id, ingest.series("m", 0, 3)) for run_id in run_ids]
-    await server.send(_rank(0, 1), _heartbeat(run_ids[0]), points[0])
     await server.send(_rank(0, 1), points[1])
-    await server.pass_time(8_000)
+    await server.send(_rank(0, 1), _heartbeat(run_ids[0]), 8_000, points[0])
+    await server.pass_time(model.LEASE_MS - 6_000)
 
     assert await server.states(run_ids[0]) == {0: "RUNNING"}
     assert await server.states(run_ids[1]) == {0: "LOST"}
