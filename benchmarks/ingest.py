@@ -5,23 +5,27 @@ import contextlib
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import grpc.aio
 import numpy as np
+import orjson
 import psycopg
 from psycopg import sql
 
-from benchmarks import dataset, machine, measuring, workloads
+from benchmarks import calls, dataset, machine, measuring, workloads
 from benchmarks.client import UnexpectedAnswer
 from benchmarks.measuring import Clock, Measurement
 from benchmarks.scene import Scene
-from modelstead.tracking.v1 import metrics_pb2, metrics_pb2_grpc
+from modelstead.tracking.v1 import ingest_pb2, ingest_pb2_grpc, metrics_pb2, metrics_pb2_grpc
 from services.local import waiting
 
 _STREAMS = 8
+_SAMPLE = 320
+_LOAD_POINTS = 100_000
 _LARGE_ANSWERS = (("grpc.max_receive_message_length", -1),)
 _SEAL_S = 120.0
 _OUR_TABLES = (("tracking", "metrics"), ("tracking", "metric_points"), ("tracking", "metric_chunks"))
@@ -68,6 +72,40 @@ async def read_history(scene: Scene) -> Measurement:
     if counts != [scene.scale.points]:
         raise UnexpectedAnswer(f"The answer has {counts[0]:,} points, not {scene.scale.points:,}.")
     return measurement
+
+
+async def long_sample(scene: Scene) -> Measurement:
+    """Milliseconds to get 320 points over REST that are spread evenly over one metric of many."""
+    async with scene.endpoint.connections(1) as [connection]:
+        [run_id] = await scene.new_runs([connection])
+        await _load(str(scene.grpc_address), run_id, scene.scale.long_points)
+        request = calls.bulk_interval(scene.endpoint, run_id, max_results=_SAMPLE)
+
+        async def sample() -> None:
+            answer = orjson.loads(await connection.send(request))["metrics"]
+            if len(answer) != _SAMPLE or answer[-1]["step"] != scene.scale.long_points - 1:
+                raise UnexpectedAnswer(f"The sample has {len(answer)} points, not {_SAMPLE} to the last one.")
+
+        await sample()
+        return await measuring.duration(sample, factor=1000.0, scale=scene.scale)
+
+
+async def _load(address: str, run_id: str, count: int) -> None:
+    """Log one metric of so many points in order, by single large batches."""
+    session, random = ingest_pb2.Session(session_id=uuid.uuid4().hex, epoch=1), np.random.default_rng(1)
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = ingest_pb2_grpc.IngestServiceStub(channel)
+        for number in range(count // _LOAD_POINTS):
+            steps = np.arange(number * _LOAD_POINTS, (number + 1) * _LOAD_POINTS)
+            columns = ingest_pb2.PointColumns(
+                keys=[dataset.SERIES_KEY],
+                counts=[_LOAD_POINTS],
+                steps=steps.tobytes(),
+                timestamps=(1_700_000_000_000 + 1000 * steps).tobytes(),
+                values=random.standard_normal(_LOAD_POINTS).tobytes(),
+            )
+            batch = ingest_pb2.Batch(sequence=number + 1, run_id=run_id, points=columns)
+            await stub.IngestBatch(ingest_pb2.IngestBatchRequest(session=session, batch=batch))
 
 
 async def stored_bytes(scene: Scene) -> Measurement:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
-from benchmarks import ingest, lookups, resolver, transfers, workloads
+from benchmarks import ingest, lookups, ranks, resolver, transfers, workloads
 from benchmarks.measuring import Measurement
 from benchmarks.scale import Scale
 from benchmarks.scene import Scene
@@ -134,6 +134,14 @@ ROWS = (
         times_better_min=20,
     ),
     Row(
+        name="long-sample",
+        work="the same of a metric with {long_points:,} points",
+        unit=MS,
+        measure=ingest.long_sample,
+        is_ours=True,
+        limit=50,
+    ),
+    Row(
         name="upload",
         work="a file of {file_bytes:,} bytes through the gateway, up",
         unit=MB_PER_S,
@@ -251,6 +259,25 @@ ROWS = (
         unit=MB,
         measure=workloads.memory_afterwards,
         when=When.LAST,
+    ),
+    # After the rows on what is stored and held, in which their points would count.
+    Row(
+        name="ranks-p99",
+        work="{ranks:,} ranks of one run, a batch of 20 metrics a second each for {ranks_s:.0f} s: acknowledged, p99",
+        unit=MS,
+        measure=partial(ranks.acknowledged, quantile=0.99),
+        when=When.LAST,
+        is_ours=True,
+        limit=1000,
+    ),
+    Row(
+        name="ranks-memory",
+        work="the same: most that tracking grows after the first seconds",
+        unit=MB,
+        measure=ranks.growth,
+        when=When.LAST,
+        is_ours=True,
+        limit=64,
     ),
     Row(
         name="resolver-get",

@@ -21,6 +21,10 @@ class Scale:
     idle_s: float
     runs: int
     points: int
+    # Of one metric, and of one job: how many ranks, and for how long they log.
+    long_points: int
+    ranks: int
+    ranks_s: float
     file_bytes: int
     memory_file_bytes: int
     models: int
@@ -38,6 +42,9 @@ FULL = Scale(
     idle_s=5.0,
     runs=10_000,
     points=1_000_000,
+    long_points=10_000_000,
+    ranks=1_000,
+    ranks_s=300.0,
     file_bytes=256_000_000,
     memory_file_bytes=1024 * 1024 * 1024,
     models=5_000,
@@ -55,6 +62,9 @@ QUICK = Scale(
     idle_s=1.0,
     runs=500,
     points=20_000,
+    long_points=200_000,
+    ranks=100,
+    ranks_s=10.0,
     file_bytes=8_000_000,
     memory_file_bytes=32 * 1024 * 1024,
     models=500,

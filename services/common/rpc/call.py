@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+import grpc.aio
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
@@ -68,7 +69,12 @@ def status_code(error: ServiceError) -> grpc.StatusCode:
 
 
 async def abort(context: Any, error: ServiceError) -> None:
-    """End the call with the error's status, and with its reason and its full text as details."""
+    """End the call with the error's status, and with its reason and its full text as details.
+
+    Returns then: what gRPC raises it raises again by itself, once the handler has returned. It keeps that with the
+    context, and so would keep all frames that it had passed, and what was in them, until garbage is collected: of a
+    server that refuses what it has no room for, all that it has refused.
+    """
     message = error.message[:_DETAILS_LENGTH_MAX]
     code = status_code(error)
     status = status_pb2.Status(code=code.value[0], message=message)
@@ -78,7 +84,10 @@ async def abort(context: Any, error: ServiceError) -> None:
         delay = duration_pb2.Duration()
         delay.FromMilliseconds(int(error.retry_after_s * 1000))
         _attach(status, error_details_pb2.RetryInfo(retry_delay=delay))
-    await context.abort(code, message[:_STATUS_LENGTH_MAX], ((DETAILS_KEY, status.SerializeToString()),))
+    try:
+        await context.abort(code, message[:_STATUS_LENGTH_MAX], ((DETAILS_KEY, status.SerializeToString()),))
+    except grpc.aio.AbortError as aborted:
+        aborted.__traceback__ = aborted.__context__ = None
 
 
 def _attach(status: status_pb2.Status, detail: Any) -> None:

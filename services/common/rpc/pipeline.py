@@ -30,6 +30,9 @@ WATCHES_MAX = 8_000
 WATCHES_PER_CALLER_MAX = 2_000
 METADATA_BYTES_MAX = 16 * 1024
 
+# What the handler of a call returns that has been ended with an error: nobody gets it.
+_ABORTED = b""
+
 # A message, or one in its wire form.
 Answer = Message | bytes
 UnaryHandler = Callable[[Any, Call], Coroutine[Any, Any, Answer]]
@@ -99,7 +102,7 @@ class Pipeline:
                     handler(request, call),
                 )
                 return _wire_form(answer)
-            raise AssertionError("an aborted call does not return")
+            return _ABORTED
 
         return serve
 
@@ -140,7 +143,7 @@ class Pipeline:
                 request, call = await self._admit(contract, serving, await anext(arriving, b""))
                 following = (_contents(contract, body) async for body in arriving)
                 return _wire_form(await handler(request, following, call))
-            raise AssertionError("an aborted call does not return")
+            return _ABORTED
 
         return serve
 

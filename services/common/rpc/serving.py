@@ -41,7 +41,7 @@ class Serving:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    ) -> bool:
         code = "OK"
         try:
             if isinstance(error, ServiceError):
@@ -55,6 +55,8 @@ class Serving:
         finally:
             self._span.__exit__(kind, error, trace)
             self._record(code)
+        # Of a call that was ended here, there is nothing left to tell.
+        return error is not None and not isinstance(error, asyncio.CancelledError | GeneratorExit)
 
     def _unexpected(self, error: BaseException) -> ServiceError:
         error_id = uuid.uuid4().hex

@@ -1,0 +1,129 @@
+"""Logging beyond what there is room for: what cannot be taken is refused at once, with when to come back, the rest goes
+on as before (R17); and who brings much waits for himself (R18).
+
+`make faults` takes minutes, and asks of a quiet machine what the promises say.
+"""
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.common.auth import AuthKind
+from tests.faults import load
+from tests.faults.load import Outcome
+from tests.long_form import IS_LONG
+from tests.stack import Stack
+
+_MEMORY_MB = 32
+_LARGE_POINTS = 20_000
+_CALLERS = 8
+_OVERLOAD = 5
+_PEAK_S = 20.0 if IS_LONG else 4.0
+_OVERLOAD_S = 60.0 if IS_LONG else 8.0
+# The promises are 0.8 and 10 s, of a machine that does nothing else.
+_GOODPUT_MIN = 0.8 if IS_LONG else 0.4
+_RECOVERY_S_MAX = 10.0 if IS_LONG else 60.0
+_GROWTH_MB_MAX = 256
+
+_SMALL_POINTS = 100
+_RANKS = 2
+_PERIOD_S = 0.1
+_FLOODERS = 64
+_TENANT_S = 60.0 if IS_LONG else 6.0
+
+
+@pytest.fixture
+def small_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    monkeypatch.setenv("MODELSTEAD_INGEST_MEMORY_BYTES", str(_MEMORY_MB * 1024 * 1024))
+    with Stack(tmp_path, artifact_stores="", auth=AuthKind.DEV) as running:
+        yield running
+
+
+def test_overload_is_refused_with_a_delay_and_the_rest_goes_on(small_stack: Stack) -> None:
+    address = small_stack.grpc_address
+    peak = load.run(address, seconds=_PEAK_S, points=_LARGE_POINTS, callers=_CALLERS)
+    usual = load.run(address, seconds=2, points=_SMALL_POINTS, callers=1, period=0.1)
+
+    with _Memory(small_stack.process("tracking").pid) as memory:
+        over = load.run(address, seconds=_OVERLOAD_S, points=_LARGE_POINTS, rate=_OVERLOAD * peak.rate)
+    recovered_s = _until_usual(address, usual)
+
+    print(f"peak {peak.rate:.1f} batches/s; at {_OVERLOAD} times that {over.rate:.1f}, refused {over.refused}")
+    print(f"{memory.grown_mb:.0f} MB more; as usual after {recovered_s:.1f} s")
+    assert set(over.refused) == {"RESOURCE_EXHAUSTED"}
+    assert not over.without_pushback
+    assert over.rate >= _GOODPUT_MIN * peak.rate
+    assert memory.grown_mb < _GROWTH_MB_MAX
+    assert recovered_s < _RECOVERY_S_MAX
+
+
+def test_who_brings_ten_times_as_much_makes_nobody_else_wait(small_stack: Stack) -> None:
+    address = small_stack.grpc_address
+    ranks = {"points": _SMALL_POINTS, "period": _PERIOD_S}
+    b = ranks | {"caller": "b", "callers": _RANKS, "seconds": _TENANT_S}
+    # Whoever is beside them begins before and ends after.
+    a = {"caller": "a", "seconds": 2 * _TENANT_S + 10}
+    alone = load.run(address, **b)
+    with load.start(address, **ranks | a | {"callers": 10 * _RANKS}) as other:
+        beside = load.run(address, **b)
+        many = load.finished(other)
+    with load.start(address, **a | {"callers": _FLOODERS, "points": _LARGE_POINTS}) as other:
+        flooded = load.run(address, **b)
+        flood = load.finished(other)
+
+    for name, outcome in (("alone", alone), (f"beside {many.rate:.0f} batches/s", beside), ("flooded", flooded)):
+        print(f"{name}: p50 {1000 * outcome.quantile_s(0.5):.1f} ms, p99 {1000 * outcome.quantile_s(0.99):.1f} ms")
+    print(f"flood: {flood.rate * _LARGE_POINTS:,.0f} points/s, p50 {flood.quantile_s(0.5):.2f} s, {flood.refused}")
+    assert not alone.refused
+    assert not beside.refused
+    assert beside.quantile_s(0.99) <= (1.5 if IS_LONG else 10) * max(alone.quantile_s(0.99), 0.01)
+    # Whoever floods the server waits behind himself, and nobody else behind him.
+    assert flooded.acknowledged
+    assert flooded.quantile_s(0.5) < 0.5 * flood.quantile_s(0.5)
+
+
+def _until_usual(address: str, usual: Outcome) -> float:
+    """Return after how long nothing is refused and what is brought takes as long as before, or not much longer."""
+    began = time.monotonic()
+    while True:
+        now = load.run(address, seconds=1, points=_SMALL_POINTS, callers=1, period=0.1)
+        passed_s = time.monotonic() - began
+        is_usual = not now.refused and now.quantile_s(0.5) <= 3 * max(usual.quantile_s(0.5), 0.01)
+        if is_usual or passed_s > _RECOVERY_S_MAX:
+            return passed_s
+
+
+class _Memory:
+    """How much more memory than at first a process takes at most."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._before_mb = self._held_mb()
+        self._most_mb = self._before_mb
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "_Memory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    @property
+    def grown_mb(self) -> float:
+        return self._most_mb - self._before_mb
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.1):
+            self._most_mb = max(self._most_mb, self._held_mb())
+
+    def _held_mb(self) -> float:
+        found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self._pid}/status").read_text())
+        assert found
+        return int(found[1]) / 1024
