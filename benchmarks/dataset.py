@@ -54,6 +54,11 @@ def filtered(runs: list[SearchRun], *, limit: int) -> list[str]:
     return [run.name for run in sorted(found, key=lambda run: run.start_time, reverse=True)[:limit]]
 
 
+def newest(runs: list[SearchRun], *, limit: int) -> list[str]:
+    """Return the names of the runs that began last, the last first."""
+    return [run.name for run in sorted(runs, key=lambda run: run.start_time, reverse=True)[:limit]]
+
+
 def ordered(runs: list[SearchRun], *, limit: int) -> list[str]:
     """Return the names of the runs with the greatest values, greatest first."""
     best = sorted(runs, key=lambda run: run.metrics[SEARCH_METRIC], reverse=True)

@@ -107,6 +107,13 @@ ROWS = (
         for kind, measure in (("filter", workloads.search_filter), ("order", workloads.search_order))
     ),
     Row(
+        name="first-page",
+        work="first page of {runs:,} runs in the web UI",
+        unit=MS,
+        measure=workloads.first_page,
+        limit=300,
+    ),
+    Row(
         name="history",
         work="history of one metric with {points:,} points, one call",
         unit=SECONDS,

@@ -62,6 +62,11 @@ async def search_order(scene: Scene, *, limit: int) -> Measurement:
     return await _search(scene, dataset.ordered, limit=limit, order_by=[f"metrics.{dataset.SEARCH_METRIC} DESC"])
 
 
+async def first_page(scene: Scene) -> Measurement:
+    """Milliseconds to get what MLflow's web UI asks for when an experiment is opened."""
+    return await _search(scene, dataset.newest, limit=100, filter="", order_by=["attributes.start_time DESC"])
+
+
 async def history(scene: Scene) -> Measurement:
     """Seconds to get every point of the long metric in one answer."""
     request = calls.history(scene.endpoint, await scene.series_run())

@@ -13,6 +13,8 @@ from playwright.async_api import Browser, ConsoleMessage, Page, Request, Respons
 
 # As Debian and others name it. `scripts/install-test-browser.sh` installs it.
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+# In software: some charts are drawn with it.
+_WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 _WAIT_MS = 60_000
 _SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
 # Chromium says again on the console what each failed request has already told.
@@ -76,7 +78,13 @@ async def chromium() -> AsyncIterator[Browser]:
             executable_path=program,
             # Its sandbox refuses root.
             chromium_sandbox=os.geteuid() != 0,
-            args=["--disable-dev-shm-usage", "--disable-gpu"],
+            # WebGL, which some charts are drawn with, in software.
+            args=[
+                "--disable-dev-shm-usage",
+                "--use-angle=swiftshader",
+                "--enable-unsafe-swiftshader",
+                "--ignore-gpu-blocklist",
+            ],
             timeout=_WAIT_MS,
         )
         yield browser

@@ -95,7 +95,7 @@ async def test_scripts_come_from_files_of_this_server_only(served: Platform) -> 
         headers = (await served.client.get(path)).headers
         policy = dict(each.split(" ", 1) for each in headers["content-security-policy"].split("; "))
 
-        assert (policy["default-src"], policy["script-src"]) == ("'none'", "'self'")
+        assert (policy["default-src"], policy["script-src"]) == ("'none'", "'self' 'unsafe-eval'")
         assert (policy["frame-ancestors"], policy["base-uri"]) == ("'self'", "'none'")
         assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "same-origin")
 
