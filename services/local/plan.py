@@ -201,12 +201,12 @@ class Plan:
             "gateway",
             ("services.gateway",),
             MODELSTEAD_LISTEN=str(self.settings.gateway),
+            MODELSTEAD_SESSION_KEYS_FILE=str(self.data_dir.secret_path(_SESSION_KEY)),
             MODELSTEAD_TRACKING_ADDRESS=str(reachable(self.settings.tracking)),
             MODELSTEAD_ARTIFACTS_ADDRESS=str(reachable(self.settings.artifacts)),
             MODELSTEAD_REGISTRY_ADDRESS=str(reachable(self.settings.registry)),
             MODELSTEAD_PRESIGNED_ARTIFACTS="true" if self._public_endpoint else "false",
             MODELSTEAD_PUBLIC_TRACKING_ADDRESS=f":{self.settings.tracking.port}",
-            MODELSTEAD_SESSION_KEYS_FILE=str(self.data_dir.secret_path(_SESSION_KEY)),
             MODELSTEAD_ROOT_PATH=self.settings.root_path,
         )
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -67,7 +68,7 @@ class Office:
         """Register a model with a version for each stage, and return its name."""
         self.post("bob", "registered-models/create", name=name, description=f"What {name} is good for.")
         for number, stage in enumerate(stages, 1):
-            self.post("bob", "model-versions/create", name=name, source=f"s3://models/{name}/{number}")
+            self.post("bob", "model-versions/create", name=name, source=f"s3://models/{quote(name)}/{number}")
             if stage != "None":
                 self.post(
                     "bob", "model-versions/transition-stage", name=name, version=str(number), stage=stage,

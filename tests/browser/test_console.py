@@ -145,7 +145,7 @@ async def test_a_promotion_that_is_approved_in_one_browser_shows_in_the_other(
     alice = await open_as("alice", f"models/{model}/versions/2")
     carol = await open_as("carol", f"models/{model}/versions/2")
 
-    await bob.get_by_role("link", name="v2").click()
+    await row.get_by_role("link", name="v2").click()
     await expect(bob.get_by_label("Move to")).to_have_value("Production")
     await bob.get_by_label("Why").fill("Better on all of last week.")
     await bob.get_by_role("button", name="Request", exact=True).click()
@@ -426,3 +426,34 @@ async def test_a_run_is_followed_live_by_who_is_signed_in(open_as: OpenAs, offic
     office.post("bob", "runs/log-metric", run_id=run_id, key="loss", value=0.5, timestamp=2, step=1)
 
     await expect(page.locator(".chart .latest")).to_have_text("0.5")
+
+
+async def test_any_name_is_shown_as_it_is(open_as: OpenAs, office: Office) -> None:
+    name = office.register('it\'s "100%" <img src=x> & ünïcode #1?', "None", "Staging")
+    page = await open_as("alice", "models")
+
+    await page.get_by_role("searchbox").fill("<IMG src")
+    await page.get_by_role("searchbox").press("Enter")
+    await page.get_by_role("link", name=name, exact=True).click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    await page.get_by_role("table").get_by_role("link", name="v2").click()
+    await page.get_by_label("Move to").select_option("Production")
+    await page.get_by_label("Why").fill("<script>document.title = 'ran'</script>")
+    await page.get_by_role("button", name="Request", exact=True).click()
+
+    await expect(page.get_by_role("article", name="Request for Production")).to_contain_text("<script>document.title")
+    await expect(page).to_have_title(f"{name} v2 · Modelstead")
+
+
+async def test_many_models_come_in_pages(open_as: OpenAs, office: Office) -> None:
+    for number in range(52):
+        office.register(f"one-of-many-{number:02}")
+    page = await open_as("alice", "models?q=one-of-many")
+
+    models = page.get_by_role("region", name="Models by stage").get_by_role("rowheader")
+    await expect(models).to_have_count(50)
+    await page.get_by_role("link", name="Next page").click()
+
+    await expect(models).to_have_text(["one-of-many-50", "one-of-many-51"])
+    await expect(page.get_by_role("searchbox")).to_have_value("one-of-many")
+    await expect(page.get_by_role("link", name="Next page")).to_have_count(0)

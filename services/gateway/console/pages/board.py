@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from services.gateway.console import searches
 from services.gateway.console.visits import Page, View, Visit
 
 _MODELS_MAX = 50
@@ -33,7 +34,7 @@ async def _show(visit: Visit) -> Page:
     models, requests, policy = await asyncio.gather(
         visit.get(
             "registered-models/search",
-            filter=_filter(text),
+            filter=searches.name_contains(text),
             max_results=_MODELS_MAX,
             page_token=visit.query.get("page_token") or None,
         ),
@@ -52,14 +53,6 @@ async def _show(visit: Visit) -> Page:
         "next_page_token": models.get("next_page_token"),
     }
     return Page(template="board.html", values=values)
-
-
-def _filter(text: str) -> str | None:
-    """Return the filter for names that contain a text; what no filter can say matches any one character."""
-    if not text:
-        return None
-    quote = '"' if "'" in text else "'"
-    return f"name ILIKE {quote}%{text.replace(quote, '_')}%{quote}"
 
 
 def _row(model: Mapping[str, Any], requests: Iterable[Mapping[str, Any]]) -> _Row:

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from services.gateway.console import diffs
+from services.gateway.console import diffs, searches
 from services.gateway.console.api import ApiError
 from services.gateway.console.visits import Page, View, Visit
 
 _EVENTS_MAX = 50
-# A revision that is not reached yet is the present.
-_NEWEST = 2**62
+_VERSIONS_MAX = 200
 _WHEN = "Say a time as 2026-11-27T16:30, in UTC, or the number of a revision."
 
 
@@ -82,19 +81,31 @@ async def _as_of(visit: Visit) -> Page:
     if when is None:
         return Page(template="as_of.html", values=values)
     try:
-        then = await visit.get("registered-models/as-of", name=name, **when)
+        then = await visit.get(
+            "registered-models/as-of",
+            name=name,
+            **when,
+            max_results=_VERSIONS_MAX,
+            page_token=visit.query.get("page_token") or None,
+        )
     except ApiError as error:
         return Page(template="as_of.html", values={**values, "problem": error.message}, status=error.status)
-    return Page(template="as_of.html", values={**values, "then": then, "now": await _versions_now(visit, name)})
+    return Page(template="as_of.html", values={**values, "then": then, "now": await _present(visit, then)})
 
 
-async def _versions_now(visit: Visit, name: str) -> dict[str, Any]:
-    """Return the versions of the model that has a name now, by number; none if it is gone."""
-    try:
-        now = await visit.get("registered-models/as-of", name=name, revision=_NEWEST)
-    except ApiError:
+async def _present(visit: Visit, then: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what there is now of a page of versions, by number; nothing of a model that has another name since."""
+    model, versions = then["registered_model"], then.get("model_versions", [])
+    wanted = searches.versions_of(model["name"], model.get("tags", []))
+    if wanted is None or not versions:
         return {}
-    return {version["version"]: version for version in now.get("model_versions", [])}
+    first, last = versions[0]["version"], versions[-1]["version"]
+    answer = await visit.get(
+        "model-versions/search",
+        filter=f"{wanted} AND version_number >= {first} AND version_number <= {last}",
+        max_results=_VERSIONS_MAX,
+    )
+    return {version["version"]: version for version in answer.get("model_versions", [])}
 
 
 def _moment(at: str, revision: str) -> dict[str, int] | None:
