@@ -12,6 +12,8 @@ TESTS ?= tests
 WORKERS ?= 2
 # `make up UI=0` leaves MLflow's web UI out.
 UI ?= 1
+# What `make image` builds on; without one it makes a base of this machine's Debian.
+BASE ?=
 # `make lock UPGRADE=1` moves every pin to its newest release; without it, only what pyproject.toml changed moves.
 UPGRADE ?=
 
@@ -29,7 +31,7 @@ help: ## Show the targets
 up: .venv/.run $(if $(filter-out 0,$(UI)),.venv/.ui) ## Run the whole platform here (MODELSTEAD_PORT, MODELSTEAD_DATA_DIR; UI=0 without the web UI)
 	@$(if $(filter 0,$(UI)),MODELSTEAD_UI=false )exec $(BIN)/modelstead up
 
-test: .venv/.dev .venv/.ui ## Run the tests (TESTS=tests/unit narrows, WORKERS=2 spreads)
+test: .venv/.dev .venv/.ui $(if $(filter tests tests/deploy tests/deploy/%,$(TESTS)),.venv-deploy/.ready) ## Run the tests (TESTS=tests/unit narrows, WORKERS=2 spreads)
 	$(if $(filter tests tests/store tests/store/%,$(TESTS)),@scripts/install-test-servers.sh)
 	$(if $(filter tests tests/browser tests/browser/%,$(TESTS)),@scripts/install-test-browser.sh)
 	@exec $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(TESTS)
@@ -53,8 +55,9 @@ proto-release: .venv/.dev .cache/googleapis/.copied ## Record protos/ as release
 bench: .venv/.dev .venv-bench/.ready ## Measure Modelstead beside stock MLflow and print the table
 	@exec $(BIN)/python -m benchmarks
 
-image: ## Build the container image
-	@echo 'There is no image yet: it comes with the issue that brings Modelstead to Kubernetes.'
+image: .venv/.dev .venv-deploy/.ready ## Build the container image without a daemon, and try it (BASE=docker.io/library/python:3.13-slim-trixie)
+	@BASE='$(BASE)' scripts/build-image.sh
+	@MODELSTEAD_IMAGE_ROOT="$$(cat .cache/image/root)" $(BIN)/python -m pytest --quiet tests/image
 
 lock: .venv/.dev ## Rewrite requirements*.lock from pyproject.toml (UPGRADE=1 takes newest releases)
 	$(COMPILE) $(PROJECTS) --group dev --output-file requirements-dev.lock
@@ -62,6 +65,7 @@ lock: .venv/.dev ## Rewrite requirements*.lock from pyproject.toml (UPGRADE=1 ta
 	$(COMPILE) --group proto --output-file requirements-proto.lock
 	$(COMPILE) --group bench --output-file requirements-bench.lock
 	$(COMPILE) --no-deps --group ui --output-file services/local/requirements-ui.lock
+	$(COMPILE) --group deploy --output-file requirements-deploy.lock
 
 # Locks hold pins and hashes and no addresses, for every supported Python at once. Our own two distributions are
 # installed from their folders.
@@ -122,6 +126,12 @@ check-architecture: .venv/.dev
 	@scripts/create-venv.sh .venv-bench $(PYTHON) 3.11
 	@echo 'Installing stock MLflow into .venv-bench (two minutes, once).'
 	@.venv-bench/bin/python -m pip install $(PIP_FLAGS) --require-hashes --requirement $<
+	@touch $@
+
+.venv-deploy/.ready: requirements-deploy.lock
+	@scripts/create-venv.sh .venv-deploy $(PYTHON) 3.11
+	@echo 'Installing what looks at the manifests into .venv-deploy (two minutes, once).'
+	@.venv-deploy/bin/python -m pip install $(PIP_FLAGS) --require-hashes --requirement $<
 	@touch $@
 
 .cache/googleapis/.copied: .venv/.dev

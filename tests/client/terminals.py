@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 CLIENT = Path(__file__).parents[2] / "client"
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 _CODE = "from modelstead.cli import main; main()"
 # Colours, movements of the cursor, and whether it is shown.
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")

@@ -103,7 +103,7 @@ def test_who_is_away_is_told_and_the_others_are_shown() -> None:
 def test_replicas_are_added_up() -> None:
     other = {**STATUS, "process": {**STATUS["process"], "replica": "b"}, "points_per_second": 500.0}
     with Platform() as platform:
-        platform.answer("GET status/tracking", Answer(body=STATUS), Answer(body=other))
+        platform.answer("GET status/tracking", *[Answer(body=STATUS), Answer(body=other)] * 500)
         for service in ("registry", "artifacts"):
             platform.answer(f"GET status/{service}", Answer(body=STATUS))
 
