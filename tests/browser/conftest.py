@@ -1,13 +1,14 @@
 """The platform as a browser sees it. A test fails for whatever went wrong on its pages, asked for or not."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from modelstead.runs.process import Process
 from tests.browser import harness
 from tests.browser.harness import Problems
 from tests.browser.scene import Scene, log_scene
@@ -29,6 +30,16 @@ async def browser() -> AsyncIterator[Browser]:
 def scene(stack: Stack) -> Scene:
     """What a small team has logged with MLflow's own client. Tests that change something make their own."""
     return log_scene(stack.url)
+
+
+@pytest.fixture
+def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Lets the client log as in a process of its own, which ends with the test."""
+    fresh = Process()
+    fresh.watches_exit = False
+    monkeypatch.setattr("modelstead.runs.run.CURRENT", fresh)
+    yield
+    fresh.finish("FINISHED")
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def client(stack: Stack) -> MlflowClient:
 
 
 @pytest.fixture
-def run(stack: Stack, tmp_path: Path) -> Iterator[Run]:
+def run(stack: Stack, process: None, tmp_path: Path) -> Iterator[Run]:
     """A run that goes on."""
     name = f"run-{uuid.uuid4().hex[:8]}"
     with start_run(stack.grpc_address, spool_dir=tmp_path, experiment="live", run_name=name) as running:
@@ -122,7 +122,9 @@ async def test_a_page_that_loses_the_gateway_goes_on_where_it_was(
     ]
 
 
-async def test_state_parameters_and_tags_come_by_themselves(page: Page, stack: Stack, tmp_path: Path) -> None:
+async def test_state_parameters_and_tags_come_by_themselves(
+    page: Page, stack: Stack, process: None, tmp_path: Path
+) -> None:
     with start_run(stack.grpc_address, spool_dir=tmp_path, experiment="live", run_name="first name") as run:
         _log(run, range(2), "loss")
         await _open(page, run.run_id)
@@ -142,7 +144,7 @@ async def test_state_parameters_and_tags_come_by_themselves(page: Page, stack: S
 
 
 async def test_ranks_that_are_behind_stand_first_and_their_end_is_told(
-    page: Page, stack: Stack, tmp_path: Path
+    page: Page, stack: Stack, process: None, tmp_path: Path
 ) -> None:
     launch = uuid.uuid4().hex
     ranks = [

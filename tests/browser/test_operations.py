@@ -58,7 +58,9 @@ def _new_version(rest: Rest) -> str:
     return name
 
 
-async def test_the_system_page_follows_what_is_logged(page: Page, stack: Stack, rest: Rest, tmp_path: Path) -> None:
+async def test_the_system_page_follows_what_is_logged(
+    page: Page, stack: Stack, rest: Rest, process: None, tmp_path: Path
+) -> None:
     await page.goto("/console/system")
     count = page.locator('[data-service="tracking"] [data-field="point_count"]')
     before = rest.get("status/tracking")["point_count"]

@@ -52,6 +52,23 @@ async def test_a_sample_of_points_at_one_step_is_no_more_than_its_extremes(scrip
     assert places == [0, 6, 7, 999]
 
 
+async def test_what_is_told_anew_is_drawn_anew(page: Page) -> None:
+    await page.goto("/console/static/any/js/points.js")
+
+    versions = await page.evaluate("""async () => {
+      const { Points } = await import("/console/static/any/js/points.js");
+      const points = new Points();
+      points.add([1], [1], [1]);
+      const first = points.version;
+      points.forget();
+      points.add([1], [1], [2]);
+      return [first, points.version, points.length];
+    }""")
+
+    assert versions[0] != versions[1]
+    assert versions[2] == 1
+
+
 async def test_smoothing_does_not_lean_to_the_first_value(scripts: Any) -> None:
     smooth = await scripts("points", "smooth", [4.0, 4.0, 4.0], 0.9)
     turn = await scripts("points", "smooth", [0.0, 1.0], 0.5)

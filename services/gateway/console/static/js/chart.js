@@ -38,7 +38,7 @@ export class Chart {
     this.svg = drawn("svg", { height: HEIGHT, tabindex: 0, role: "application", "aria-roledescription": "chart" });
     this.svg.append(this.grid, this.raw, this.front);
     this.name = element("span", { class: "name" });
-    this.latest = element("output", { class: "latest" });
+    this.latest = element("span", { class: "latest" });
     this.legend = element("ul", { class: "legend" });
     this.note = element("p", { class: "quiet note" });
     this.figure = element("figure", { class: "chart" }, element("figcaption", {}, this.name, this.latest), this.svg);

@@ -25,6 +25,8 @@ export async function follow(url, { told, state, restarted }) {
       state("over", (await response.json().catch(() => ({}))).message ?? `Status ${response.status}.`);
       return;
     }
+    // Of an answer that was not read, the connection is given up.
+    silence.abort();
     state("waiting");
     await new Promise((resume) => setTimeout(resume, wait * (0.5 + Math.random())));
   }

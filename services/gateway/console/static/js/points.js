@@ -4,6 +4,9 @@
 const KEPT_MAX = 16_384;
 
 export class Points {
+  // Counts changes, so that whoever draws knows whether there are any.
+  version = 0;
+
   constructor() {
     this.forget();
   }
@@ -16,8 +19,7 @@ export class Points {
     this.steps = [];
     this.times = [];
     this.values = [];
-    // Counts changes, so that whoever draws knows whether there are any.
-    this.version = 0;
+    this.version += 1;
   }
 
   add(steps, times, values) {
