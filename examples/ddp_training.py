@@ -8,13 +8,15 @@ With torch, the ranks are DistributedDataParallel over gloo and the loaders a Da
 processes and train a line by hand, so that the logging can be tried alone. It is MLflow's API throughout: with the URI
 above each call returns at once, and what is logged arrives also if the server is away for a while.
 
-Another experiment: MLFLOW_EXPERIMENT_NAME=my-experiment. More to do: STEPS=10000.
+Another experiment: MLFLOW_EXPERIMENT_NAME=my-experiment. More to do: STEPS=10000; with torch, steps that take longer:
+WIDTH=1024. LOG_EVERY=10 logs each tenth step, LOG_EVERY=0 none, which shows what the logging costs.
 """
 
 import multiprocessing
 import os
 import random
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,6 +33,8 @@ except ModuleNotFoundError:
 
 RANKS = 4
 STEPS = int(os.environ.get("STEPS", "200"))
+LOG_EVERY = int(os.environ.get("LOG_EVERY", "1"))
+WIDTH = int(os.environ.get("WIDTH", "0"))
 BATCH = 32
 SLOPE, OFFSET = 3.0, -1.0
 
@@ -57,8 +61,19 @@ def train(rank: int, run_id: str, port: int) -> None:
     """Be one rank, and log its loss at each step."""
     client = MlflowClient()
     losses = _train_with_torch(rank, run_id, port) if torch else _train_by_hand(rank, run_id)
+    began = time.perf_counter()
     for step, loss in enumerate(losses):
-        client.log_metric(run_id, f"rank_{rank}/loss", loss, step=step)
+        if is_logged(step):
+            client.log_metric(run_id, f"rank_{rank}/loss", loss, step=step)
+        if step == 0:
+            # The first step waits for the loaders to start.
+            began = time.perf_counter()
+    if rank == 0:
+        print(f"{(STEPS - 1) / (time.perf_counter() - began):.2f} steps a second")
+
+
+def is_logged(step: int) -> bool:
+    return LOG_EVERY > 0 and step % LOG_EVERY == 0
 
 
 def _train_by_hand(rank: int, run_id: str) -> Iterator[float]:
@@ -83,7 +98,8 @@ def _load(rank: int, run_id: str, batches: Any) -> None:
     generator = random.Random(rank)
     for step in range(STEPS):
         batches.put([_example(generator) for _ in range(BATCH)])
-        client.log_metric(run_id, f"rank_{rank}/loaded", step * BATCH, step=step)
+        if is_logged(step):
+            client.log_metric(run_id, f"rank_{rank}/loaded", step * BATCH, step=step)
 
 
 def _example(generator: random.Random) -> tuple[float, float]:
@@ -95,7 +111,7 @@ def _train_with_torch(rank: int, run_id: str, port: int) -> Iterator[float]:
     """Train a line as DistributedDataParallel, with forked loaders. Yields the loss of each step."""
     torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=RANKS)
     torch.manual_seed(rank)
-    model = DistributedDataParallel(torch.nn.Linear(1, 1))
+    model = DistributedDataParallel(_model())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     loader = DataLoader(_line(rank, run_id), batch_size=BATCH, num_workers=2, multiprocessing_context="fork")
     for x, y in loader:
@@ -107,13 +123,20 @@ def _train_with_torch(rank: int, run_id: str, port: int) -> Iterator[float]:
     torch.distributed.destroy_process_group()
 
 
+def _model() -> Any:
+    if not WIDTH:
+        return torch.nn.Linear(1, 1)
+    wide = [torch.nn.Linear(1, WIDTH), torch.nn.ReLU(), torch.nn.Linear(WIDTH, WIDTH), torch.nn.ReLU()]
+    return torch.nn.Sequential(*wide, torch.nn.Linear(WIDTH, 1))
+
+
 def _line(rank: int, run_id: str) -> Any:
     class Line(Dataset):  # type: ignore[type-arg]
         def __len__(self) -> int:
             return STEPS * BATCH
 
         def __getitem__(self, index: int) -> Any:
-            if index % BATCH == 0:
+            if index % BATCH == 0 and is_logged(index // BATCH):
                 MlflowClient().log_metric(run_id, f"rank_{rank}/loaded", index, step=index // BATCH)
             x, y = _example(random.Random(rank * STEPS * BATCH + index))
             return torch.tensor([x]), torch.tensor([y])

@@ -1,5 +1,5 @@
-"""What a training job or an inference service installs of Modelstead: logging, `ModelResolver`, gRPC stubs and the
-`modelstead` command.
+"""What a training job or an inference service installs of Modelstead: logging, watching runs, `ModelResolver`, gRPC
+stubs and the `modelstead` command.
 """
 
 import importlib
@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from modelstead.resolver.resolver import ModelResolver as ModelResolver
     from modelstead.runs.run import Run as Run
     from modelstead.runs.run import start_run as start_run
+    from modelstead.runs.watching import watch_run as watch_run
 
 __version__ = "0.1.0"
 
@@ -16,6 +17,7 @@ _EXPORTS = {
     "ModelResolver": "modelstead.resolver.resolver",
     "Run": "modelstead.runs.run",
     "start_run": "modelstead.runs.run",
+    "watch_run": "modelstead.runs.watching",
 }
 
 

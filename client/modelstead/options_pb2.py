@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18modelstead/options.proto\x12\nmodelstead\x1a google/protobuf/descriptor.proto\"\xd2\x01\n\x06\x41\x63\x63\x65ss\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\x10\n\x08id_field\x18\x02 \x01(\t\x12\'\n\x05level\x18\x03 \x01(\x0e\x32\x18.modelstead.Access.Level\"{\n\x05Level\x12\x15\n\x11LEVEL_UNSPECIFIED\x10\x00\x12\x08\n\x04READ\x10\x01\x12\x08\n\x04\x45\x44IT\x10\x02\x12\x1b\n\x17MANAGE_STAGING_VERSIONS\x10\x03\x12\x1e\n\x1aMANAGE_PRODUCTION_VERSIONS\x10\x04\x12\n\n\x06MANAGE\x10\x05*L\n\x0bRetrySafety\x12\x1c\n\x18RETRY_SAFETY_UNSPECIFIED\x10\x00\x12\x08\n\x04SAFE\x10\x01\x12\t\n\x05KEYED\x10\x02\x12\n\n\x06UNSAFE\x10\x03:D\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\x85\x97\x03 \x01(\x0b\x32\x12.modelstead.Access:H\n\x05retry\x12\x1e.google.protobuf.MethodOptions\x18\x86\x97\x03 \x01(\x0e\x32\x17.modelstead.RetrySafety:/\n\x05watch\x12\x1e.google.protobuf.MethodOptions\x18\x87\x97\x03 \x01(\x08:2\n\x07\x63olumns\x12\x1f.google.protobuf.MessageOptions\x18\x87\x97\x03 \x01(\x08:3\n\njson_alias\x12\x1d.google.protobuf.FieldOptions\x18\x88\x97\x03 \x01(\t:5\n\x0cjson_entries\x12\x1d.google.protobuf.FieldOptions\x18\x89\x97\x03 \x01(\x08:4\n\x0bhttp_header\x12\x1d.google.protobuf.FieldOptions\x18\x8a\x97\x03 \x01(\tb\x08\x65\x64itionsp\xe8\x07')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18modelstead/options.proto\x12\nmodelstead\x1a google/protobuf/descriptor.proto\"\xed\x01\n\x06\x41\x63\x63\x65ss\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\x10\n\x08id_field\x18\x02 \x01(\t\x12\'\n\x05level\x18\x03 \x01(\x0e\x32\x18.modelstead.Access.Level\x12\x19\n\x11\x61sked_by_use_case\x18\x04 \x01(\x08\"{\n\x05Level\x12\x15\n\x11LEVEL_UNSPECIFIED\x10\x00\x12\x08\n\x04READ\x10\x01\x12\x08\n\x04\x45\x44IT\x10\x02\x12\x1b\n\x17MANAGE_STAGING_VERSIONS\x10\x03\x12\x1e\n\x1aMANAGE_PRODUCTION_VERSIONS\x10\x04\x12\n\n\x06MANAGE\x10\x05*L\n\x0bRetrySafety\x12\x1c\n\x18RETRY_SAFETY_UNSPECIFIED\x10\x00\x12\x08\n\x04SAFE\x10\x01\x12\t\n\x05KEYED\x10\x02\x12\n\n\x06UNSAFE\x10\x03:D\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\x85\x97\x03 \x01(\x0b\x32\x12.modelstead.Access:H\n\x05retry\x12\x1e.google.protobuf.MethodOptions\x18\x86\x97\x03 \x01(\x0e\x32\x17.modelstead.RetrySafety:/\n\x05watch\x12\x1e.google.protobuf.MethodOptions\x18\x87\x97\x03 \x01(\x08:2\n\x07\x63olumns\x12\x1f.google.protobuf.MessageOptions\x18\x87\x97\x03 \x01(\x08:3\n\njson_alias\x12\x1d.google.protobuf.FieldOptions\x18\x88\x97\x03 \x01(\t:5\n\x0cjson_entries\x12\x1d.google.protobuf.FieldOptions\x18\x89\x97\x03 \x01(\x08:4\n\x0bhttp_header\x12\x1d.google.protobuf.FieldOptions\x18\x8a\x97\x03 \x01(\tb\x08\x65\x64itionsp\xe8\x07')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'modelstead.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RETRYSAFETY']._serialized_start=287
-  _globals['_RETRYSAFETY']._serialized_end=363
+  _globals['_RETRYSAFETY']._serialized_start=314
+  _globals['_RETRYSAFETY']._serialized_end=390
   _globals['_ACCESS']._serialized_start=75
-  _globals['_ACCESS']._serialized_end=285
-  _globals['_ACCESS_LEVEL']._serialized_start=162
-  _globals['_ACCESS_LEVEL']._serialized_end=285
+  _globals['_ACCESS']._serialized_end=312
+  _globals['_ACCESS_LEVEL']._serialized_start=189
+  _globals['_ACCESS_LEVEL']._serialized_end=312
 # @@protoc_insertion_point(module_scope)

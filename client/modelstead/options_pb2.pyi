@@ -93,22 +93,28 @@ class Access(_message.Message):
     RESOURCE_FIELD_NUMBER: _builtins.int
     ID_FIELD_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
+    ASKED_BY_USE_CASE_FIELD_NUMBER: _builtins.int
     resource: _builtins.str
     """The kind of resource, in the singular: `experiment`, `run`, `logged_model`, `platform`."""
     id_field: _builtins.str
     """The request's field that holds the id or ids of the resource; empty where none exists yet."""
     level: Global___Access.Level.ValueType
     """The level needed on each of those ids."""
+    asked_by_use_case: _builtins.bool
+    """Only the use-case can tell what the resource belongs to, and so who may: it asks itself, in its transaction, and the
+    access stage lets the call pass.
+    """
     def __init__(
         self,
         *,
         resource: _builtins.str | None = ...,
         id_field: _builtins.str | None = ...,
         level: Global___Access.Level.ValueType | None = ...,
+        asked_by_use_case: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["id_field", b"id_field", "level", b"level", "resource", b"resource"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asked_by_use_case", b"asked_by_use_case", "id_field", b"id_field", "level", b"level", "resource", b"resource"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id_field", b"id_field", "level", b"level", "resource", b"resource"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_by_use_case", b"asked_by_use_case", "id_field", b"id_field", "level", b"level", "resource", b"resource"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -73,6 +73,7 @@ for service in tracking artifacts registry; do
   value "$service-secrets" database-url "$(url $service "$host")"
 done
 value registry-secrets webhook-secret-keys "$(random)"
+value gateway-secrets session-keys "$(random)"
 
 if [ -n "$access_key_file" ]; then
   value object-store access-key "$(cat "$access_key_file")"

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from modelstead.artifacts.v1 import artifacts_pb2, maintenance_pb2, owned_artifacts_pb2, uploads_pb2
+from modelstead.artifacts.v1 import artifacts_pb2, maintenance_pb2, owned_artifacts_pb2, status_pb2, uploads_pb2
 from services.artifacts.external.stores import ExternalStores
 from services.artifacts.files.commits import Commits
 from services.artifacts.files.model import DEFAULT_WORKSPACE
@@ -28,6 +28,9 @@ from services.artifacts.owned.service import OwnedArtifacts
 from services.artifacts.owned.servicer import OwnedArtifactServicer
 from services.artifacts.owned.tracking import TrackingOwners
 from services.artifacts.settings import Settings
+from services.artifacts.status.service import Status
+from services.artifacts.status.servicer import ArtifactsStatusServicer
+from services.artifacts.traffic import Traffic
 from services.artifacts.trees import CHUNK_BYTES_MAX
 from services.artifacts.uploads.service import Uploads
 from services.artifacts.uploads.servicer import UploadServicer
@@ -40,6 +43,7 @@ from services.common.readiness import Readiness
 from services.common.rpc.contract import PLATFORM_DEADLINE_S_MAX
 from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
 from services.common.rpc.server import Service, serve
+from services.common.status import Process
 
 SCHEMA = "artifacts"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -56,7 +60,8 @@ def main(arguments: list[str]) -> None:
 async def _serve(config: Settings) -> None:
     memory.keep_little()
     db = Database(config.database_url, schema=SCHEMA)
-    objects = Objects(_location(config))
+    traffic = Traffic()
+    objects = Objects(_location(config), traffic=traffic)
     files = Files(
         db=db,
         objects=objects,
@@ -83,6 +88,7 @@ async def _serve(config: Settings) -> None:
     )
     uploads = Uploads(db=db, objects=objects, now=_now, new_id=_new_id)
     maintenance = Maintenance(files=files, sweeper=sweeper, external=external)
+    status = Status(db, Process.here(), traffic)
     async with _in_background(objects, sweeper, interval_s=config.sweep_interval_s):
         await serve(
             [
@@ -90,6 +96,7 @@ async def _serve(config: Settings) -> None:
                 Service(descriptor(owned_artifacts_pb2, "OwnedArtifactService"), OwnedArtifactServicer(owned)),
                 Service(descriptor(uploads_pb2, "UploadService"), UploadServicer(uploads)),
                 Service(descriptor(maintenance_pb2, "MaintenanceService"), MaintenanceServicer(maintenance)),
+                Service(descriptor(status_pb2, "ArtifactsStatusService"), ArtifactsStatusServicer(status)),
             ],
             listen=config.listen,
             pipeline=Pipeline(

@@ -23,6 +23,7 @@ from minio.error import MinioException, S3Error
 
 from services.artifacts.availability import PROBE_TIMEOUT_S, Watch
 from services.artifacts.connections import SILENCE_S_MAX, Connections, Exchange
+from services.artifacts.traffic import Traffic
 from services.artifacts.trees import CHUNK_BYTES_MAX
 from services.common.errors import DataLoss, NotImplemented_, ResourceExhausted, Unavailable
 from services.common.rpc.wire import Bytes
@@ -65,8 +66,11 @@ class Stat:
 class Objects:
     """The objects of one bucket."""
 
-    def __init__(self, location: Location, *, transfers_max: int = TRANSFERS_MAX) -> None:
+    def __init__(
+        self, location: Location, *, transfers_max: int = TRANSFERS_MAX, traffic: Traffic | None = None
+    ) -> None:
         """Nothing is sent yet. More than `transfers_max` objects sent or read at once are ResourceExhausted."""
+        self._traffic = traffic or Traffic()
         self._transfers_left = transfers_max
         self._bucket = location.bucket
         self._client = _client(location, location.endpoint, timeout_s=SILENCE_S_MAX)
@@ -88,7 +92,9 @@ class Objects:
         size = sum(map(len, pieces))
         exchange = Exchange(self._connections, "PUT", self._url("PUT", key), {"Content-Length": str(size)})
         with self._transfer(), self._ending(exchange):
-            return await self._run(self._put_small, exchange, key, pieces)
+            stored = await self._run(self._put_small, exchange, key, pieces)
+        self._traffic.bytes_in.add(size)
+        return stored
 
     async def put_part(
         self, key: str, store_upload_id: str, number: int, pieces: AsyncIterator[Bytes], *, size: int
@@ -114,11 +120,13 @@ class Objects:
                 chunk = await self._run(reader.begin)
                 while reader.left:
                     ahead = asyncio.create_task(self._run(reader.next))
+                    self._traffic.bytes_out.add(len(chunk))
                     try:
                         yield chunk
                         chunk = await ahead
                     finally:
                         ahead.cancel()
+            self._traffic.bytes_out.add(len(chunk))
             yield chunk
 
     async def remove(self, keys: Sequence[str]) -> list[str]:
@@ -181,6 +189,7 @@ class Objects:
             await self._run(exchange.begin)
             async for piece in pieces:
                 await self._run(exchange.send, piece)
+                self._traffic.bytes_in.add(len(piece))
             return await self._run(_finish, exchange)
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Sends numpy columns to Postgres as binary arrays: psycopg's own lists cost half a microsecond an element.
+"""Sends columns to Postgres as arrays: psycopg's own way with lists takes 50 µs a list, and half of one an element.
 
 numpy is known by name and by what it made, and not imported: a service without columns does without its 20 MB.
 """
@@ -6,9 +6,11 @@ numpy is known by name and by what it made, and not imported: a service without 
 import struct
 from typing import Any
 
+from psycopg import errors
 from psycopg.abc import DumperKey
-from psycopg.adapt import AdaptersMap, Dumper
+from psycopg.adapt import AdaptersMap, Dumper, PyFormat
 from psycopg.pq import Format
+from psycopg.types import array
 
 # One-dimensional, without NULLs, element type, length, first index.
 _HEADER = struct.Struct("!iiIii")
@@ -40,9 +42,48 @@ class ColumnDumper(Dumper):
         return packed
 
 
+class ListDumper(array.ListDumper):
+    """Dumps lists of texts and of whole numbers quickly, and any other list as psycopg does."""
+
+    def get_key(self, obj: list[Any], format: PyFormat) -> DumperKey:
+        quick = _quick(obj)
+        return super().get_key(obj, format) if quick is None else quick
+
+    def upgrade(self, obj: list[Any], format: PyFormat) -> Any:
+        quick = _quick(obj)
+        return super().upgrade(obj, format) if quick is None else quick(list)
+
+
+class _Texts(Dumper):
+    """Of no type, so that it becomes the one that is wanted, as psycopg's own."""
+
+    def dump(self, obj: list[str]) -> bytes:
+        # Nothing in these texts looks like what is between them.
+        text = '","'.join([item.replace("\\", "\\\\").replace('"', '\\"') for item in obj])
+        if "\0" in text:
+            raise errors.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+        return b'{"%b"}' % text.encode()
+
+
+class _Numbers(Dumper):
+    oid = _ARRAY_OIDS["i8"]
+
+    def dump(self, obj: list[int]) -> bytes:
+        return b"{%b}" % ",".join(map(str, obj)).encode()
+
+
 def register(adapters: AdaptersMap) -> None:
-    """Make numpy arrays usable as parameters of every connection made from now on."""
+    """Make numpy arrays usable as parameters of every connection made from now on, and lists cheap."""
     adapters.register_dumper("numpy.ndarray", ColumnDumper)
+    adapters.register_dumper(list, ListDumper)
+
+
+def _quick(values: list[Any]) -> type[Dumper] | None:
+    kinds = set(map(type, values))
+    return _QUICK.get(kinds.pop()) if len(kinds) == 1 else None
+
+
+_QUICK: dict[type, type[Dumper]] = {str: _Texts, int: _Numbers}
 
 
 def _kind(array: Any) -> str:

@@ -10,6 +10,7 @@ import sqlalchemy
 from sqlalchemy import exc
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util.concurrency import greenlet_spawn
 
 from services.common import arrays
@@ -25,6 +26,8 @@ Cursor = psycopg.AsyncCursor[Any]
 STATEMENT_TIMEOUT_S = 30
 _POOL_SIZE = 12
 _POOL_WAIT_S = 5
+# Of the pool, those that are kept as they are for statements that only read.
+_READERS_MAX = 2
 _CONNECT_TIMEOUT_S = 3
 
 _QUERY_CANCELED = "57014"
@@ -84,6 +87,7 @@ class Database:
                 "tcp_user_timeout": 10_000,
             },
         )
+        self._readers: list[PoolProxiedConnection] = []
 
     @contextlib.asynccontextmanager
     async def begin(self, *, snapshot: bool = False) -> AsyncIterator[Tx]:
@@ -119,6 +123,25 @@ class Database:
             finally:
                 await greenlet_spawn(connection.close)
 
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[Driver]:
+        """Give the driver's own connection for one statement that only reads, which needs no transaction around it: it
+        costs a third of what it does in `pipeline`. Raises what `begin` does.
+
+        Each statement sees a state of its own: whoever has two that must agree takes `pipeline(snapshot=True)`.
+        """
+        async with self._translating():
+            reader = self._readers.pop() if self._readers else await self._new_reader()
+            try:
+                yield reader.driver_connection  # type: ignore[misc]
+            except BaseException:
+                await _return(reader)
+                raise
+            if len(self._readers) < _READERS_MAX:
+                self._readers.append(reader)
+            else:
+                await _return(reader)
+
     async def revision(self) -> str | None:
         """Return the migration that the schema has come to, such as `0004`; None if it has none, or nobody answers."""
         try:
@@ -130,7 +153,18 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
+        while self._readers:
+            await _return(self._readers.pop())
         await self._engine.dispose()
+
+    async def _new_reader(self) -> PoolProxiedConnection:
+        reader: PoolProxiedConnection = await self._engine.raw_connection()
+        try:
+            await reader.driver_connection.set_autocommit(True)  # type: ignore[union-attr]
+        except BaseException:
+            await _return(reader)
+            raise
+        return reader
 
     @contextlib.asynccontextmanager
     async def _translating(self) -> AsyncIterator[None]:
@@ -154,11 +188,23 @@ class Database:
         )
         if is_lost or state == _READ_ONLY:
             # Where one connection was lost, or leads to a demoted primary, the others are no better.
-            await self._engine.dispose()
+            await self.close()
         elif not state.startswith(_RETRIABLE_CLASSES):
             return error
         _log.warning("database unavailable", extra={"sqlstate": state or None, "cause": type(cause).__name__})
         return Unavailable("The database is unavailable; try again.", retry_after_s=1)
+
+
+async def _return(reader: PoolProxiedConnection) -> None:
+    """Give a connection for reading back to the pool."""
+    driver: Driver = reader.driver_connection  # type: ignore[assignment]
+    try:
+        await driver.set_autocommit(False)
+    except psycopg.Error:
+        # It is lost, or in the middle of something; the pool makes another one.
+        await driver.close()
+    finally:
+        await greenlet_spawn(reader.close)
 
 
 async def driver_of(tx: Tx) -> Driver:

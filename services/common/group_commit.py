@@ -50,6 +50,11 @@ class GroupCommit(Generic[ItemT]):
         self._idle_committers = committers
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def waiting_count(self) -> int:
+        """How many items wait for their turn."""
+        return len(self._waiting)
+
     async def submit(self, item: ItemT) -> None:
         """Return once the item is committed. Raises its error, or ResourceExhausted if too much waits already."""
         await self.enqueue(item)

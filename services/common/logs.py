@@ -1,6 +1,7 @@
 """Log lines on stdout: JSON for machines, plain text on a terminal."""
 
 import asyncio
+import functools
 import logging
 import sys
 import time
@@ -13,6 +14,7 @@ import orjson
 # For how long lines that are many wait for each other.
 _DEFER_S = 0.02
 _RESERVED = frozenset(vars(logging.makeLogRecord({})))
+_EXCEPTION = "exception"
 
 
 class LogFormat(Enum):
@@ -36,14 +38,13 @@ def configure(*, log_format: LogFormat, log_level: LogLevel, stream: TextIO = sy
     """Send every logger of the process to `stream`. Fields of a line are given as `extra`."""
     _collect_less()
     as_json = log_format is LogFormat.JSON or (log_format is LogFormat.AUTO and not stream.isatty())
-    handler = _JsonHandler(stream) if as_json else logging.StreamHandler(stream)
-    handler.setFormatter(_JsonFormatter() if as_json else _TextFormatter())
+    handler = _Handler(stream, _JsonFormatter() if as_json else _TextFormatter())
     logging.basicConfig(handlers=[handler], level=log_level.value.upper(), force=True)
 
 
 class Lines:
     """Writes a logger's lines that are many, one a call. They are the same as the logger's own; where nobody but the
-    stream wants them, as JSON, they are written together a moment later, and made without what `logging` makes of each.
+    stream wants them, they are written together a moment later, and made without what `logging` makes of each.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
@@ -52,17 +53,58 @@ class Lines:
     def info(self, message: str, fields: dict[str, Any]) -> None:
         """Write a line at INFO, for which the logger is enabled."""
         handlers = self._logger.root.handlers
-        if len(handlers) == 1 and isinstance(handlers[0], _JsonHandler) and not self._logger.handlers:
+        if len(handlers) == 1 and isinstance(handlers[0], _Handler) and not self._logger.handlers:
             handlers[0].defer(self._logger.name, message, fields)
         else:
             self._logger.info(message, extra=fields)
 
 
-class _JsonHandler(logging.StreamHandler[TextIO]):
+class _Format(logging.Formatter):
+    """How a line looks."""
+
+    def line(self, created: float, level: str, logger: str, message: str, fields: dict[str, Any]) -> str:
+        """Return a line without its end; `level` is a name of `logging`, and fields that are None are left out."""
+        raise NotImplementedError
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {name: value for name, value in vars(record).items() if name not in _RESERVED}
+        if record.exc_info:
+            fields[_EXCEPTION] = self.formatException(record.exc_info)
+        return self.line(record.created, record.levelname, record.name, record.getMessage(), fields)
+
+
+class _JsonFormatter(_Format):
+    def line(self, created: float, level: str, logger: str, message: str, fields: dict[str, Any]) -> str:
+        line = {
+            "time": datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds"),
+            "level": level.lower(),
+            "logger": logger,
+            "message": message,
+            **{name: value for name, value in fields.items() if value is not None},
+        }
+        return orjson.dumps(line, default=str).decode()
+
+
+class _TextFormatter(_Format):
+    def line(self, created: float, level: str, logger: str, message: str, fields: dict[str, Any]) -> str:
+        exception = fields.pop(_EXCEPTION, None)
+        text = " ".join([f"{name}={value}" for name, value in fields.items() if value is not None])
+        line = f"{_clock(int(created))} {level.lower():7} {message} {text}".rstrip()
+        return f"{line}\n{exception}" if exception else line
+
+
+@functools.lru_cache(maxsize=1)
+def _clock(created: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(created))
+
+
+class _Handler(logging.StreamHandler[TextIO]):
     """Writes records at once, after what was deferred; what was deferred, soon, and at the end of the process."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, form: _Format) -> None:
         super().__init__(stream)
+        self.setFormatter(form)
+        self._line = form.line
         self._deferred: list[tuple[float, str, str, dict[str, Any]]] = []
 
     def defer(self, logger: str, message: str, fields: dict[str, Any]) -> None:
@@ -80,23 +122,11 @@ class _JsonHandler(logging.StreamHandler[TextIO]):
     def flush(self) -> None:
         deferred, self._deferred = self._deferred, []
         if deferred:
-            lines = (_line(created, "info", logger, message, fields) for created, logger, message, fields in deferred)
-            self.stream.write("".join(f"{_dumps(line)}\n" for line in lines))
+            lines = [
+                self._line(created, "INFO", logger, message, fields) for created, logger, message, fields in deferred
+            ]
+            self.stream.write("\n".join([*lines, ""]))
         super().flush()
-
-
-def _line(created: float, level: str, logger: str, message: str, fields: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "time": datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds"),
-        "level": level,
-        "logger": logger,
-        "message": message,
-        **{name: value for name, value in fields.items() if value is not None},
-    }
-
-
-def _dumps(line: dict[str, Any]) -> str:
-    return orjson.dumps(line, default=str).decode()
 
 
 def _collect_less() -> None:
@@ -106,23 +136,3 @@ def _collect_less() -> None:
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.logAsyncioTasks = False  # type: ignore[attr-defined]
-
-
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    return {name: value for name, value in vars(record).items() if name not in _RESERVED and value is not None}
-
-
-class _JsonFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line = _line(record.created, record.levelname.lower(), record.name, record.getMessage(), _fields(record))
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return _dumps(line)
-
-
-class _TextFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        line = f"{clock} {record.levelname.lower():7} {record.getMessage()} {fields}".rstrip()
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line

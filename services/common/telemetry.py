@@ -12,12 +12,31 @@ from services.common.settings import Address
 
 tracer = trace.get_tracer("modelstead")
 
+_RECORD_NOTHING = (trace.NoOpTracerProvider, trace.ProxyTracerProvider)
 _LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 CALLS = Counter("modelstead_calls", "Calls answered, by method and outcome.", ["method", "code"])
 CALL_SECONDS = Histogram("modelstead_call_seconds", "Time to answer a call.", ["method"], buckets=_LATENCY_BUCKETS_S)
 # How long a watch lasts says nothing, so it is not among the times to answer.
 WATCHES = Gauge("modelstead_watches", "Watches that are open, by method.", ["method"])
+
+
+class Outcomes:
+    """The metrics of one method, which are looked up by their labels once."""
+
+    def __init__(self, name: str, *, is_timed: bool) -> None:
+        self._name = name
+        self._seconds = CALL_SECONDS.labels(name) if is_timed else None
+        self._count_of: dict[str, Counter] = {}
+
+    def add(self, code: str, duration_s: float) -> None:
+        """Count a call."""
+        count = self._count_of.get(code)
+        if count is None:
+            count = self._count_of[code] = CALLS.labels(self._name, code)
+        count.inc()
+        if self._seconds is not None:
+            self._seconds.observe(duration_s)
 
 
 def start(service: str, *, otlp_endpoint: str, metrics_listen: Address | None) -> None:
@@ -36,6 +55,9 @@ def start(service: str, *, otlp_endpoint: str, metrics_listen: Address | None) -
         trace.set_tracer_provider(provider)
         # Statements with their placeholders, never with values; SQLAlchemy's go the same way.
         PsycopgInstrumentor().instrument()
+    else:
+        # So that nobody looks in the environment, at each call, whether there is another provider.
+        trace.set_tracer_provider(trace.NoOpTracerProvider())
     if metrics_listen is not None:
         start_http_server(metrics_listen.port, addr=metrics_listen.host)
 
@@ -45,7 +67,7 @@ def serving(name: str, carrier: Mapping[str, str]) -> AbstractContextManager[tra
 
     Where no span is recorded and no trace is named there is nothing to open, and nothing to pass on.
     """
-    if "traceparent" not in carrier and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+    if "traceparent" not in carrier and isinstance(trace.get_tracer_provider(), _RECORD_NOTHING):
         return nullcontext(trace.INVALID_SPAN)
     return tracer.start_as_current_span(name, context=propagate.extract(carrier), kind=trace.SpanKind.SERVER)
 

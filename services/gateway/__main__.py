@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Sequence
 
 import uvloop
@@ -15,12 +16,18 @@ from services.gateway import catalog, limits
 from services.gateway.admission import Admission
 from services.gateway.app import Gateway
 from services.gateway.backends import Connections
+from services.gateway.console import build as console
+from services.gateway.console.api import Api
+from services.gateway.graphql.endpoint import Endpoint
 from services.gateway.hosts import Hosts
 from services.gateway.pages import Pages
 from services.gateway.routes import RouteTable
 from services.gateway.server import Server, listen
+from services.gateway.sessions import Sessions
 from services.gateway.settings import Settings
 from services.gateway.transcoding import Transcoder
+from services.gateway.ui import wheel
+from services.gateway.ui.pages import WebUI
 
 _log = logging.getLogger("modelstead.gateway")
 
@@ -56,19 +63,28 @@ def build(
     """Put the application together, within a running event loop. Raises RouteError or DialectError."""
     table = RouteTable(backends)
     connections = Connections(backends)
+    transcoder = Transcoder(table, connections)
+    sessions = Sessions(config.session_keys, lifetime_s=config.session_lifetime_s, now=time.time)
+    api = Api(table, transcoder)
     gateway = Gateway(
         table=table,
-        transcoder=Transcoder(table, connections),
+        transcoder=transcoder,
         pages=Pages(
             table,
             connections,
             presigned_artifacts=config.presigned_artifacts,
             public_tracking_address=config.public_tracking_address,
+            web_ui=WebUI(wheel.find_pages(config.ui_folder) if config.ui else None),
+            root_path=config.root_path,
         ),
+        graphql=Endpoint(api),
+        console=console.build(config, api=api, sessions=sessions, authenticator=authenticator),
+        sessions=sessions,
         hosts=Hosts.of(config),
         authenticator=authenticator,
         admission=Admission(requests_max=limits.REQUESTS_MAX, per_caller_max=limits.REQUESTS_PER_CALLER_MAX),
         watch_admission=Admission(requests_max=limits.WATCHES_MAX, per_caller_max=limits.WATCHES_PER_CALLER_MAX),
+        root_path=config.root_path,
     )
     return connections, gateway
 

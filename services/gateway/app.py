@@ -9,18 +9,21 @@ from starlette.types import Receive, Scope, Send
 from services.common import logs, telemetry
 from services.common.auth import Authenticator
 from services.common.errors import ServiceError
-from services.gateway import errors
+from services.gateway import errors, sessions
 from services.gateway.admission import Admission
 from services.gateway.bodies import ClientGone, Incoming
 from services.gateway.calls import StreamBroken
+from services.gateway.console.app import Console, Found
+from services.gateway.graphql import endpoint
+from services.gateway.graphql.endpoint import Endpoint
 from services.gateway.hosts import Hosts
 from services.gateway.pages import Page, Pages
 from services.gateway.replies import Header, Reply, StreamedReply, send_last_reply, send_reply, send_stream
 from services.gateway.requests import Request
 from services.gateway.routes import Match, RouteTable
+from services.gateway.sessions import Sessions
 from services.gateway.transcoding import Transcoder
 
-_PAGE_VERBS = frozenset({"GET", "HEAD"})
 # Served under any name: probes address a machine, not a site.
 _ANY_HOST = frozenset({"/health", "/version"})
 _UNMATCHED = "unmatched"
@@ -41,6 +44,7 @@ class _Exchange:
     label: str
     match: Match | None
     page: Page | None
+    found: Found | None
     status: int | None = None
     note: str | None = None
 
@@ -68,18 +72,27 @@ class Gateway:
         table: RouteTable,
         transcoder: Transcoder,
         pages: Pages,
+        graphql: Endpoint,
+        console: Console,
+        sessions: Sessions,
         hosts: Hosts,
         authenticator: Authenticator,
         admission: Admission,
         watch_admission: Admission,
+        root_path: str = "",
     ) -> None:
         self._table = table
         self._transcoder = transcoder
-        self._pages = pages.by_path
+        self._pages = pages
+        self._graphql = graphql
+        self._console = console
+        self._sessions = sessions
         self._hosts = hosts
         self._authenticator = authenticator
         self._admission = admission
         self._watch_admission = watch_admission
+        self._outcomes: dict[str, telemetry.Outcomes] = {}
+        self._root_path = root_path
 
     def end_watches(self) -> None:
         """End the answers that have no end of their own."""
@@ -88,22 +101,30 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
         started = time.perf_counter()
-        exchange = self._begin(Request.of(scope), Incoming(receive), send)
+        request = Request.of(scope, root_path=self._root_path)
+        exchange = self._begin(self._sessions.recognise(request), Incoming(receive), send)
         with telemetry.serving(exchange.label, exchange.request.trace_headers()) as span:
             try:
                 await self._answer(exchange)
             finally:
                 if span.is_recording() and exchange.status is not None:
                     span.set_attribute("http.response.status_code", exchange.status)
-                _record(exchange, time.perf_counter() - started)
+                self._record(exchange, time.perf_counter() - started)
 
     def _begin(self, request: Request, incoming: Incoming, send: Send) -> _Exchange:
-        page = self._pages.get(request.path)
-        match = None if page else self._table.match(request.method, request.path)
+        page = self._pages.find(request.path)
+        found = None if page else self._console.find(request.path)
+        match = None if page or found else self._table.match(request.method, request.path)
         label = match.route.label if match else _UNMATCHED
         if page is not None:
-            label = f"{request.method} {request.path}"
-        return _Exchange(request=request, incoming=incoming, send=send, label=label, match=match, page=page)
+            label = f"{request.method} {page.label}"
+        elif request.path == endpoint.PATH:
+            label = f"{request.method} {endpoint.PATH}"
+        if found is not None:
+            label = f"{request.method} {found.label}"
+        return _Exchange(
+            request=request, incoming=incoming, send=send, label=label, match=match, page=page, found=found
+        )
 
     async def _answer(self, exchange: _Exchange) -> None:
         """Answer in any case but one: a stream that breaks leaves its answer without an end, and the server then
@@ -112,7 +133,7 @@ class Gateway:
         try:
             await self._answer_or_raise(exchange)
         except ServiceError as error:
-            await exchange.reply(errors.reply_of(error))
+            await exchange.reply(errors.reply_of(error, may_ask=not sessions.has_cookie(exchange.request)))
         except ClientGone:
             exchange.status = exchange.status or _CLIENT_CLOSED
             exchange.note = "client gone"
@@ -130,8 +151,14 @@ class Gateway:
             await exchange.reply(refusal)
         elif exchange.page is not None:
             await exchange.reply(await _page(exchange.page, request))
+        elif exchange.found is not None:
+            await exchange.reply(await self._console.answer(exchange.found, request, exchange.incoming))
         else:
             caller = self._authenticator.authenticate(request.authorization)
+            if request.path == endpoint.PATH:
+                with self._admission.admit(caller.name):
+                    await exchange.reply(await self._graphql.answer(request, exchange.incoming))
+                return
             if exchange.match is None:
                 await exchange.reply(self._nothing_at(request))
                 return
@@ -139,22 +166,26 @@ class Gateway:
             with admission.admit(caller.name):
                 await exchange.reply(await self._transcoder.answer(exchange.match, request, exchange.incoming))
 
+    def _record(self, exchange: _Exchange, duration_s: float) -> None:
+        outcomes = self._outcomes.get(exchange.label)
+        if outcomes is None:
+            is_timed = exchange.match is None or not exchange.match.route.is_watch
+            outcomes = self._outcomes[exchange.label] = telemetry.Outcomes(exchange.label, is_timed=is_timed)
+        outcomes.add(str(exchange.status), duration_s)
+        _log_line(exchange, duration_s)
+
     def _nothing_at(self, request: Request) -> Reply:
         verbs = self._table.verbs(request.path)
         return errors.method_not_allowed(", ".join(sorted(verbs))) if verbs else errors.not_found()
 
 
 async def _page(page: Page, request: Request) -> Reply:
-    if request.method not in _PAGE_VERBS:
-        return errors.method_not_allowed(", ".join(sorted(_PAGE_VERBS)))
-    return await page()
+    if request.method not in page.verbs:
+        return errors.method_not_allowed(", ".join(sorted(page.verbs)))
+    return await page.answer(request)
 
 
-def _record(exchange: _Exchange, duration_s: float) -> None:
-    status = str(exchange.status)
-    telemetry.CALLS.labels(exchange.label, status).inc()
-    if exchange.match is None or not exchange.match.route.is_watch:
-        telemetry.CALL_SECONDS.labels(exchange.label).observe(duration_s)
+def _log_line(exchange: _Exchange, duration_s: float) -> None:
     level = logging.DEBUG if exchange.page is not None else logging.INFO
     if _log.isEnabledFor(level):
         fields = {

@@ -1,8 +1,7 @@
 """What every call to a backend has in common: its metadata, its failures, and its end when nobody waits for it."""
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
+from types import TracebackType
 from typing import Any
 
 import grpc.aio
@@ -14,6 +13,8 @@ from services.gateway import errors
 from services.gateway.backends import Metadata
 from services.gateway.bodies import ClientGone
 from services.gateway.requests import Request
+
+_UNWATCHED_S = 0.1
 
 
 class StreamBroken(Exception):
@@ -28,30 +29,53 @@ def metadata(request: Request) -> Metadata:
     return pairs
 
 
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """Raise the ServiceError that a failure of a call stands for."""
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise errors.from_rpc(error) from error
-    except DecodeError as error:
-        raise errors.unexpected("backend sent no well-formed message") from error
+class translated:  # noqa: N801 -- reads as what it is used as
+    """A block that raises the ServiceError that a failure of a call stands for. A class, for every call pays for it."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, grpc.aio.AioRpcError):
+            raise errors.from_rpc(error) from error
+        if isinstance(error, DecodeError):
+            raise errors.unexpected("backend sent no well-formed message") from error
 
 
-@contextlib.contextmanager
-def cancelled_when_gone(call: Any, receive: Receive) -> Iterator[None]:
-    """Cancel a call as soon as nobody waits for its answer. Raises ClientGone."""
-    watcher = asyncio.ensure_future(gone(receive))
-    watcher.add_done_callback(lambda done: None if done.cancelled() else call.cancel())
-    try:
-        yield
-    except asyncio.CancelledError:
-        if watcher.done() and not watcher.cancelled():
+class cancelled_when_gone:  # noqa: N801 -- as above
+    """A block within which a call is cancelled once nobody waits for its answer: then ClientGone leaves it.
+
+    It is looked after from its tenth of a second on. Most calls are over by then, and spared the task that it takes.
+    """
+
+    __slots__ = ("_call", "_receive", "_timer", "_watcher")
+
+    def __init__(self, call: Any, receive: Receive) -> None:
+        self._call = call
+        self._receive = receive
+        self._watcher: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(_UNWATCHED_S, self._watch)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if self._watcher is None:
+            return
+        is_gone = self._watcher.done() and not self._watcher.cancelled()
+        self._watcher.cancel()
+        if is_gone and isinstance(error, asyncio.CancelledError):
             raise ClientGone from None
-        raise
-    finally:
-        watcher.cancel()
+
+    def _watch(self) -> None:
+        self._watcher = asyncio.ensure_future(gone(self._receive))
+        self._watcher.add_done_callback(lambda done: None if done.cancelled() else self._call.cancel())
 
 
 async def gone(receive: Receive) -> None:

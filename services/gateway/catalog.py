@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from google.protobuf.descriptor import FileDescriptor
 
 from modelstead.artifacts.v1 import artifacts_pb2, owned_artifacts_pb2, uploads_pb2
+from modelstead.artifacts.v1 import status_pb2 as artifacts_status_pb2
 from modelstead.registry.v1 import (
     activities_pb2,
     audit_pb2,
@@ -22,8 +23,18 @@ from modelstead.registry.v1 import (
     webhook_deliveries_pb2,
     webhooks_pb2,
 )
-from modelstead.tracking.v1 import datasets_pb2, experiments_pb2, logged_models_pb2, metrics_pb2, runs_pb2
+from modelstead.registry.v1 import status_pb2 as registry_status_pb2
+from modelstead.tracking.v1 import (
+    datasets_pb2,
+    experiments_pb2,
+    logged_models_pb2,
+    metrics_pb2,
+    run_ranks_pb2,
+    run_watches_pb2,
+    runs_pb2,
+)
 from modelstead.tracking.v1 import permissions_pb2 as experiment_permissions_pb2
+from modelstead.tracking.v1 import status_pb2 as tracking_status_pb2
 from services.common.settings import Address
 from services.gateway.settings import Settings
 
@@ -46,16 +57,24 @@ def backends(settings: Settings) -> list[Backend]:
             files=(
                 experiments_pb2.DESCRIPTOR,
                 runs_pb2.DESCRIPTOR,
+                run_watches_pb2.DESCRIPTOR,
                 metrics_pb2.DESCRIPTOR,
                 datasets_pb2.DESCRIPTOR,
                 logged_models_pb2.DESCRIPTOR,
                 experiment_permissions_pb2.DESCRIPTOR,
+                tracking_status_pb2.DESCRIPTOR,
+                run_ranks_pb2.DESCRIPTOR,
             ),
         ),
         Backend(
             name="artifacts",
             address=settings.artifacts_address,
-            files=(artifacts_pb2.DESCRIPTOR, uploads_pb2.DESCRIPTOR, owned_artifacts_pb2.DESCRIPTOR),
+            files=(
+                artifacts_pb2.DESCRIPTOR,
+                uploads_pb2.DESCRIPTOR,
+                owned_artifacts_pb2.DESCRIPTOR,
+                artifacts_status_pb2.DESCRIPTOR,
+            ),
         ),
         Backend(
             name="registry",
@@ -76,6 +95,7 @@ def backends(settings: Settings) -> list[Backend]:
                 activities_pb2.DESCRIPTOR,
                 audit_pb2.DESCRIPTOR,
                 history_pb2.DESCRIPTOR,
+                registry_status_pb2.DESCRIPTOR,
             ),
         ),
     ]

@@ -103,11 +103,11 @@ class BodyTooSlow(DeadlineExceeded):
 _STATUS_OF_ERROR: Mapping[type[ServiceError], int] = MappingProxyType({BodyTooLarge: 413, BodyTooSlow: 408})
 
 
-def reply_of(error: ServiceError) -> Reply:
-    """Return the HTTP answer for an error."""
+def reply_of(error: ServiceError, *, may_ask: bool = True) -> Reply:
+    """Return the HTTP answer for an error. `may_ask` lets a browser ask for a name and a password by itself."""
     if error.reason == Unauthenticated.reason:
-        challenge = (b"www-authenticate", b'Basic realm="mlflow"')
-        return Reply(status=401, body=_UNAUTHENTICATED_TEXT, media_type=TEXT, headers=(challenge,))
+        challenge = ((b"www-authenticate", b'Basic realm="mlflow"'),) if may_ask else ()
+        return Reply(status=401, body=_UNAUTHENTICATED_TEXT, media_type=TEXT, headers=challenge)
     if error.reason == PermissionDenied.reason and error.message == ACCESS_DENIED:
         return Reply(status=403, body=ACCESS_DENIED.encode(), media_type=TEXT)
     status = _STATUS_OF_ERROR.get(type(error)) or STATUS_OF_REASON.get(error.reason, 500)

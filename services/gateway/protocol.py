@@ -19,7 +19,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._head_bytes = self._headers_bytes = 0
-        self._in_head = True
+        self._in_head, self._has_begun = True, False
         self._timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
 
@@ -38,11 +38,15 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._in_head and self._head_bytes > limits.HEAD_BYTES_MAX:
             self._refuse(431, _TOO_LARGE)
+        elif self._in_head and self._has_begun and self._timer is None:
+            # Most heads come whole, and need no timer.
+            self._await_head()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._headers_bytes = 0
-        self._await_head()
+        self._in_head = self._has_begun = True
+        self._stop_timer()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # A field in the trailer of a chunked body comes here too.
@@ -52,7 +56,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self._in_head = self._has_begun = False
         self._stop_timer()
         super().on_headers_complete()
 
@@ -86,8 +90,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self._stall_timer = None
 
     def _await_head(self) -> None:
-        self._in_head = True
-        self._stop_timer()
         self._timer = self.loop.call_later(limits.RECEIVE_TIMEOUT_S, self._refuse, 408, _TIMED_OUT)
 
     def _stop_timer(self) -> None:

@@ -108,8 +108,13 @@ def gc(
                 retention, maintenance, deleted_before_ms=deleted_before_ms, abandoned=abandon or (), say=say
             )
             versions.forget_request_ids()
+            secrets = versions.reseal_webhook_secrets()
         if done.left:
             say(f"Left where they are, the artifacts of: {done.abandonments}.")
+        if secrets.resealed_count:
+            say(f"Sealed under the newest key, the secrets of {upkeep.counted(secrets.resealed_count, 'webhook')}.")
+        if secrets.unreadable_count:
+            say(f"No key opens the secrets of {upkeep.counted(secrets.unreadable_count, 'webhook')}.")
         say(f"Purged {done.resources} with {upkeep.counted(done.file_count, 'file')}.")
         if done.kept:
             raise LocalError(f"Not purged, because their artifacts could not be deleted: {done.reasons}.")

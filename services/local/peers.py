@@ -121,6 +121,10 @@ class Registry:
     stub: registry_pb2_grpc.MaintenanceServiceStub
     metadata: _Metadata
 
+    def reseal_webhook_secrets(self) -> registry_pb2.ResealWebhookSecretsResponse:
+        """Seal the secrets of webhooks under the newest key. Returns of how many."""
+        return _called(self.stub.ResealWebhookSecrets, registry_pb2.ResealWebhookSecretsRequest(), self.metadata)
+
     def forget_request_ids(self) -> None:
         """Remove old idempotency keys."""
         while _called(self.stub.ForgetRequestIds, registry_pb2.ForgetRequestIdsRequest(), self.metadata).key_count:

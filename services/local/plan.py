@@ -18,6 +18,7 @@ _ANY_HOST = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104
 
 _BUCKET = "modelstead"
 _WEBHOOK_KEY = "webhook-secret-key"
+_SESSION_KEY = "session-key"
 
 # Set for each service below, or an address that two processes cannot share.
 _NOT_INHERITED = frozenset(
@@ -26,6 +27,7 @@ _NOT_INHERITED = frozenset(
         "MODELSTEAD_PAGE_TOKEN_KEY",
         "MODELSTEAD_METRICS_LISTEN",
         "MODELSTEAD_WEBHOOK_SECRET_KEYS",
+        "MODELSTEAD_SESSION_KEYS",
         "MODELSTEAD_S3_ACCESS_KEY",
         "MODELSTEAD_S3_SECRET_KEY",
     }
@@ -59,6 +61,7 @@ class UpSettings:
     port: int = 8080
     auth: str = "none"
     tokens_file: Path | None = None
+    root_path: str = ""
 
     @property
     def gateway(self) -> Address:
@@ -193,6 +196,7 @@ class Plan:
         return {"MODELSTEAD_ARTIFACT_STORES": str(file)} if file else {}
 
     def _gateway(self) -> Child:
+        self.data_dir.secret(_SESSION_KEY)
         return self._service(
             "gateway",
             ("services.gateway",),
@@ -202,6 +206,8 @@ class Plan:
             MODELSTEAD_REGISTRY_ADDRESS=str(reachable(self.settings.registry)),
             MODELSTEAD_PRESIGNED_ARTIFACTS="true" if self._public_endpoint else "false",
             MODELSTEAD_PUBLIC_TRACKING_ADDRESS=f":{self.settings.tracking.port}",
+            MODELSTEAD_SESSION_KEYS_FILE=str(self.data_dir.secret_path(_SESSION_KEY)),
+            MODELSTEAD_ROOT_PATH=self.settings.root_path,
         )
 
     def _service(self, name: str, module: tuple[str, ...], **variables: str) -> Child:

@@ -24,6 +24,7 @@ from modelstead.registry.v1 import (
     registered_models_pb2,
     registry_webhooks_pb2,
     releases_pb2,
+    status_pb2,
     transition_requests_pb2,
     webhook_deliveries_pb2,
     webhooks_pb2,
@@ -36,6 +37,7 @@ from services.common.readiness import Readiness
 from services.common.rpc.contract import WATCH_AGE_S_MAX
 from services.common.rpc.pipeline import Pipeline
 from services.common.rpc.server import Service, serve
+from services.common.status import Process
 from services.registry.activities.service import Activities
 from services.registry.activities.servicer import ActivityServicer
 from services.registry.aliases.service import Aliases
@@ -74,6 +76,8 @@ from services.registry.registered_models.servicer import RegisteredModelServicer
 from services.registry.releases.service import Releases
 from services.registry.releases.servicer import ReleaseServicer
 from services.registry.settings import Settings
+from services.registry.status.service import Status
+from services.registry.status.servicer import RegistryStatusServicer
 from services.registry.tracking import TrackingClient
 from services.registry.transition_requests.service import TransitionRequests
 from services.registry.transition_requests.servicer import TransitionRequestServicer
@@ -105,6 +109,10 @@ async def _serve(config: Settings) -> None:
     models = RegisteredModels(db=db, pages=pages, now_ms=now_ms, changed=authorizer.forget)
     lookups = Lookups(db, listener)
     watches = Watches(lookups.states, listener)
+    pipeline = Pipeline(
+        auth.authenticator(config.auth, tokens_file=config.tokens_file, listen=config.listen), authorizer
+    )
+    status = Status(db, Process.here(), watch_count=lambda: pipeline.watch_count, hears=lambda: listener.hears)
     async with (
         _versions(config, db, pages) as versions,
         _webhook_services(config, db, pages, listener) as webhook_services,
@@ -122,14 +130,13 @@ async def _serve(config: Settings) -> None:
                     descriptor(permissions_pb2, "RegisteredModelPermissionService"),
                     RegisteredModelPermissionServicer(granting),
                 ),
-                *_governance_services(db, pages),
+                *_governance_services(config, db, pages),
                 *_history_services(db, pages),
                 *webhook_services,
+                Service(descriptor(status_pb2, "RegistryStatusService"), RegistryStatusServicer(status)),
             ],
             listen=config.listen,
-            pipeline=Pipeline(
-                auth.authenticator(config.auth, tokens_file=config.tokens_file, listen=config.listen), authorizer
-            ),
+            pipeline=pipeline,
             # What is registered is served also while tracking is away.
             ready=Readiness(db, MIGRATIONS),
             with_reflection=config.reflection,
@@ -158,12 +165,12 @@ async def _versions(config: Settings, db: Database, pages: PageTokens) -> AsyncI
         await artifacts.close()
 
 
-def _governance_services(db: Database, pages: PageTokens) -> list[Service]:
-    requests = TransitionRequests(db=db, now_ms=now_ms)
+def _governance_services(config: Settings, db: Database, pages: PageTokens) -> list[Service]:
+    requests = TransitionRequests(db=db, pages=pages, now_ms=now_ms)
     policies = PromotionPolicies(db=db, pages=pages, now_ms=now_ms)
     checks = VersionChecks(db=db, now_ms=now_ms)
     comments = Comments(db=db, pages=pages, now_ms=now_ms)
-    maintenance = Maintenance(db=db, now_ms=now_ms)
+    maintenance = Maintenance(db=db, sealer=Sealer(config.webhook_secret_keys), now_ms=now_ms)
     return [
         Service(descriptor(transition_requests_pb2, "TransitionRequestService"), TransitionRequestServicer(requests)),
         Service(descriptor(policies_pb2, "PromotionPolicyService"), PromotionPolicyServicer(policies)),
@@ -179,7 +186,7 @@ def _history_services(db: Database, pages: PageTokens) -> list[Service]:
     return [
         Service(descriptor(activities_pb2, "ActivityService"), ActivityServicer(activities)),
         Service(descriptor(audit_pb2, "AuditService"), AuditServicer(audit)),
-        Service(descriptor(history_pb2, "HistoryService"), HistoryServicer(History(db=db))),
+        Service(descriptor(history_pb2, "HistoryService"), HistoryServicer(History(db=db, pages=pages))),
     ]
 
 

@@ -17,7 +17,10 @@ from modelstead.tracking.v1 import (
     metrics_pb2,
     permissions_pb2,
     retention_pb2,
+    run_ranks_pb2,
+    run_watches_pb2,
     runs_pb2,
+    status_pb2,
 )
 from services.common import artifact_stores, auth, program
 from services.common.artifact_stores import Stores
@@ -28,6 +31,7 @@ from services.common.readiness import Readiness
 from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
 from services.common.rpc.server import Service, serve
 from services.common.settings import SettingsError
+from services.common.status import Process
 from services.tracking.datasets.service import Datasets
 from services.tracking.datasets.servicer import DatasetServicer
 from services.tracking.experiments.service import Experiments
@@ -42,11 +46,18 @@ from services.tracking.permissions.service import ExperimentPermissions
 from services.tracking.permissions.servicer import ExperimentPermissionServicer
 from services.tracking.retention.service import Retention
 from services.tracking.retention.servicer import RetentionServicer
+from services.tracking.run_logs.meter import Meter
 from services.tracking.run_logs.service import RunLogs
+from services.tracking.run_ranks.service import RunRanks
+from services.tracking.run_ranks.servicer import RunRankServicer
+from services.tracking.run_watches.service import RunWatches, run_changes
+from services.tracking.run_watches.servicer import RunWatchServicer
 from services.tracking.runs.service import Runs
 from services.tracking.runs.servicer import RunServicer
 from services.tracking.sealing.service import Sealing
 from services.tracking.settings import Settings
+from services.tracking.status.service import Status
+from services.tracking.status.servicer import TrackingStatusServicer
 
 SCHEMA = "tracking"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -64,19 +75,27 @@ async def _serve(config: Settings) -> None:
     pages = PageTokens(config.page_token_key.encode())
     stores = _stores(config)
     experiments = Experiments(db=db, pages=pages, artifact_root=config.artifact_root, now_ms=now_ms, stores=stores)
-    runs = Runs(db=db, pages=pages, now_ms=now_ms, new_id=_new_id)
-    run_logs = RunLogs(db)
+    changes = run_changes(db)
+    runs = Runs(db=db, pages=pages, now_ms=now_ms, new_id=_new_id, tell=changes.tell)
+    meter = Meter()
+    run_logs = RunLogs(db, meter=meter, tell=changes.tell)
     models = LoggedModels(db=db, pages=pages, now_ms=now_ms, new_id=_new_id)
     retention = Retention(db=db, pages=pages, artifact_root=config.artifact_root, now_ms=now_ms)
+    run_ranks = RunRanks(db, pages=pages, now_ms=now_ms)
     ingest = Ingest(
         db,
         experiments,
+        run_ranks,
         now_ms=now_ms,
         memory_bytes=config.ingest_memory_bytes,
         window_bytes=config.ingest_window_bytes,
         session_age_s=config.ingest_session_days * 24 * 3600,
+        meter=meter,
+        tell=changes.tell,
     )
-    sealing = asyncio.create_task(Sealing(db).work())
+    sealing = Sealing(db)
+    status = Status(db, Process.here(), meter=meter, ingest=ingest, run_logs=run_logs, sealing=sealing)
+    working = [asyncio.create_task(work) for work in (sealing.work(), run_ranks.work())]
     await serve(
         [
             Service(descriptor(experiments_pb2, "ExperimentService"), ExperimentServicer(experiments)),
@@ -85,11 +104,14 @@ async def _serve(config: Settings) -> None:
             Service(descriptor(datasets_pb2, "DatasetService"), DatasetServicer(Datasets(db=db))),
             Service(descriptor(logged_models_pb2, "LoggedModelService"), LoggedModelServicer(models)),
             Service(descriptor(retention_pb2, "RetentionService"), RetentionServicer(retention)),
+            Service(descriptor(run_ranks_pb2, "RunRankService"), RunRankServicer(run_ranks)),
             Service(descriptor(ingest_pb2, "IngestService"), IngestServicer(ingest)),
+            Service(descriptor(run_watches_pb2, "RunWatchService"), RunWatchServicer(RunWatches(db, changes))),
             Service(
                 descriptor(permissions_pb2, "ExperimentPermissionService"),
                 ExperimentPermissionServicer(ExperimentPermissions(db=db)),
             ),
+            Service(descriptor(status_pb2, "TrackingStatusService"), TrackingStatusServicer(status)),
         ],
         listen=config.listen,
         pipeline=Pipeline(
@@ -100,8 +122,10 @@ async def _serve(config: Settings) -> None:
         with_reflection=config.reflection,
         drain_notice_s=config.drain_notice_s,
     )
-    sealing.cancel()
-    await asyncio.gather(sealing, return_exceptions=True)
+    for task in working:
+        task.cancel()
+    await asyncio.gather(*working, return_exceptions=True)
+    await run_ranks.stop()
     await asyncio.shield(db.close())
 
 

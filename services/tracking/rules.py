@@ -1,6 +1,11 @@
 """Rules that several resources of this service share and that need no I/O: key lengths, life cycle, URIs."""
 
+from collections.abc import Callable, Iterable
+
 from services.common.errors import InvalidArgument
+
+# Takes the ids of runs of which something was committed; must not raise, nor take long.
+Tell = Callable[[Iterable[str]], None]
 
 ACTIVE, DELETED = "active", "deleted"
 # By the number of modelstead.tracking.v1.ViewType.
@@ -8,6 +13,10 @@ STAGES_OF_VIEW = {0: (ACTIVE,), 1: (ACTIVE,), 2: (DELETED,), 3: (ACTIVE, DELETED
 
 KEY_LENGTH_MAX = 250
 PAGE_SIZE_MAX = 50_000
+
+
+def tell_nobody(run_ids: Iterable[str]) -> None:
+    """Take note of nothing."""
 
 
 def check_page_size(max_results: int) -> None:

@@ -83,6 +83,8 @@ runs = Table(
     Column("end_time", BigInteger),
     Column("deleted_time", BigInteger),
     Column("artifact_uri", Text, nullable=False),
+    # Whether the status is what its ranks make of it.
+    Column("follows_ranks", Boolean, nullable=False, server_default="false"),
     *_lifecycle_stage(),
     CheckConstraint("status IN ('RUNNING', 'SCHEDULED', 'FINISHED', 'FAILED', 'KILLED')", name="status"),
 )
@@ -117,6 +119,8 @@ metrics = Table(
     Column("point_count", BigInteger, nullable=False),
     Column("pending_count", Integer, nullable=False),
     Column("in_order", Boolean, nullable=False),
+    # How often its points were put in another order than that of arrival.
+    Column("sort_count", Integer, nullable=False, server_default="0"),
     UniqueConstraint("run_id", "key"),
     postgresql_with={"fillfactor": "80"},
 )
@@ -129,6 +133,10 @@ metric_points = Table(
     Column("timestamp", BigInteger, nullable=False),
     Column("step", BigInteger, nullable=False),
     Column("value", Double, nullable=False),
+    # Where it stands among the metric's points in the order of arrival.
+    Column("place", BigInteger),
+    # Of a distributed run's process; absent for a point of none.
+    Column("rank", Integer),
 )
 Index(None, metric_points.c.metric_id)
 
@@ -145,8 +153,23 @@ metric_chunks = Table(
     Column("steps", LargeBinary, nullable=False),
     Column("timestamps", LargeBinary, nullable=False),
     Column("point_values", LargeBinary, nullable=False),
+    # Absent if no point has a rank.
+    Column("ranks", LargeBinary),
     PrimaryKeyConstraint("metric_id", "chunk_id"),
 )
+
+# For a while, where the points of a metric stood before they were sorted: so a watcher is told no point twice.
+metric_sorts = Table(
+    "metric_sorts",
+    metadata,
+    Column("metric_id", BigInteger),
+    Column("sort_count", Integer),
+    Column("sort_time", BigInteger, nullable=False),
+    # Packed as a column of a chunk: of each point, its place before.
+    Column("places", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("metric_id", "sort_count"),
+)
+Index(None, metric_sorts.c.sort_time)
 
 datasets = Table(
     "datasets",
@@ -229,6 +252,37 @@ logged_model_metrics = Table(
     Column("dataset_digest", Text),
     PrimaryKeyConstraint("model_id", "key", "step", "timestamp", "run_id", "value"),
     ForeignKeyConstraint(["model_id"], ["logged_models.model_id"], ondelete="CASCADE"),
+)
+
+# The processes of distributed runs, and the lease of each that runs.
+run_ranks = Table(
+    "run_ranks",
+    metadata,
+    Column("run_id", Text, ForeignKey("runs.run_id", ondelete="CASCADE")),
+    Column("rank", Integer),
+    Column("world_size", Integer, nullable=False),
+    Column("node", Text, nullable=False),
+    Column("local_rank", Integer),
+    Column("state", Text, nullable=False),
+    # Whether it began the run, so that it takes part in the decision how that ends.
+    Column("has_started", Boolean, nullable=False),
+    Column("join_timestamp", BigInteger, nullable=False),
+    # By the clock of the server that heard of it.
+    Column("last_seen_timestamp", BigInteger, nullable=False),
+    # By its own clock.
+    Column("end_timestamp", BigInteger),
+    Column("last_step", BigInteger),
+    Column("last_point_timestamp", BigInteger),
+    PrimaryKeyConstraint("run_id", "rank"),
+    CheckConstraint("state IN ('RUNNING', 'FINISHED', 'FAILED', 'KILLED', 'LOST')", name="state"),
+    postgresql_with={"fillfactor": "50"},
+)
+# Not on the time, which is written often.
+Index(
+    "run_ranks_running_idx",
+    run_ranks.c.run_id,
+    run_ranks.c.rank,
+    postgresql_where=run_ranks.c.state == "RUNNING",
 )
 
 # What a client has sent of a sequence of batches that it numbers.

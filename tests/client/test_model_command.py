@@ -24,6 +24,7 @@ LIST = "GET transition-requests/list"
 GET_VERSION = "GET model-versions/get"
 GET_ALIAS = "GET registered-models/alias"
 SET_POLICY = "POST promotion-policies/set"
+VALIDATE_POLICY = "POST promotion-policies/validate"
 RELEASE = "POST releases/create"
 
 Run = Callable[..., Result]
@@ -310,11 +311,11 @@ def test_policies(platform: Platform, run: Run, tmp_path: Path) -> None:
 def test_a_policy_is_validated_and_not_set(platform: Platform, run: Run, tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text("stages: [dev]\n")
-    platform.answer(SET_POLICY, error(409, "RESOURCE_CONFLICT", "at revision 0"))
-    assert run("policy", "validate", str(file)).exit_code == 0
-    assert platform.calls[0].given["if_revision"] == -1
+    platform.answer(VALIDATE_POLICY, Answer(body={}))
+    assert run("policy", "validate", str(file), "--name", "fraud").exit_code == 0
+    assert platform.calls[-1].given == {"name": "fraud", "policy_yaml": "stages: [dev]\n"}
 
-    platform.answer(SET_POLICY, error(400, "INVALID_PARAMETER_VALUE", "line 1: stages"))
+    platform.answer(VALIDATE_POLICY, error(400, "INVALID_PARAMETER_VALUE", "line 1: stages"))
     shown = run("policy", "validate", str(file))
     assert (shown.exit_code, shown.stderr) == (1, "line 1: stages\n")
     file.write_text("#" * 70_000)

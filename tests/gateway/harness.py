@@ -298,9 +298,12 @@ async def until(
 async def platform(
     *,
     tokens_file: Path | None = None,
+    auth: AuthKind | None = None,
     allowed_hosts: tuple[str, ...] = (),
     presigned_artifacts: bool = False,
     public_tracking_address: str = "",
+    ui_folder: Path | None = None,
+    root_path: str = "",
 ) -> AsyncIterator[Platform]:
     """Run a backend and a gateway with these settings for the length of the block."""
     backend = Backend()
@@ -309,11 +312,14 @@ async def platform(
         tracking_address=Address("127.0.0.1", backend.port),
         artifacts_address=Address("127.0.0.1", backend.port),
         registry_address=Address("127.0.0.1", backend.port),
-        auth=AuthKind.TOKENS if tokens_file else AuthKind.NONE,
+        auth=auth or (AuthKind.TOKENS if tokens_file else AuthKind.NONE),
         tokens_file=tokens_file,
         allowed_hosts=allowed_hosts,
         presigned_artifacts=presigned_artifacts,
         public_tracking_address=public_tracking_address,
+        ui=ui_folder is not None,
+        ui_folder=ui_folder or Path("/nowhere"),
+        root_path=root_path,
     )
     known = authenticator(settings.auth, tokens_file=tokens_file, listen=settings.listen)
     connections, gateway = build(settings, catalog.backends(settings), known)

@@ -187,6 +187,22 @@ def test_what_is_expected_and_not_found_is_a_conflict(platform: Platform, name: 
     assert refusal(gone).message == f"Alias blue of model {name} has version 1, not version 2 as if_version expects."
 
 
+def test_a_policy_is_judged_and_not_set(platform: Platform, name: str) -> None:
+    before = platform.get("promotion-policies/get", name=name)
+
+    assert platform.post("promotion-policies/validate", name=name, policy_yaml="stages: [dev]") == {}
+    wrong = platform.refused_post("promotion-policies/validate", policy_yaml="stages: [a b]")
+    nowhere = platform.refused_post("promotion-policies/validate", name="nowhere", policy_yaml="stages: [dev]")
+    negative = platform.refused_post("promotion-policies/set", name=name, policy_yaml=POLICY, if_revision=-1)
+
+    assert (wrong.status, wrong.message[:29]) == (400, "Invalid policy_yaml, line 1: ")
+    assert (nowhere.status, nowhere.error_code) == (404, "RESOURCE_DOES_NOT_EXIST")
+    assert negative == Refusal(
+        400, "INVALID_PARAMETER_VALUE", "Invalid value -1 for parameter 'if_revision' supplied: it must be at least 0."
+    )
+    assert platform.get("promotion-policies/get", name=name) == before
+
+
 def test_policies_are_set_read_and_listed(platform: Platform, name: str) -> None:
     changed = POLICY + "archive: Archived\n"
     key = {"name": name}

@@ -468,6 +468,7 @@ async def test_the_tree_of_a_run_is_deleted_wherever_it_is(platform: Platform, p
 
 async def test_without_tracking_a_run_is_unavailable_and_soon_found_again(platform: Platform) -> None:
     run_id = await platform.run("disk")
+    source = await platform.uri_of(run_id)
     platform.stack.kill("tracking")
     try:
         async with asyncio.timeout(2):
@@ -479,6 +480,9 @@ async def test_without_tracking_a_run_is_unavailable_and_soon_found_again(platfo
     assert is_refused(error, "TEMPORARILY_UNAVAILABLE", "The tracking service is unavailable; try again.")
     async with asyncio.timeout(FOUND_AGAIN_S):
         while await is_unavailable(listed(platform, run_id)):
+            pass
+        # The registry, which asks tracking for the run, has a connection of its own.
+        while await is_unavailable(platform.version(source, run_id=run_id)):
             pass
 
 

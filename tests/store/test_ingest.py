@@ -15,6 +15,7 @@ from services.common.errors import Conflict, InvalidArgument, ResourceExhausted,
 from services.tracking.ingest.service import Ingest, Progress
 from services.tracking.metrics.service import Metrics
 from services.tracking.run_logs.service import RunLogs
+from services.tracking.run_ranks.service import RunRanks
 from tests import ingest
 from tests.ingest import Row
 from tests.store import factories
@@ -32,7 +33,8 @@ _SLOW = settings(max_examples=40, deadline=None, suppress_health_check=list(Heal
 
 def _ingest(db: Database, *, now_ms: int = 1, **bounds: int) -> Ingest:
     given = {"memory_bytes": 64 * 2**20, "window_bytes": 4 * 2**20, "session_age_s": 1000} | bounds
-    return Ingest(db, factories.experiments(db), now_ms=lambda: now_ms, **given)
+    ranks = RunRanks(db, pages=factories.PAGES, now_ms=lambda: now_ms)
+    return Ingest(db, factories.experiments(db), ranks, now_ms=lambda: now_ms, **given)
 
 
 @pytest.fixture

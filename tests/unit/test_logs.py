@@ -13,13 +13,18 @@ from services.common.logs import Lines, LogFormat, LogLevel
 
 
 @pytest.fixture
-def stream() -> Iterator[io.StringIO]:
+def log_format() -> LogFormat:
+    return LogFormat.JSON
+
+
+@pytest.fixture
+def stream(log_format: LogFormat) -> Iterator[io.StringIO]:
     """Where a process's log goes; the handlers of the tests come back afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     root.handlers.clear()
     stream = io.StringIO()
-    logs.configure(log_format=LogFormat.JSON, log_level=LogLevel.INFO, stream=stream)
+    logs.configure(log_format=log_format, log_level=LogLevel.INFO, stream=stream)
     yield stream
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -43,6 +48,24 @@ async def test_a_line_is_as_the_loggers_own(stream: io.StringIO) -> None:
     deferred, direct = _written(stream)
     assert list(deferred) == list(direct) == ["time", "level", "logger", "message", "code", "duration_ms"]
     assert _without_time([deferred]) == _without_time([direct])
+
+
+@pytest.mark.parametrize("log_format", [LogFormat.TEXT])
+async def test_a_line_of_text_is_as_the_loggers_own(stream: io.StringIO) -> None:
+    logger = logging.getLogger("modelstead.test")
+    fields = {"code": "OK", "caller": None, "duration_ms": 1.5}
+
+    Lines(logger).info("call", fields)
+    logger.info("call", extra=fields)
+    try:
+        raise ValueError("wrong")
+    except ValueError:
+        logger.exception("failed", extra={"code": "INTERNAL"})
+
+    deferred, direct, failed, *trace = stream.getvalue().splitlines()
+    assert deferred.partition(" ")[2] == direct.partition(" ")[2] == "info    call code=OK duration_ms=1.5"
+    assert failed.partition(" ")[2] == "error   failed code=INTERNAL"
+    assert (trace[0], trace[-1]) == ("Traceback (most recent call last):", "ValueError: wrong")
 
 
 async def test_lines_are_written_without_another_one_to_follow(stream: io.StringIO) -> None:

@@ -1,19 +1,17 @@
 """`policy get`, `policy set`, `policy validate`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from modelstead.commands import options
 from modelstead.commands.exits import CommandError, Exit
 from modelstead.commands.output import told, when
-from modelstead.commands.rest import Rest, RestError
+from modelstead.commands.rest import Rest
 from modelstead.commands.settings import target
 
 _BYTES_MAX = 64 * 1024
-# No policy ever has it, so that a policy that is set over it is judged and never set.
-_NO_REVISION = -1
 
 Model = Annotated[
     str | None,
@@ -70,12 +68,8 @@ def validate(
 ) -> None:
     """Have the platform judge a policy without setting it. Exit code 1 if it is none."""
     with told(as_json=as_json) as output:
-        body: dict[str, Any] = {"name": name, "policy_yaml": _read(file), "if_revision": _NO_REVISION}
-        try:
-            Rest(target(uri, token_file)).post("promotion-policies/set", body, may_repeat=True)
-        except RestError as error:
-            if error.code is not Exit.CONFLICT:
-                raise
+        body = {"name": name, "policy_yaml": _read(file)}
+        Rest(target(uri, token_file)).post("promotion-policies/validate", body, may_repeat=True)
         output.tell({"valid": True}, f"{file} is a valid policy.")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from mlflow.entities import LifecycleStage, Metric, Param, RunInfo, RunStatus, RunTag
+from mlflow.entities import LifecycleStage, Metric, Param, RunData, RunInfo, RunStatus, RunTag
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
@@ -18,7 +18,7 @@ from mlflow.utils.credentials import get_default_host_creds
 from modelstead.mlflow_plugin import addresses
 from modelstead.runs import settings
 from modelstead.runs.process import CURRENT
-from modelstead.runs.run import Run
+from modelstead.runs.run import Run, start_message
 from modelstead.spool.writer import SpoolFull
 
 # How long a read waits for what was logged before it, after a wait of the whole bound has been in vain.
@@ -37,6 +37,9 @@ class TrackingStore(RestStore):
     """`log_metric`, `log_param`, `log_batch` and `set_tag` return before the server has what they log. Any other call
     first waits, for `exit_timeout_s` at most, until it has, so that reads see one's own writes.
 
+    In a job of several processes that has a launch id, the runs that they create in an experiment are one: the first
+    one of each process, the second one of each, and so on.
+
     Metrics of a logged model or of a dataset, which the columns of ingest do not name, are sent as MLflow sends them.
     """
 
@@ -51,6 +54,7 @@ class TrackingStore(RestStore):
         self._runs: dict[str, Run] = {}
         self._params: dict[str, dict[str, str]] = {}
         self._infos: dict[str, RunInfo] = {}
+        self._launched: set[str] = set()
         self._lock = threading.Lock()
         self._is_behind = False
 
@@ -80,35 +84,76 @@ class TrackingStore(RestStore):
             _refused(partial(run.log, values, step, timestamp))
 
     def create_run(self, experiment_id: str, user_id: str, start_time: int, tags: Any, run_name: str) -> MlflowRun:
+        if self._settings.launch_id:
+            return self._create_launched(experiment_id, user_id, start_time, tags or [], run_name)
         run = super().create_run(experiment_id, user_id, start_time, tags, run_name)
         self._infos[run.info.run_id] = run.info
         self._know(run.info.run_id)
         return run
 
+    def _create_launched(
+        self, experiment_id: str, user_id: str, start_time: int, tags: Sequence[RunTag], run_name: str
+    ) -> MlflowRun:
+        """Begin the run that the other processes of the launch begin as well, also while the server is away."""
+        run_id = CURRENT.launched(self._settings.launch_id, experiment=f"number {experiment_id}")
+        run = self._know(run_id)
+        start = start_message(experiment_id=experiment_id, run_name=run_name)
+        if start_time:
+            start.start_time = start_time
+        if user_id:
+            start.user_id = user_id
+        run.begin(start)
+        if tags:
+            _refused(partial(run.set_tags, {tag.key: tag.value for tag in tags}))
+        self._launched.add(run_id)
+        try:
+            found = self.get_run(run_id)
+        except MlflowException as error:
+            if error.get_http_status_code() < 500:
+                raise
+            info = self._info(run_id, "RUNNING", start_time=start.start_time, run_name=run_name)
+            found = MlflowRun(info, RunData(tags=list(tags)))
+        self._infos[run_id] = found.info
+        return found
+
     def update_run_info(
         self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None
     ) -> RunInfo:
-        """End a run once the server has what was logged to it. While the server is away, the end is logged as well."""
+        """End a run once the server has what was logged to it. While the server is away, the end is logged as well, and
+        so is that a rank has done its part.
+        """
         status = _STATUSES.get(run_status) if run_status is not None else None
-        if status is None or self._is_up_to_date():
+        if status is None:
             return super().update_run_info(run_id, run_status, end_time, run_name)
-        run = self._know(run_id)
+        is_shared = run_id in self._launched
+        if not is_shared and self._is_up_to_date():
+            if self._settings.rank is not None:
+                self._end(run_id, status, end_time)
+            return super().update_run_info(run_id, run_status, end_time, run_name)
         if run_name:
-            run.set_tags({"mlflow.runName": run_name})
-        run.end(status, end_time=end_time)
+            self._know(run_id).set_tags({"mlflow.runName": run_name})
+        self._end(run_id, status, end_time)
+        if is_shared and self._is_up_to_date():
+            return self.get_run(run_id).info
+        return self._info(run_id, status, end_time=end_time, run_name=run_name)
+
+    def _end(self, run_id: str, status: str, end_time: int | None) -> None:
+        self._know(run_id).end(status, end_time=end_time)
         # If it is taken up again, it can end again.
         self._runs.pop(run_id, None)
-        return self._ended(run_id, status, end_time, run_name)
+        self._launched.discard(run_id)
 
-    def _ended(self, run_id: str, status: str, end_time: int | None, run_name: str | None) -> RunInfo:
-        """Return what is known here of a run that ends, as the server will have it."""
+    def _info(
+        self, run_id: str, status: str, *, start_time: int = 0, end_time: int | None = None, run_name: str | None = None
+    ) -> RunInfo:
+        """Return what is known here of a run, as the server will have it."""
         info = self._infos.get(run_id)
         return RunInfo(
             run_id=run_id,
             experiment_id=info.experiment_id if info else "",
             user_id=info.user_id if info else "",
             status=status,
-            start_time=info.start_time if info else 0,
+            start_time=info.start_time if info else start_time,
             end_time=end_time,
             lifecycle_stage=LifecycleStage.ACTIVE,
             artifact_uri=info.artifact_uri if info else None,
@@ -154,10 +199,11 @@ class TrackingStore(RestStore):
             if run_id not in self._runs:
                 while len(self._runs) >= _RUNS_MAX:
                     oldest = next(iter(self._runs))
-                    del self._runs[oldest]
+                    self._runs.pop(oldest).leave()
                     self._params.pop(oldest, None)
                     self._infos.pop(oldest, None)
                 self._runs[run_id] = Run(self._settings, run_id, strict=True)
+                self._runs[run_id].take_part()
             return self._runs[run_id]
 
     def _remember(self, run_id: str, params: Sequence[Param]) -> None:

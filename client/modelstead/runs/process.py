@@ -6,9 +6,11 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from types import FrameType
 from typing import Any, Protocol
 
+from modelstead.runs import launch
 from modelstead.runs.adoption import Adoption
 from modelstead.runs.recorder import Recorder
 from modelstead.runs.settings import Settings
@@ -28,6 +30,7 @@ class Process:
     def __init__(self) -> None:
         self._recorders: dict[Settings, Recorder] = {}
         self._runs: set[Endable] = set()
+        self._launched: Counter[tuple[str, str]] = Counter()
         self._adoption: Adoption | None = None
         # What a forked child has of its parent's gRPC: to be neither used nor collected.
         self._abandoned: list[Any] = []
@@ -43,6 +46,13 @@ class Process:
                 recorder = self._recorders[settings] = Recorder(settings, on_start=self._begin)
                 recorder.sent_by = self._sent_by
             return self._recorders[settings]
+
+    def launched(self, launch_id: str, *, experiment: str) -> str:
+        """Return the run that the other processes of a launch begin in an experiment when this one begins its next."""
+        with self._lock:
+            number = self._launched[launch_id, experiment]
+            self._launched[launch_id, experiment] += 1
+        return launch.run_id(launch_id, experiment=experiment, number=number)
 
     def own(self, run: Endable) -> None:
         """End this run when the process ends."""

@@ -6,6 +6,7 @@ a forked child, whose session is its own.
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import socket
 import threading
@@ -280,6 +281,12 @@ class Recorder:
             process_id=os.getpid(),
             host=socket.gethostname(),
             sent_by=self.sent_by,
+            rank=self.settings.rank,
+            world_size=self.settings.world_size,
+            node=self.settings.node,
+            local_rank=self.settings.local_rank,
+            # Daemons of multiprocessing, as data loaders' workers are, outlive a rank that is killed.
+            stands_for_rank=self.settings.rank is not None and not multiprocessing.current_process().daemon,
         )
         session = sessions.create(folder, info)
         limits = Limits(

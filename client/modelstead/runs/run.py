@@ -2,17 +2,18 @@
 
 import getpass
 import logging
-import os
+import multiprocessing
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from modelstead.runs import checks, settings
+from modelstead.runs import checks, launch, settings, system_metrics
 from modelstead.runs.batches import Control
 from modelstead.runs.process import CURRENT
-from modelstead.runs.settings import Settings
+from modelstead.runs.settings import Settings, SettingsError
+from modelstead.runs.system_metrics import SystemMetrics
 from modelstead.spool.writer import SpoolFull
 from modelstead.tracking.v1 import ingest_pb2 as pb
 
@@ -40,8 +41,8 @@ class Run:
         self._recorder = CURRENT.recorder(how)
         self._known: set[str] = set()
         self._told: set[str] = set()
-        self._owner = 0
         self._has_ended = False
+        self._sampler: SystemMetrics | None = None
 
     def __reduce__(self) -> tuple[Callable[..., "Run"], tuple[Any, ...]]:
         return _joined, (self._settings, self.run_id, self._strict)
@@ -104,7 +105,8 @@ class Run:
         self._control(lambda: {"tags": checks.texts("tag", tags, length_max=checks.TAG_VALUE_LENGTH_MAX)})
 
     def end(self, status: str = "FINISHED", end_time: int | None = None) -> None:
-        """End the run, as FINISHED, FAILED or KILLED; the first end counts. Does not wait: see `flush`.
+        """End the run, as FINISHED, FAILED or KILLED; the first end counts. Does not wait: see `flush`. A rank ends its
+        own part only: the run ends with the last of them.
 
         end_time: milliseconds since the Unix epoch; absent: now.
         """
@@ -113,6 +115,8 @@ class Run:
         if status not in _STATUSES:
             raise ValueError(f"status {status!r} is not one of {', '.join(_STATUSES)}")
         self._has_ended = True
+        if self._sampler:
+            self._sampler.stop()
         CURRENT.disown(self)
         ended = time.time_ns() // 1_000_000 if end_time is None else end_time
         self._control(lambda: {"end": pb.EndRun(status=_STATUSES[status], end_time=ended)})
@@ -123,10 +127,32 @@ class Run:
         """
         return self._recorder.flush(timeout_s, acknowledged=acknowledged)
 
-    def _start(self, start: pb.StartRun) -> None:
+    @property
+    def rank(self) -> int | None:
+        """Which process of a distributed job logs here; None if it is not part of one."""
+        return self._settings.rank
+
+    def begin(self, start: pb.StartRun) -> None:
+        """Begin the run at the server; this process ends it."""
         self._control(lambda: {"start": start})
-        self._owner = os.getpid()
         CURRENT.own(self)
+
+    def take_part(self) -> None:
+        """See to it that a rank ends its part when its process ends. A process that only helps a rank has none."""
+        if self.rank is not None and not multiprocessing.current_process().daemon:
+            CURRENT.own(self)
+
+    def leave(self) -> None:
+        """Do not end the run when the process ends."""
+        CURRENT.disown(self)
+
+    def sample(self) -> None:
+        """Log what the machine does until the run ends, unless another process of this node does."""
+        prefix = system_metrics.prefix(self._settings)
+        if prefix is not None and self._sampler is None:
+            interval_s = self._settings.system_metrics_interval_s
+            self._sampler = SystemMetrics(self.log, prefix=prefix, interval_s=interval_s)
+            self._sampler.start()
 
     def _log_checked(self, metrics: Any, step: Any, timestamp: Any) -> None:
         """Log what is not the usual, number by number."""
@@ -175,6 +201,7 @@ def start_run(
     tags: Mapping[str, Any] | None = None,
     params: Mapping[str, Any] | None = None,
     run_id: str | None = None,
+    launch_id: str | None = None,
     strict: bool = False,
     **how: Any,
 ) -> Run:
@@ -182,24 +209,38 @@ def start_run(
 
     address: `host:port` of tracking, or `modelstead://host:port` of a gateway; absent: `MODELSTEAD_ADDRESS`.
     experiment: its name; it is made if there is none. run_id: log to this run, which somebody else begins and ends.
+    launch_id: who begins a run of the same launch in the same experiment begins the same run.
     how: any other field of `modelstead.runs.settings.Settings`. Raises SettingsError.
     """
-    found = settings.load(address=address, **how)
-    run = Run(found, run_id or uuid.uuid4().hex, strict=strict)
+    if run_id and launch_id:
+        raise SettingsError(f"launch_id={launch_id!r} and run_id={run_id!r} both name the run; only one of them can")
+    found = settings.load(address=address, launch_id=launch_id, **how)
+    run = Run(found, run_id or _new_run_id(found, experiment or "", launch_id), strict=strict)
     if run_id is None:
-        run._start(
-            pb.StartRun(
-                experiment_name=experiment or "",
-                run_name=run_name or "",
-                start_time=time.time_ns() // 1_000_000,
-                user_id=_user(),
-            )
-        )
+        run.begin(start_message(experiment_name=experiment, run_name=run_name))
+    else:
+        run.take_part()
     if params:
         run.log_params(params)
     if tags:
         run.set_tags(tags)
+    if found.system_metrics:
+        run.sample()
     return run
+
+
+def start_message(**fields: Any) -> pb.StartRun:
+    """Return what begins a run now."""
+    return pb.StartRun(start_time=time.time_ns() // 1_000_000, user_id=_user(), **fields)
+
+
+def _new_run_id(how: Settings, experiment: str, launch_id: str | None) -> str:
+    if launch_id:
+        return launch.run_id(launch_id, experiment=experiment, number=0)
+    if how.launch_id:
+        # It is that of the whole process, which may begin several runs.
+        return CURRENT.launched(how.launch_id, experiment=experiment)
+    return uuid.uuid4().hex
 
 
 def _joined(how: Settings, run_id: str, strict: bool) -> Run:

@@ -13,8 +13,9 @@ from typing import Any
 
 import grpc
 
-from modelstead.runs import connection
+from modelstead.runs import connection, heartbeats
 from modelstead.runs.connection import DiscoveryError, Failure
+from modelstead.runs.heartbeats import Heartbeats
 from modelstead.runs.outbox import Outbox
 from modelstead.runs.settings import Settings, SettingsError
 from modelstead.spool import reader
@@ -80,6 +81,7 @@ class Sender:
         self._told: set[str] = set()
         self._epoch, acknowledged = session.take_up()
         self._outbox = Outbox(self.reader, acknowledged=acknowledged)
+        self._heartbeats = Heartbeats(session.info, is_alive=lambda: not until_done or not session.lock_writer())
         self._channel: grpc.Channel | None = None
         self._failures = self._conflicts = 0
         self._quiet_since = time.monotonic()
@@ -152,7 +154,7 @@ class Sender:
         """Wait until there is something to send. Returns False if it is time to end."""
         with self._changed:
             while not self._stopping:
-                if not self._outbox.is_empty():
+                if not self._outbox.is_empty() or self._heartbeats.is_needed():
                     return True
                 if self._until_done and self._is_finished():
                     self.is_done = True
@@ -224,22 +226,27 @@ class Sender:
             call.cancel()
 
     def _requests(self, stream: _Stream) -> Iterator[pb.IngestStreamRequest]:
-        session = pb.Session(session_id=self.session.info.session_id, epoch=self._epoch)
+        info = self.session.info
+        session = pb.Session(session_id=info.session_id, epoch=self._epoch, rank=heartbeats.rank_of(info))
         yield pb.IngestStreamRequest(open=session, acknowledged_sequence=self.acknowledged_sequence)
-        while (batch := self._next(stream)) is not None:
-            yield pb.IngestStreamRequest(batch=batch)
+        while (request := self._next(stream)) is not None:
+            yield request
 
-    def _next(self, stream: _Stream) -> pb.Batch | None:
-        """Wait for the next batch that may be sent. Returns None to end the stream."""
+    def _next(self, stream: _Stream) -> pb.IngestStreamRequest | None:
+        """Wait for the next batch that may be sent, or heartbeat that is due. Returns None to end the stream."""
         with self._changed:
             while not stream.is_over and not self._stopping:
-                pause_s = stream.paused_until - time.monotonic()
+                now = time.monotonic()
+                pause_s = stream.paused_until - now
+                if stream.is_open and (heartbeat := self._heartbeats.next(now)) is not None:
+                    return pb.IngestStreamRequest(heartbeat=heartbeat)
                 if stream.is_open and pause_s <= 0:
                     batch = self._outbox.next()
                     if batch is not None:
+                        self._heartbeats.sent(batch, now=now)
                         if self._outbox.is_alone:
-                            stream.heard = time.monotonic()
-                        return batch
+                            stream.heard = now
+                        return pb.IngestStreamRequest(batch=batch)
                     if self._until_done and self._is_finished():
                         return None
                 self._changed.wait(min(max(pause_s, 0.001), _POLL_S) if pause_s > 0 else _POLL_S)
@@ -252,6 +259,7 @@ class Sender:
             if not stream.is_open:
                 stream.is_open = True
                 self._outbox.open(acknowledged=response.acknowledged_sequence, window_bytes=response.window_bytes)
+                self._heartbeats.opened(response.heartbeat_period.ToMilliseconds() / 1000, now=stream.heard)
                 self._recovered()
             else:
                 self._outbox.acknowledge(response.acknowledged_sequence)
@@ -283,7 +291,8 @@ class Sender:
     def _failed(self, failure: Failure) -> float:
         """Decide how long to wait, and tell once what is wrong if it lasts."""
         with self._changed:
-            if self._outbox.is_empty():
+            has_unsent = not self._outbox.is_empty()
+            if not has_unsent and not self._heartbeats.is_needed():
                 # The server has ended a stream on which nothing came.
                 return 0.0
         if not self._failures:
@@ -295,7 +304,7 @@ class Sender:
             self._conflicts += 1
             if self._conflicts >= CONFLICTS_MAX:
                 raise RuntimeError(f"session {self.session.info.session_id} was taken up elsewhere: {failure.message}")
-        if is_refused or time.monotonic() - self._quiet_since > TELL_AFTER_S:
+        if has_unsent and (is_refused or time.monotonic() - self._quiet_since > TELL_AFTER_S):
             self._tell()
         if failure.retry_after_s is not None:
             return failure.retry_after_s * random.uniform(1, 1.5)  # noqa: S311 - jitter

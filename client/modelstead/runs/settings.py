@@ -5,14 +5,16 @@ environment.
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from modelstead.runs import launch
 from modelstead.spool.writer import Durability, OnFull
 
 PREFIX = "MODELSTEAD_"
 SPOOL_BYTES_MIN = 1024 * 1024
+_MLFLOW_SYSTEM_METRICS = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
 
 
 class SettingsError(ValueError):
@@ -36,15 +38,33 @@ class Settings:
     on_full: OnFull = OnFull.DROP_OLDEST_POINTS
     buffer_points_max: int = 500_000
     exit_timeout_s: float = 10.0
+    # Which process of a distributed job this is; None for one that is not part of any.
+    rank: int | None = None
+    world_size: int = 1
+    node: str = ""
+    local_rank: int | None = None
+    # What is sent is the same whichever launch it is for.
+    launch_id: str = field(default="", compare=False)
+    # Whether runs that begin here log what the machine does, and how often.
+    system_metrics: bool = field(default=False, compare=False)
+    system_metrics_interval_s: float = field(default=10.0, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("fsync_interval_s", "flush_interval_s", "buffer_points_max"):
+        for name in ("fsync_interval_s", "flush_interval_s", "buffer_points_max", "system_metrics_interval_s"):
             if getattr(self, name) <= 0:
                 raise SettingsError(f"{name}={getattr(self, name)} must be greater than 0")
         if self.exit_timeout_s < 0:
             raise SettingsError(f"exit_timeout_s={self.exit_timeout_s} must not be negative")
         if self.spool_bytes_max < SPOOL_BYTES_MIN:
             raise SettingsError(f"spool_bytes_max={self.spool_bytes_max} must be at least {SPOOL_BYTES_MIN}")
+        if not 1 <= self.world_size <= launch.WORLD_SIZE_MAX:
+            raise SettingsError(f"world_size={self.world_size} must be 1 to {launch.WORLD_SIZE_MAX}")
+        if self.rank is not None and not 0 <= self.rank < self.world_size:
+            raise SettingsError(f"rank={self.rank} must be at least 0 and less than world_size={self.world_size}")
+        if self.local_rank is not None and not 0 <= self.local_rank <= launch.WORLD_SIZE_MAX:
+            raise SettingsError(f"local_rank={self.local_rank} must be 0 to {launch.WORLD_SIZE_MAX}")
+        if len(self.node) > launch.NODE_LENGTH_MAX:
+            raise SettingsError(f"node={self.node[:60]!r}… must have at most {launch.NODE_LENGTH_MAX} characters")
 
 
 def load(environ: Mapping[str, str] = os.environ, **arguments: Any) -> Settings:
@@ -63,7 +83,9 @@ def load(environ: Mapping[str, str] = os.environ, **arguments: Any) -> Settings:
     if not values.get("address"):
         raise SettingsError("no address: pass `address=` or set MODELSTEAD_ADDRESS, as 127.0.0.1:8081")
     values.setdefault("spool_dir", default_spool_dir(environ))
-    return Settings(**values)
+    if environ.get(_MLFLOW_SYSTEM_METRICS) and "system_metrics" not in values:
+        values["system_metrics"] = _parsed("system_metrics", environ[_MLFLOW_SYSTEM_METRICS])
+    return Settings(**values | _place(values, environ))
 
 
 def spool_dir() -> Path:
@@ -88,11 +110,34 @@ def fallback_spool_dir() -> Path:
     return folder
 
 
+def _place(values: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return what those who launch jobs say of this one, where nothing else does. `MODELSTEAD_RANK`, set to nothing,
+    says that it is not part of a job.
+    """
+    found: dict[str, Any] = {}
+    if "rank" in values:
+        found = {"node": values.get("node", launch.this_node())}
+    elif f"{PREFIX}RANK" not in environ and (place := launch.place(environ)):
+        found = asdict(place)
+    if "launch_id" not in values:
+        found["launch_id"] = launch.launch_id(environ) or ""
+    return found
+
+
+def _flag(value: Any) -> bool:
+    """Return what MLflow's variables take for a truth value. Raises ValueError."""
+    text = str(value).lower()
+    if text not in ("true", "false", "1", "0"):
+        raise ValueError("true, false, 1 or 0 is expected")
+    return text in ("true", "1")
+
+
 def _parsed(name: str, value: Any) -> Any:
     types: dict[str, Any] = {"durability": Durability, "on_full": OnFull, "spool_dir": Path, "ca_file": Path}
-    for one in ("fsync_interval_s", "flush_interval_s", "exit_timeout_s"):
+    types["system_metrics"] = _flag
+    for one in ("fsync_interval_s", "flush_interval_s", "exit_timeout_s", "system_metrics_interval_s"):
         types[one] = float
-    for one in ("spool_bytes_max", "buffer_points_max"):
+    for one in ("spool_bytes_max", "buffer_points_max", "rank", "world_size", "local_rank"):
         types[one] = int
     try:
         return types.get(name, str)(value)

@@ -27,7 +27,8 @@ _REJECTED = "rejected"
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Info:
     """What is known of a session without reading it. `sent_by` is the session of an ancestor that sends it, if its own
-    process cannot.
+    process cannot. A process of a distributed job has a rank; one that only helps it, such as a worker that loads data,
+    has the same and does not stand for it.
     """
 
     session_id: str
@@ -36,6 +37,11 @@ class Info:
     process_id: int
     host: str
     sent_by: str | None = None
+    rank: int | None = None
+    world_size: int = 1
+    node: str = ""
+    local_rank: int | None = None
+    stands_for_rank: bool = False
 
 
 class Session:

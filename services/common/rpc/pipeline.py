@@ -4,6 +4,7 @@ authentication; required fields and text; access; deadline; the servicer.
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
@@ -15,12 +16,18 @@ from services.common.errors import DeadlineExceeded, InvalidArgument
 from services.common.rpc import eager, wire
 from services.common.rpc.call import Call
 from services.common.rpc.contract import Contract
-from services.common.rpc.exchanges import Exchanges
-from services.common.rpc.serving import Outcomes, Serving
-from services.common.rpc.watching import OpenWatches
+from services.common.rpc.open_calls import OpenCalls
+from services.common.rpc.serving import Serving
 from services.common.rpc.wire import Bytes
+from services.common.telemetry import Outcomes
 
 MESSAGE_WAIT_S_MAX = 60.0
+# A job may be silent for long; whether its peer is still there is found out by keepalive.
+EXCHANGE_WAIT_S_MAX = 300.0
+EXCHANGES_MAX = 8_000
+EXCHANGES_PER_CALLER_MAX = 2_048
+WATCHES_MAX = 8_000
+WATCHES_PER_CALLER_MAX = 2_000
 METADATA_BYTES_MAX = 16 * 1024
 
 # A message, or one in its wire form.
@@ -53,19 +60,36 @@ class Pipeline:
     def __init__(self, authenticator: Authenticator, authorizer: Authorizer) -> None:
         self._authenticator = authenticator
         self._authorizer = authorizer
-        self._exchanges = Exchanges()
-        self._watches = OpenWatches()
+        self._exchanges = OpenCalls(
+            "streams",
+            calls_max=EXCHANGES_MAX,
+            per_caller_max=EXCHANGES_PER_CALLER_MAX,
+            ended="The server is stopping; go on with another stream.",
+            retry_after_s=0.1,
+        )
+        self._watches = OpenCalls(
+            "watches",
+            calls_max=WATCHES_MAX,
+            per_caller_max=WATCHES_PER_CALLER_MAX,
+            ended="This watch has ended; resume it.",
+            spread_s=1.0,
+        )
+
+    @property
+    def watch_count(self) -> int:
+        """How many watches are open."""
+        return self._watches.count
 
     def drain(self) -> None:
         """Let what would not end by itself end with UNAVAILABLE, so that its callers go elsewhere, and take no more:
         streams that go both ways when all that has come is answered, watches within a second.
         """
         self._exchanges.drain()
-        self._watches.end()
+        self._watches.drain()
 
     def unary(self, contract: Contract, handler: UnaryHandler) -> Callable[[bytes, Any], Awaitable[bytes]]:
         """Return the handler of a method that answers with one message."""
-        outcomes = Outcomes(contract)
+        outcomes = _outcomes(contract)
 
         async def serve(body: bytes, context: Any) -> bytes:
             async with Serving(contract, outcomes, context) as serving:
@@ -81,7 +105,7 @@ class Pipeline:
 
     def stream(self, contract: Contract, handler: StreamHandler) -> Callable[[bytes, Any], AsyncIterator[bytes]]:
         """Return the handler of a method that answers with a stream of messages."""
-        outcomes = Outcomes(contract)
+        outcomes = _outcomes(contract)
 
         async def serve(body: bytes, context: Any) -> AsyncIterator[bytes]:
             async with Serving(contract, outcomes, context) as serving:
@@ -93,6 +117,8 @@ class Pipeline:
                     ) as messages,
                 ):
                     async for message in messages:
+                        if contract.is_watch:
+                            await self._check_still(contract, request, call)
                         yield _wire_form(message)
 
         return serve
@@ -105,7 +131,7 @@ class Pipeline:
         The stream of a call that is broken off may end like that of one whose caller has said all, before the handler
         is cancelled: what is sent has to show where it ends.
         """
-        outcomes = Outcomes(contract)
+        outcomes = _outcomes(contract)
 
         async def serve(bodies: AsyncIterator[bytes], context: Any) -> bytes:
             async with Serving(contract, outcomes, context) as serving, _deadline(context, contract.deadline_s):
@@ -122,15 +148,15 @@ class Pipeline:
         self, contract: Contract, handler: ExchangeHandler
     ) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
         """Return the handler of a method that takes a stream of messages and answers with one, side by side."""
-        outcomes = Outcomes(contract)
+        outcomes = _outcomes(contract)
 
         async def serve(bodies: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
             async with Serving(contract, outcomes, context) as serving, _deadline(context, contract.deadline_s):
                 self._exchanges.check_open()
-                arriving = self._exchanges.arriving(bodies)
+                arriving = self._exchanges.arriving(bodies, wait_s=EXCHANGE_WAIT_S_MAX)
                 request, call = await self._admit(contract, serving, await anext(arriving, b""))
                 following = (_parse(contract, body) async for body in arriving)
-                with self._exchanges.admitted(call.caller.name):
+                with self._exchanges.admit(call.caller.name):
                     async with contextlib.aclosing(
                         handler(request, following, call)  # type: ignore[type-var]
                     ) as messages:
@@ -152,14 +178,23 @@ class Pipeline:
         await self._authorizer.check(caller, contract, request)
         return request, Call(caller=caller, request_id=serving.request_id, authorization=authorization)
 
+    async def _check_still(self, contract: Contract, request: Any, call: Call) -> None:
+        """Hold a watch, before each message, against what its caller may by now; one that lives tells of it now and
+        then. Raises Unauthenticated, PermissionDenied.
+        """
+        caller = self._authenticator.authenticate(call.authorization)
+        await self._authorizer.check(caller, contract, request)
+
     @contextlib.asynccontextmanager
     async def _bounded(self, contract: Contract, context: Any, call: Call) -> AsyncIterator[None]:
         if not contract.is_watch:
             async with _deadline(context, contract.deadline_s):
                 yield
             return
-        with telemetry.WATCHES.labels(contract.full_name).track_inprogress():
-            async with self._watches.admit(call.caller.name, age_s=contract.deadline_s), _deadline(context, None):
+        # So that those who came together do not all come back together.
+        age_s = contract.deadline_s * random.uniform(0.9, 1.1)  # noqa: S311 -- spreads load, keeps no secret
+        with telemetry.WATCHES.labels(contract.full_name).track_inprogress(), self._watches.admit(call.caller.name):
+            async with self._watches.bounded(age_s, late=self._watches.end), _deadline(context, None):
                 yield
 
 
@@ -173,6 +208,10 @@ async def _arriving(bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         if body is None:
             return
         yield body
+
+
+def _outcomes(contract: Contract) -> Outcomes:
+    return Outcomes(contract.full_name, is_timed=not contract.is_watch)
 
 
 def _wire_form(answer: Answer) -> bytes:

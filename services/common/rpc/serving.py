@@ -16,23 +16,6 @@ _log = logging.getLogger("modelstead.rpc")
 _lines = logs.Lines(_log)
 
 
-class Outcomes:
-    """The metrics of one method, which are looked up by their labels once."""
-
-    def __init__(self, contract: Contract) -> None:
-        self._name = contract.full_name
-        self._seconds = None if contract.is_watch else telemetry.CALL_SECONDS.labels(self._name)
-        self._count_of: dict[str, Any] = {}
-
-    def add(self, code: str, duration_s: float) -> None:
-        count = self._count_of.get(code)
-        if count is None:
-            count = self._count_of[code] = telemetry.CALLS.labels(self._name, code)
-        count.inc()
-        if self._seconds is not None:
-            self._seconds.observe(duration_s)
-
-
 class Serving:
     """The length of a call, as a block. A class and no generator, for every call pays for it.
 
@@ -42,7 +25,7 @@ class Serving:
 
     __slots__ = ("_context", "_contract", "_outcomes", "_span", "_started", "caller_name", "metadata", "request_id")
 
-    def __init__(self, contract: Contract, outcomes: Outcomes, context: Any) -> None:
+    def __init__(self, contract: Contract, outcomes: telemetry.Outcomes, context: Any) -> None:
         self._started = time.perf_counter()
         self._contract = contract
         self._outcomes = outcomes

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.common.auth import ANONYMOUS
+from services.common.errors import InvalidArgument
 from services.registry import rules
 from services.registry.events.model import Kind, Told
 from services.registry.model_versions.model import READY, ModelVersion
@@ -19,6 +20,9 @@ _OF_VERSION = frozenset({Kind.VERSION_CREATED, Kind.VERSION_UPDATED, Kind.VERSIO
 _OF_VERSION_TAGS = frozenset({Kind.VERSION_TAG_SET, Kind.VERSION_TAG_DELETED})
 _MODEL_FIELDS = frozenset({"name", "description"})
 _VERSION_FIELDS = frozenset({"current_stage", "description", "source", "run_id", "run_link"})
+
+
+PAGE_SIZE_MAX = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,9 +76,10 @@ class State:
             ],
         )
 
-    def model_versions(self) -> list[ModelVersion]:
-        """Return all versions, by number."""
-        return [self._version(number, with_aliases=True) for number in sorted(self.versions)]
+    def model_versions(self, *, after: int = 0, limit: int | None = None) -> list[ModelVersion]:
+        """Return the versions of the next numbers after one, by number."""
+        numbers = sorted(number for number in self.versions if number > after)
+        return [self._version(number, with_aliases=True) for number in numbers[:limit]]
 
     def _version(self, number: int, *, with_aliases: bool) -> ModelVersion:
         version = self.versions[number]
@@ -94,6 +99,14 @@ class State:
             run_link=version.run_link or "",
             tags=version.tags,
             aliases=pointing if with_aliases else (),
+        )
+
+
+def check_page_size(max_results: int) -> None:
+    """Raises InvalidArgument unless 1 <= max_results <= 1,000."""
+    if not 1 <= max_results <= PAGE_SIZE_MAX:
+        raise InvalidArgument(
+            f"Invalid value {max_results} for parameter 'max_results' supplied. It must be from 1 to {PAGE_SIZE_MAX}"
         )
 
 

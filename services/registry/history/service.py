@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from services.common.auth import Caller
 from services.common.database import Database, Driver
 from services.common.errors import InvalidArgument, NotFound
+from services.common.pages import PageTokens
 from services.registry import rules
 from services.registry.events.model import Told
 from services.registry.history import model, store
 from services.registry.history.model import State
+from services.registry.model_versions.model import ModelVersion
 from services.registry.permissions.model import Level
 from services.registry.permissions.service import level_of
 
@@ -20,6 +22,7 @@ class History:
     """The use-cases."""
 
     db: Database
+    pages: PageTokens
 
     async def as_of(self, name: str, *, revision: int | None, timestamp: int | None, caller: Caller) -> State:
         """Return the model that had a name at a revision, or at a time in milliseconds since the Unix epoch.
@@ -38,6 +41,30 @@ class History:
             if model.is_gone(last, after, name, revision=revision, timestamp=timestamp):
                 raise _not_found(name, revision, timestamp)
             return await _state_at(tx, last)
+
+    async def page_as_of(
+        self,
+        name: str,
+        *,
+        revision: int | None,
+        timestamp: int | None,
+        max_results: int,
+        page_token: str,
+        caller: Caller,
+    ) -> tuple[State, list[ModelVersion], str | None]:
+        """Return what `as_of` does, a page of its versions and the token of the next one, which is of the same
+        revision. Raises what `as_of` does.
+        """
+        model.check_page_size(max_results)
+        query, after = ["as-of", name, revision, timestamp], 0
+        if page_token:
+            revision, after = self.pages.decode(page_token, query)
+            timestamp = None
+        state = await self.as_of(name, revision=revision, timestamp=timestamp, caller=caller)
+        versions = state.model_versions(after=after, limit=max_results + 1)
+        page = versions[:max_results]
+        token = self.pages.encode((state.revision, int(page[-1].version)), query) if len(versions) > len(page) else None
+        return state, page, token
 
 
 async def _state_at(tx: Driver, last: Told) -> State:

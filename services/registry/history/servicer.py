@@ -17,14 +17,17 @@ class HistoryServicer:
     async def GetRegisteredModelAsOf(
         self, request: pb.GetRegisteredModelAsOfRequest, call: Call
     ) -> pb.GetRegisteredModelAsOfResponse:
-        state = await self._history.as_of(
+        state, versions, next_page_token = await self._history.page_as_of(
             request.name,
             revision=request.revision if request.HasField("revision") else None,
             timestamp=request.timestamp if request.HasField("timestamp") else None,
+            max_results=request.max_results,
+            page_token=request.page_token,
             caller=call.caller,
         )
         return pb.GetRegisteredModelAsOfResponse(
             registered_model=encode(models_pb.RegisteredModel, state.registered_model()),
-            model_versions=[encode(versions_pb.ModelVersion, version) for version in state.model_versions()],
+            model_versions=[encode(versions_pb.ModelVersion, version) for version in versions],
             revision=state.revision,
+            next_page_token=next_page_token,
         )

@@ -75,16 +75,16 @@ class Lookups:
     async def _of_number(self, state: ModelState, selector: Selector) -> Resolved | None:
         if selector.number is None or not state.exists:
             return None
-        async with self._db.pipeline() as tx:
+        async with self._db.reading() as tx:
             found = await store.version(tx, state.name, selector.number)
         if found is not None:
             state.keep(selector, found)
         return found
 
     async def _read_states(self, names: Sequence[str]) -> Mapping[str, ModelState]:
-        async with self._db.pipeline() as tx:
+        async with self._db.reading() as tx:
             return await store.states(tx, names)
 
     async def _read_stamps(self, keys: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], tuple[int, int] | None]:
-        async with self._db.pipeline() as tx:
+        async with self._db.reading() as tx:
             return await store.stamps(tx, keys)

@@ -1,6 +1,7 @@
 """MaintenanceService over gRPC: decode, one call, encode."""
 
 from modelstead.registry.v1 import maintenance_pb2 as pb
+from services.common.codec import encode
 from services.common.rpc.call import Call
 from services.registry.maintenance.service import Maintenance
 
@@ -13,3 +14,8 @@ class MaintenanceServicer:
 
     async def ForgetRequestIds(self, request: pb.ForgetRequestIdsRequest, call: Call) -> pb.ForgetRequestIdsResponse:
         return pb.ForgetRequestIdsResponse(key_count=await self._maintenance.forget_request_ids())
+
+    async def ResealWebhookSecrets(
+        self, request: pb.ResealWebhookSecretsRequest, call: Call
+    ) -> pb.ResealWebhookSecretsResponse:
+        return encode(pb.ResealWebhookSecretsResponse, await self._maintenance.reseal_webhook_secrets())

@@ -73,7 +73,7 @@ class ModelVersions:
         """Return a version. Raises NotFound, InvalidArgument."""
         rules.check_name(name)
         number = rules.parse_version(version)
-        async with self.db.pipeline() as tx:
+        async with self.db.reading() as tx:
             found = await store.get(tx, name, number)
         if found is None:
             raise not_found(name, number)
@@ -83,7 +83,7 @@ class ModelVersions:
         """Return where a version's files are. Raises NotFound, InvalidArgument."""
         rules.check_name(name)
         number = rules.parse_version(version)
-        async with self.db.pipeline() as tx:
+        async with self.db.reading() as tx:
             origin = await store.origin_of(tx, name, number)
         if origin is None:
             raise not_found(name, number)

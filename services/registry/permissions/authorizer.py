@@ -4,12 +4,14 @@ What was granted is kept in memory, by name of the model, until that model chang
 every replica). Where everyone may do as much as a call demands, nothing is looked up at all.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from services.common.auth import ANONYMOUS, Caller
 from services.common.database import Database
 from services.common.errors import ACCESS_DENIED, PermissionDenied
+from services.common.group_read import GroupRead
 from services.common.rpc.contract import Contract
 from services.registry import rules
 from services.registry.permissions import model, store
@@ -18,10 +20,9 @@ from services.registry.registered_models.model import not_found
 
 # Counts each model once and each of its grants.
 _HELD_MAX = 100_000
+_READ_NAMES_MAX = 1000
 
 _MODEL = "registered_model"
-# Only the use-case can tell which model it is about, so it asks itself, in its transaction.
-_ASKED_BY_USE_CASES = frozenset({"comment", "registered_model_history", "registered_model_permissions", "webhook"})
 
 
 class Authorizer:
@@ -38,6 +39,7 @@ class Authorizer:
         self._defaults = defaults
         self._hears = hears
         self._grants = _Memory()
+        self._reads = GroupRead(self._read, keys_max=_READ_NAMES_MAX)
 
     def forget(self, name: str | None) -> None:
         """Look again at what is granted on a model, or on all of them."""
@@ -49,7 +51,7 @@ class Authorizer:
             return
         access = contract.access
         level = Level(access.level)
-        if level <= self._defaults.level_of(caller) or access.resource in _ASKED_BY_USE_CASES:
+        if level <= self._defaults.level_of(caller) or access.asked_by_use_case:
             return
         names = _names(request, access.id_field) if access.resource == _MODEL else []
         if not names:
@@ -71,13 +73,16 @@ class Authorizer:
         """Return what is granted on those of the models that exist."""
         known = self._grants.of(names) if self._hears() else {}
         unknown = [name for name in names if name not in known and len(name) <= rules.NAME_LENGTH_MAX]
-        if unknown:
-            with self._grants.reading(unknown) as keep:
-                async with self._db.pipeline() as tx:
-                    read = await store.grants_of_names(tx, unknown)
-                keep(read)
-            known |= read
-        return known
+        # Of a model that changes, all who watch it ask at once.
+        read = await asyncio.gather(*map(self._reads.get, unknown)) if unknown else ()
+        return known | {name: grants for name, grants in zip(unknown, read, strict=True) if grants is not None}
+
+    async def _read(self, names: Sequence[str]) -> dict[str, Grants | None]:
+        with self._grants.reading(names) as keep:
+            async with self._db.reading() as tx:
+                read = await store.grants_of_names(tx, names)
+            keep(read)
+        return {name: read.get(name) for name in names}
 
 
 class _Reading:

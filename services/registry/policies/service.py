@@ -13,7 +13,7 @@ from services.registry.model_versions import store as versions_store
 from services.registry.model_versions.model import not_found as version_not_found
 from services.registry.permissions import service as permissions
 from services.registry.policies import model, store
-from services.registry.policies.model import Evaluation, PromotionPolicy
+from services.registry.policies.model import Description, Evaluation, PromotionPolicy
 from services.registry.promotions import service as promotions
 from services.registry.promotions import store as promotions_store
 from services.registry.promotions.model import Move
@@ -44,6 +44,13 @@ class PromotionPolicies:
             model.check_revision(name, if_revision, newest)
             return await _replace(tx, subject, newest, policy_yaml=policy_yaml, by=by)
 
+    async def validate(self, name: str, *, policy_yaml: str) -> None:
+        """Judge a policy for a model, or as the default, and set nothing."""
+        parse(policy_yaml)
+        if name:
+            async with self.db.reading() as tx:
+                await _find(tx, name)
+
     async def delete(self, name: str, *, caller: Caller) -> None:
         """Delete a model's policy, or the default. Raises PermissionDenied."""
         by = By(caller=caller, now_ms=self.now_ms())
@@ -73,6 +80,19 @@ class PromotionPolicies:
         page = found[:max_results]
         token = self.pages.encode((page[-1].revision,), query) if len(found) > max_results else None
         return page, token
+
+    async def describe(self, name: str, *, caller: Caller) -> Description:
+        """Return what applies to a model, or to those without a policy of their own, and whether the caller may change
+        it.
+        """
+        async with self.db.pipeline(snapshot=True) as tx:
+            subject = await _find(tx, name)
+            own = await store.newest(tx, subject) if subject else None
+            default = await store.newest(tx, None)
+            policy = await promotions_store.policy_of(tx, subject)
+            level = await permissions.level_of(tx, subject or promotions.NO_MODEL, caller)
+        origin = model.origin_of(own, default)
+        return Description.of(policy, origin=origin, may_change=policy.may_be_changed_by(caller, level))
 
     async def evaluate(self, name: str, version: str, *, stage: str, caller: Caller) -> Evaluation:
         """Return whether a caller could move a version now, and what is missing."""

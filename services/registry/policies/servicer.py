@@ -23,6 +23,12 @@ class PromotionPolicyServicer:
         )
         return pb.SetPromotionPolicyResponse(policy=encode(pb.PromotionPolicy, policy))
 
+    async def ValidatePromotionPolicy(
+        self, request: pb.ValidatePromotionPolicyRequest, call: Call
+    ) -> pb.ValidatePromotionPolicyResponse:
+        await self._policies.validate(request.name, policy_yaml=request.policy_yaml)
+        return pb.ValidatePromotionPolicyResponse()
+
     async def GetPromotionPolicy(
         self, request: pb.GetPromotionPolicyRequest, call: Call
     ) -> pb.GetPromotionPolicyResponse:
@@ -43,6 +49,13 @@ class PromotionPolicyServicer:
         )
         policies = [encode(pb.PromotionPolicy, policy) for policy in found]
         return pb.ListPromotionPolicyRevisionsResponse(policies=policies, next_page_token=next_page_token)
+
+    async def DescribePromotionPolicy(
+        self, request: pb.DescribePromotionPolicyRequest, call: Call
+    ) -> pb.DescribePromotionPolicyResponse:
+        return encode(
+            pb.DescribePromotionPolicyResponse, await self._policies.describe(request.name, caller=call.caller)
+        )
 
     async def EvaluatePromotionPolicy(
         self, request: pb.EvaluatePromotionPolicyRequest, call: Call

@@ -15,7 +15,7 @@ from services.registry.promotions.model import Decision, Evidence, Move, Policy
 
 _ALIAS = "aliases."
 # Nothing is granted on it, so that a caller may do with it what he may do with every model.
-_NO_MODEL = Subject(registered_model_id=0, name="")
+NO_MODEL = Subject(registered_model_id=0, name="")
 _JUDGED = frozenset(
     {
         Kind.VERSION_TRANSITIONED, Kind.VERSION_DELETED, Kind.ALIAS_SET, Kind.ALIAS_DELETED,
@@ -50,7 +50,7 @@ async def check_default(tx: Driver, by: By) -> None:
     Where it names no owners, whoever manages every model may.
     """
     policy = await store.policy_of(tx, None)
-    level = await permissions.level_of(tx, _NO_MODEL, by.caller)
+    level = await permissions.level_of(tx, NO_MODEL, by.caller)
     if not policy.may_be_changed_by(by.caller, level):
         raise PermissionDenied(f"The default promotion policy refuses changing it: {_owners_needed(policy)}.")
 

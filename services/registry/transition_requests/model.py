@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.common.auth import Caller
-from services.common.errors import NotFound
+from services.common.errors import InvalidArgument, NotFound
 from services.common.keys import check_length
 from services.registry.activities.model import Activity, ActivityType
 from services.registry.model_versions.model import ModelVersion
@@ -12,6 +12,7 @@ from services.registry.permissions.model import Level
 from services.registry.promotions.model import Move, Policy, level_needed
 
 COMMENT_LENGTH_MAX = 65_535
+PAGE_SIZE_MAX = 1000
 APPROVE, REJECT, CANCEL = "APPROVE_TRANSITION_REQUEST", "REJECT_TRANSITION_REQUEST", "CANCEL_TRANSITION_REQUEST"
 OPEN, APPROVED, REJECTED, CANCELLED, EXPIRED = "OPEN", "APPROVED", "REJECTED", "CANCELLED", "EXPIRED"
 
@@ -77,6 +78,30 @@ def as_activity(request: TransitionRequest) -> Activity:
 def not_found(name: str, version: int, target: str) -> NotFound:
     """Return the error for a request that there is not, or is not open any more."""
     return NotFound(f"No open transition request (name={name}, version={version}, stage={target}) found")
+
+
+def check_page_size(max_results: int) -> None:
+    """Raises InvalidArgument unless 1 <= max_results <= 1,000."""
+    if not 1 <= max_results <= PAGE_SIZE_MAX:
+        raise InvalidArgument(
+            f"Invalid value {max_results} for parameter 'max_results' supplied. It must be from 1 to {PAGE_SIZE_MAX}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenTransitionRequest:
+    """An open request as searches show it; times are milliseconds since the Unix epoch."""
+
+    id: str
+    name: str
+    version: str
+    current_stage: str
+    to_stage: str
+    user_id: str
+    comment: str | None
+    creation_timestamp: int
+    expire_timestamp: int | None
+    approved_by: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from services.common.auth import Caller
 from services.common.database import Database, Driver
 from services.common.errors import AlreadyExists, InvalidArgument, PermissionDenied
+from services.common.pages import PageTokens
 from services.registry import rules
 from services.registry.activities.model import Activity, activity_of
 from services.registry.events import store as events_store
@@ -21,7 +22,7 @@ from services.registry.promotions import store as promotions_store
 from services.registry.promotions.model import Move, Policy, decide, level_needed, missing_way
 from services.registry.registered_models import store as models_store
 from services.registry.transition_requests import model, store
-from services.registry.transition_requests.model import ModelVersionDatabricks, TransitionRequest
+from services.registry.transition_requests.model import ModelVersionDatabricks, OpenTransitionRequest, TransitionRequest
 from services.registry.transitions import service as transitions
 from services.registry.transitions.model import Expected, Wish
 
@@ -76,6 +77,7 @@ class TransitionRequests:
     """
 
     db: Database
+    pages: PageTokens
     now_ms: Callable[[], int]
 
     async def create(self, name: str, version: str, *, stage: str, comment: str, caller: Caller) -> TransitionRequest:
@@ -164,6 +166,25 @@ class TransitionRequests:
             kind = Kind.TRANSITION_REQUEST_CANCELLED
             await _close(tx, held, kind, requests, state=model.CANCELLED, comment=comment, by=by)
             return await _told(tx, held.subject, kind)
+
+    async def search(
+        self, name: str, *, max_results: int, page_token: str, caller: Caller
+    ) -> tuple[list[OpenTransitionRequest], str | None]:
+        """Return a page of the open requests of all models that the caller may read, or of one of these, oldest first,
+        and the token of the next page.
+        """
+        model.check_page_size(max_results)
+        if name:
+            rules.check_name(name)
+        query = ["transition-requests", name]
+        after = self.pages.decode(page_token, query)[0] if page_token else 0
+        async with self.db.begin(snapshot=True) as tx:
+            found = await store.search(
+                tx, name=name or None, caller=caller, after=after, now_ms=self.now_ms(), limit=max_results + 1
+            )
+        page = found[:max_results]
+        token = self.pages.encode((int(page[-1].id),), query) if len(found) > max_results else None
+        return page, token
 
     async def list(self, name: str, version: str, *, caller: Caller) -> list[Activity]:
         """Return the open requests for a version, oldest first, with what the caller may do about each."""

@@ -64,6 +64,15 @@ class TransitionRequestServicer:
         activities = [encode(activities_pb2.Activity, activity) for activity in found]
         return pb.ListTransitionRequestsResponse(requests=activities)
 
+    async def SearchTransitionRequests(
+        self, request: pb.SearchTransitionRequestsRequest, call: Call
+    ) -> pb.SearchTransitionRequestsResponse:
+        found, next_page_token = await self._requests.search(
+            request.name, max_results=request.max_results, page_token=request.page_token, caller=call.caller
+        )
+        requests = [encode(pb.OpenTransitionRequest, one) for one in found]
+        return pb.SearchTransitionRequestsResponse(requests=requests, next_page_token=next_page_token)
+
     async def TransitionStage(self, request: pb.TransitionStageRequest, call: Call) -> pb.TransitionStageResponse:
         moved = await self._requests.transition(
             request.name,

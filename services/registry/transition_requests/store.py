@@ -1,12 +1,17 @@
-"""The SQL of transition requests and approvals: fixed statements, on the driver."""
+"""The SQL of transition requests and approvals: fixed statements on the driver, and a search."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy import func, or_, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+
 from services.common.auth import Caller
-from services.common.database import Driver
+from services.common.database import Driver, Tx
 from services.registry.events.model import By, Subject
-from services.registry.transition_requests.model import TransitionRequest
+from services.registry.permissions.store import is_readable
+from services.registry.tables import model_versions, registered_models, transition_approvals, transition_requests
+from services.registry.transition_requests.model import OPEN, OpenTransitionRequest, TransitionRequest
 
 _INSERT = """
     INSERT INTO transition_requests (
@@ -92,6 +97,46 @@ async def open_of(tx: Driver, model: Subject, version: int, *, now_ms: int) -> l
     return [_request(row) for row in rows]
 
 
+async def search(
+    tx: Tx, *, name: str | None, caller: Caller, after: int, now_ms: int, limit: int
+) -> list[OpenTransitionRequest]:
+    """Return up to `limit` open requests with higher numbers than `after` of models that the caller may read, or of the
+    one of these that has a name, oldest first, each with who approved it.
+    """
+    requests, approvals = transition_requests.c, transition_approvals.c
+    approved_by = (
+        select(func.array_agg(aggregate_order_by(approvals.user_id, approvals.user_id)))
+        .where(approvals.request_id == requests.request_id)
+        .scalar_subquery()
+    )
+    query = (
+        select(
+            requests.request_id,
+            registered_models.c.name,
+            requests.version,
+            model_versions.c.current_stage,
+            requests.to_stage,
+            requests.user_id,
+            requests.comment,
+            requests.creation_timestamp,
+            requests.expire_timestamp,
+            approved_by,
+        )
+        .select_from(transition_requests.join(model_versions).join(registered_models))
+        .where(
+            requests.state == OPEN,
+            or_(requests.expire_timestamp.is_(None), requests.expire_timestamp > now_ms),
+            requests.request_id > after,
+            registered_models.c.workspace == "default",
+            is_readable(caller),
+        )
+    )
+    if name is not None:
+        query = query.where(registered_models.c.name == name)
+    rows = (await tx.execute(query.order_by(requests.request_id).limit(limit))).all()
+    return [_found(row) for row in rows]
+
+
 async def expire(tx: Driver, model: Subject, version: int, *, now_ms: int) -> list[TransitionRequest]:
     """Note which requests for a version are past their time, and return them."""
     rows = await (await tx.execute(_EXPIRE, {**_key(model, version), "now_ms": now_ms})).fetchall()
@@ -112,6 +157,22 @@ async def approve(tx: Driver, request_ids: Sequence[int], caller: Caller, *, now
     """Note that somebody approves requests, with the groups that he has now."""
     given = {"request_ids": list(request_ids), "user_id": caller.name, "groups": sorted(caller.groups)}
     await tx.execute(_APPROVE, {**given, "now_ms": now_ms})
+
+
+def _found(row: Sequence[Any]) -> OpenTransitionRequest:
+    request_id, name, version, current_stage, to_stage, user_id, comment, creation, expire_timestamp, approved_by = row
+    return OpenTransitionRequest(
+        id=str(request_id),
+        name=name,
+        version=str(version),
+        current_stage=current_stage,
+        to_stage=to_stage,
+        user_id=user_id,
+        comment=comment,
+        creation_timestamp=creation,
+        expire_timestamp=expire_timestamp,
+        approved_by=approved_by or (),
+    )
 
 
 def _request(row: Sequence[Any]) -> TransitionRequest:

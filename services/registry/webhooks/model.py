@@ -31,6 +31,14 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Resealed:
+    """How many webhooks' secrets were sealed under a newer key, and how many no key opens."""
+
+    resealed_count: int
+    unreadable_count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MlflowEvent:
     """An event as MLflow names it, by the names of the proto's enums."""
 

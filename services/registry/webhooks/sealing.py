@@ -15,6 +15,7 @@ class Sealer:
 
     def __init__(self, keys: Sequence[str]) -> None:
         ciphers = [Fernet(_padded(key)) for key in keys]
+        self._newest = ciphers[0] if ciphers else None
         self._ciphers = MultiFernet(ciphers) if ciphers else None
 
     def seal(self, secret: str) -> str:
@@ -37,6 +38,18 @@ class Sealer:
             return self._ciphers.decrypt(sealed).decode()
         except InvalidToken:
             raise _unreadable() from None
+
+    def reseal(self, sealed: str) -> str:
+        """Return a secret as sealed under the first key: as it is, if it already is. Raises DataLoss if no key fits."""
+        if not sealed:
+            return ""
+        if self._newest is None or self._ciphers is None:
+            raise _unreadable()
+        try:
+            self._newest.decrypt(sealed)
+        except InvalidToken:
+            return self.seal(self.open(sealed))
+        return sealed
 
 
 def _unreadable() -> DataLoss:

@@ -1,6 +1,7 @@
 """The SQL of webhooks: fixed statements, on the driver. Those that are deleted, or whose model is, are not seen."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from services.common.database import Driver
 from services.registry.webhooks.model import Status, Wanted, Webhook
@@ -73,6 +74,25 @@ _UPDATE = """
     WHERE webhook_id = %(webhook_id)s
 """
 
+_SELECT_SEALED = """
+    SELECT webhook_id, sealed_secret, sealed_authorization
+    FROM webhooks
+    WHERE webhook_id > %(after)s
+        AND (sealed_secret <> '' OR sealed_authorization <> '')
+    ORDER BY webhook_id
+    LIMIT %(limit)s
+"""
+
+_RESEAL = """
+    UPDATE webhooks
+    SET sealed_secret = %(secret)s,
+        sealed_authorization = %(authorization)s
+    WHERE webhook_id = %(webhook_id)s
+        AND sealed_secret = %(old_secret)s
+        AND sealed_authorization = %(old_authorization)s
+    RETURNING webhook_id
+"""
+
 _START = """
     UPDATE webhooks
     SET transaction_id = (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint,
@@ -92,6 +112,32 @@ _MARK_DELETED = """
         last_updated_timestamp = %(now_ms)s
     WHERE webhook_id = %(webhook_id)s
 """
+
+
+class Sealed(NamedTuple):
+    """What is kept of a webhook's secrets."""
+
+    webhook_id: str
+    secret: str
+    authorization: str
+
+
+async def sealed(tx: Driver, *, after: str, limit: int) -> list[Sealed]:
+    """Return the next webhooks, by number, that have secrets, also those that are deleted."""
+    rows = await (await tx.execute(_SELECT_SEALED, {"after": after, "limit": limit})).fetchall()
+    return [Sealed(*row) for row in rows]
+
+
+async def reseal(tx: Driver, before: Sealed, *, secret: str, authorization: str) -> bool:
+    """Keep other forms of the same secrets; return whether they were still those."""
+    given = {
+        "webhook_id": before.webhook_id,
+        "old_secret": before.secret,
+        "old_authorization": before.authorization,
+        "secret": secret,
+        "authorization": authorization,
+    }
+    return await (await tx.execute(_RESEAL, given)).fetchone() is not None
 
 
 async def add(tx: Driver, webhook: Webhook) -> None:

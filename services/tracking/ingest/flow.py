@@ -22,6 +22,16 @@ class Budget:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @property
+    def taken_bytes(self) -> int:
+        """How much room is taken."""
+        return self._taken
+
+    @property
+    def bytes_max(self) -> int:
+        """How much room there is in all."""
+        return self._bytes_max
+
+    @property
     def pause_s(self) -> float:
         """How long clients should pause before they send more."""
         return PAUSE_S if self._taken > self._bytes_max // 2 else 0.0

@@ -16,11 +16,13 @@ import numpy.typing as npt
 from services.common.errors import Conflict, InvalidArgument, ServiceError
 from services.common.keys import check_key, check_length
 from services.tracking.experiments.model import DEFAULT_EXPERIMENT_ID, check_name, parse_id
-from services.tracking.metrics.columns import Points
+from services.tracking.metrics.columns import NO_RANK, Points, of_rank
 from services.tracking.metrics.model import Series
 from services.tracking.rules import KEY_LENGTH_MAX
 from services.tracking.run_logs import model as logs_model
 from services.tracking.run_logs.model import LogEntry
+from services.tracking.run_ranks import model as ranks_model
+from services.tracking.run_ranks.model import RUNNING, Move, Rank
 
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 POINTS_MAX = 100_000
@@ -37,14 +39,17 @@ MESSAGE_LENGTH_MAX = 4000
 _HEX = re.compile(r"[0-9a-f]{32}")
 _STATUS = {0: "FINISHED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
 _KNOWN_KEYS_MAX = 10_000
+# What a machine measures of itself has steps of its own.
+_SYSTEM_PREFIX = "system/"
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Who sends: 32 hexadecimal digits, and how often the client has taken the session up."""
+    """Who sends: 32 hexadecimal digits, how often the client has taken the session up, and for which rank."""
 
     session_id: str
     epoch: int
+    rank: Rank | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,29 @@ class Batch:
         """How much there is to write, in rows and points."""
         return self.entry.weight
 
+    @property
+    def moves(self) -> list[Move]:
+        """How the rank that sends starts the run, and ends its part."""
+        rank, run_id = self.session.rank, self.entry.run_id
+        if rank is None:
+            return []
+        starts = [Move(run_id=run_id, rank=rank, state=RUNNING)] if self.start else []
+        end = self.end
+        ends = [Move(run_id=run_id, rank=rank, state=end.status, end_timestamp=end.end_time)] if end else []
+        return starts + ends
+
+    @property
+    def newest(self) -> tuple[int, int] | None:
+        """The greatest step and timestamp of the points, but for system metrics; None if there are none."""
+        series = self.entry.series
+        if series is None:
+            return None
+        steps, timestamps = series.points.steps, series.points.timestamps
+        if any(key.startswith(_SYSTEM_PREFIX) for key in series.keys):
+            counts = np.repeat([not key.startswith(_SYSTEM_PREFIX) for key in series.keys], series.counts)
+            steps, timestamps = steps[counts], timestamps[counts]
+        return (int(steps.max()), int(timestamps.max())) if len(steps) else None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rejection:
@@ -157,7 +185,7 @@ def session(message: Any) -> Session:
         )
     if message.epoch > EPOCH_MAX:
         raise InvalidArgument(f"Invalid value {message.epoch} for parameter 'epoch' supplied: at most {EPOCH_MAX}.")
-    return Session(message.session_id, message.epoch)
+    return Session(message.session_id, message.epoch, _rank(message.rank) if message.HasField("rank") else None)
 
 
 def decode(message: Any, sender: Session, *, caller: str) -> Batch:
@@ -187,7 +215,8 @@ def _checked(batch: Batch, message: Any) -> Batch:
     _check_text("params", message.params)
     _check_text("tags", message.tags)
     params, tags = logs_model.checked_pairs(message.params, message.tags)
-    series = _series(message.points) if message.HasField("points") and message.points.keys else None
+    has_points = message.HasField("points") and message.points.keys
+    series = _series(message.points, rank=batch.session.rank) if has_points else None
     return replace(
         batch,
         entry=LogEntry(run_id=message.run_id, series=series, params=params, tags=tags, is_batch=True),
@@ -196,7 +225,18 @@ def _checked(batch: Batch, message: Any) -> Batch:
     )
 
 
-def _series(columns: Any) -> Series:
+def _rank(message: Any) -> Rank:
+    return ranks_model.rank(
+        Rank(
+            rank=message.rank,
+            world_size=message.world_size,
+            node=message.node,
+            local_rank=message.local_rank if message.HasField("local_rank") else None,
+        )
+    )
+
+
+def _series(columns: Any, *, rank: Rank | None) -> Series:
     keys = list(columns.keys)
     _check_count("metrics", METRICS_MAX, len(keys))
     _check_keys(keys)
@@ -212,6 +252,7 @@ def _series(columns: Any) -> Series:
         timestamps=_column("timestamps", columns.timestamps, total, np.int64),
         steps=_column("steps", columns.steps, total, np.int64),
         values=_column("values", columns.values, total, np.float64),
+        ranks=of_rank(rank.rank if rank else NO_RANK, total),
     )
     if points.timestamps.min() < 0:
         place = int(np.argmax(points.timestamps < 0))

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +17,14 @@ from services.tracking.ingest import model, store
 from services.tracking.ingest.flow import Budget, Flow
 from services.tracking.ingest.model import Batch, Mark, Rejected, Rejection, Session, Start, Verdict
 from services.tracking.metrics import store as metrics_store
+from services.tracking.rules import Tell, tell_nobody
+from services.tracking.run_logs.meter import Meter
 from services.tracking.run_logs.model import RUN_NAME_TAG
 from services.tracking.run_logs.service import store_entries
+from services.tracking.run_ranks import model as ranks_model
+from services.tracking.run_ranks import service as run_ranks
+from services.tracking.run_ranks.model import Rank
+from services.tracking.run_ranks.service import RunRanks
 from services.tracking.runs import model as runs_model
 from services.tracking.runs import store as runs_store
 from services.tracking.runs.model import Run
@@ -37,6 +44,7 @@ class Progress:
     rejections: list[Rejection] = field(default_factory=list)
     window_bytes: int | None = None
     pause_s: float = 0.0
+    heartbeat_period_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,29 +55,48 @@ class Answer:
     rejection: Rejection | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Load:
+    """What is going on at this process."""
+
+    stream_count: int
+    session_count: int
+    bytes_under_way: int
+    bytes_under_way_max: int
+    waiting_count: int
+
+
 class Ingest:
     """The use-cases. Batches that arrive together, or while others are being committed, share a transaction.
 
     `memory_bytes` bounds the batches under way of all callers, `window_bytes` those of one stream. A session that has
-    been quiet for `session_age_s` can be forgotten. `now_ms` returns milliseconds since the Unix epoch.
+    been quiet for `session_age_s` can be forgotten. `now_ms` returns milliseconds since the Unix epoch. `tell` is told
+    the runs after each transaction.
     """
 
     def __init__(
         self,
         db: Database,
         experiments: Experiments,
+        ranks: RunRanks,
         *,
         now_ms: Callable[[], int],
         memory_bytes: int,
         window_bytes: int,
         session_age_s: int,
+        meter: Meter | None = None,
+        tell: Tell = tell_nobody,
     ) -> None:
         self._db = db
+        self._tell = tell
         self._session_age_s = session_age_s
         self._experiments = experiments
+        self._ranks = ranks
         self._now_ms = now_ms
         self._window_bytes = window_bytes
         self._budget = Budget(memory_bytes)
+        self._meter = meter or Meter()
+        self._streams_of: Counter[str] = Counter()
         self._group_commit = GroupCommit(
             self._commit,
             weight=lambda batch: batch.weight,
@@ -102,8 +129,13 @@ class Ingest:
         sender = model.session(opening.open)
         # Nothing is begun that would only wait.
         self._budget.take(0)
-        async for progress in self._open(sender, opening.acknowledged_sequence):
-            yield progress
+        with self._counted(sender):
+            async for progress in self._open(sender, opening.acknowledged_sequence):
+                yield progress
+            async for progress in self._take_in(sender, following, caller=caller):
+                yield progress
+
+    async def _take_in(self, sender: Session, following: AsyncIterator[Any], *, caller: str) -> AsyncIterator[Progress]:
         flow = Flow(self._budget, window_bytes=self._window_bytes)
         reading = asyncio.create_task(self._read(flow, sender, following, caller=caller))
         try:
@@ -133,6 +165,26 @@ class Ingest:
                 break
         return total
 
+    def load(self) -> Load:
+        """Return what is going on now."""
+        return Load(
+            stream_count=self._streams_of.total(),
+            session_count=len(self._streams_of),
+            bytes_under_way=self._budget.taken_bytes,
+            bytes_under_way_max=self._budget.bytes_max,
+            waiting_count=self._group_commit.waiting_count,
+        )
+
+    @contextlib.contextmanager
+    def _counted(self, sender: Session) -> Iterator[None]:
+        self._streams_of[sender.session_id] += 1
+        try:
+            yield
+        finally:
+            self._streams_of[sender.session_id] -= 1
+            if not self._streams_of[sender.session_id]:
+                del self._streams_of[sender.session_id]
+
     async def _open(self, sender: Session, acknowledged: int) -> AsyncIterator[Progress]:
         if acknowledged > model.SEQUENCE_MAX:
             raise InvalidArgument(
@@ -147,24 +199,38 @@ class Ingest:
             await store.advance(tx, {sender.session_id: mark}, now_ms=self._now_ms())
             await store.forget_rejections(tx, sender.session_id, up_to=acknowledged)
         window: int | None = self._window_bytes
+        period_s = ranks_model.HEARTBEAT_S if sender.rank else 0.0
         while acknowledged is not None:
             async with self._db.pipeline(snapshot=True) as tx:
                 rejections = await store.rejections_after(
                     tx, sender.session_id, acknowledged, limit=REJECTIONS_A_RESPONSE
                 )
-            yield Progress(acknowledged_sequence=mark.sequence, rejections=rejections, window_bytes=window)
+            yield Progress(
+                acknowledged_sequence=mark.sequence,
+                rejections=rejections,
+                window_bytes=window,
+                heartbeat_period_s=period_s if window else 0.0,
+            )
             if len(rejections) < REJECTIONS_A_RESPONSE:
                 return
             window, acknowledged = None, rejections[-1].sequence
 
     async def _read(self, flow: Flow, sender: Session, following: AsyncIterator[Any], *, caller: str) -> None:
+        # Once a rank says that it lives, so does what it brings: heartbeats may be behind what there is no room for.
+        run_ids: Sequence[str] = ()
         try:
             async for message in following:
+                if message.HasField("heartbeat"):
+                    run_ids = list(message.heartbeat.run_ids)
+                    self._ranks.heard(sender.rank, run_ids)
+                    continue
                 if message.HasField("open") or not message.HasField("batch"):
                     raise InvalidArgument("Missing value for required parameter 'batch': a session is opened once.")
                 batch = model.decode(message.batch, sender, caller=caller)
                 await flow.make_room(batch.size)
                 flow.add(batch.sequence, batch.size, self._group_commit.enqueue(batch))
+                if run_ids:
+                    self._ranks.heard(sender.rank, run_ids)
         finally:
             flow.end()
 
@@ -175,10 +241,14 @@ class Ingest:
             group = _Group(batches, known)
             await self._tell_again(tx, group)
             await self._start_runs(tx, group)
-            await _store(tx, group)
+            await _store(tx, group, now_ms=now_ms)
             await store.advance(tx, group.marks, now_ms=now_ms)
             if group.rejected:
                 await store.add_rejections(tx, group.rejected)
+        self._meter.note(batches[place].entry for place in group.waiting())
+        self._tell(batch.entry.run_id for batch in batches)
+        for rank, run_id, (step, timestamp) in group.logged():
+            self._ranks.logged(rank, run_id, step=step, timestamp=timestamp)
         return [group.outcomes.get(place) for place in range(len(batches))]
 
     async def _tell_again(self, tx: Driver, group: "_Group") -> None:
@@ -239,6 +309,12 @@ class _Group:
         """Return the places of the batches that are to be stored, in their order."""
         return [place for place in self._next if place not in self.outcomes]
 
+    def logged(self) -> Iterator[tuple[Rank, str, tuple[int, int]]]:
+        """Yield which ranks have logged to which runs, and the greatest step and timestamp of each batch."""
+        for batch in (self.batches[place] for place in self.waiting()):
+            if batch.session.rank is not None and (newest := batch.newest):
+                yield batch.session.rank, batch.entry.run_id, newest
+
     def reject(self, place: int, error: ServiceError) -> None:
         """Note that a batch is not stored."""
         rejected = model.rejected(self.batches[place].sequence, error)
@@ -273,7 +349,7 @@ def _new_run(batch: Batch, start: Start, experiment: Experiment) -> Run:
     )
 
 
-async def _store(tx: Driver, group: _Group) -> None:
+async def _store(tx: Driver, group: _Group, *, now_ms: int) -> None:
     places = group.waiting()
     if not places:
         return
@@ -282,7 +358,9 @@ async def _store(tx: Driver, group: _Group) -> None:
         if outcome is not None:
             group.reject(place, outcome)
     stored = [group.batches[place] for place in group.waiting()]
-    ends = {batch.entry.run_id: batch.end for batch in stored if batch.end}
+    if moves := [move for batch in stored for move in batch.moves]:
+        await run_ranks.move(tx, moves, now=now_ms)
+    ends = {batch.entry.run_id: batch.end for batch in stored if batch.end and batch.session.rank is None}
     if ends:
         await store.end_runs(tx, ends)
-        await metrics_store.enqueue(tx, ends)
+        await metrics_store.enqueue_ended(tx, ends)

@@ -32,4 +32,6 @@ def _encoded(progress: Progress) -> pb.IngestStreamResponse:
     response = encode(pb.IngestStreamResponse, progress)
     if progress.pause_s:
         response.pause.FromMilliseconds(int(progress.pause_s * 1000))
+    if progress.heartbeat_period_s:
+        response.heartbeat_period.FromMilliseconds(int(progress.heartbeat_period_s * 1000))
     return response

@@ -69,7 +69,8 @@ _SELECT_REJECTIONS_AFTER = """
 _END_RUNS = """
     UPDATE runs AS r
     SET status = i.status,
-        end_time = i.end_time
+        end_time = i.end_time,
+        follows_ranks = false
     FROM unnest(%(run_ids)s::text[], %(statuses)s::text[], %(end_times)s::bigint[]) AS i (run_id, status, end_time)
     WHERE r.run_id = i.run_id
 """

@@ -1,7 +1,7 @@
 """What is known of a metric besides its points, how new points change it, and which points make an even sample."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +23,15 @@ class Metric:
     """A metric of a run. `value` is 0 where `is_nan`.
 
     `in_order`: each point came after all before it, by step, timestamp and value, and no timestamp went back. Then
-    there are no duplicates, and the orders of time, of step and of arrival are one.
+    there are no duplicates, and the orders of time, of step and of arrival are one. The last `pending_count` points are
+    rows.
     """
 
     metric_id: int
     run_id: str
     key: str
     point_count: int
+    pending_count: int
     in_order: bool
 
 
@@ -82,9 +84,7 @@ def group(metrics: Sequence[tuple[str, str]], places: "Sequence[int] | IntColumn
     Every metric has at least one point. Infinite values are clamped.
     """
     which = np.asarray(places, np.int64)
-    clamped = Points(
-        timestamps=points.timestamps, steps=points.steps, values=np.clip(points.values, -VALUE_MAX, VALUE_MAX)
-    )
+    clamped = replace(points, values=np.clip(points.values, -VALUE_MAX, VALUE_MAX))
     # Short integers are sorted by radix. What is logged in order, as most is, needs no more.
     order = np.argsort(which.astype(np.uint16) if len(metrics) < _RADIX_METRICS_MAX else which, kind="stable")
     starts = np.searchsorted(which[order], np.arange(len(metrics)))

@@ -3,6 +3,7 @@
 Integers are kept as their distance from a line between the first and the last one, all in the fewest bytes that the
 greatest distance needs: none for steps that rise evenly. All arithmetic wraps around at 64 bits, in packing as in
 unpacking, so that every column comes back as it was. Values are float64, or float32 where that loses nothing of any.
+Ranks are there only if a point has one.
 Chunks of the first release are zlib streams of differences, which are still read.
 """
 
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.tracking.metrics.columns import FloatColumn, IntColumn, Points
+from services.tracking.metrics.columns import NO_RANK, FloatColumn, IntColumn, Points, of_rank
 
 # Width in bytes, count, first and last entry, and what the distances are counted from.
 _HEADER = struct.Struct("<BIqqq")
@@ -41,7 +42,19 @@ class Line:
 
 def pack(column: IntColumn) -> bytes:
     """Pack integers, at least one."""
-    line = Line(width=0, count=len(column), first=int(column[0]), last=int(column[-1]), base=0)
+    return _packed(column, first=int(column[0]), last=int(column[-1]))
+
+
+def pack_ranks(points: Points) -> bytes | None:
+    """Pack the ranks of points, which follow no line; None if there are none."""
+    if not points.has_ranks:
+        return None
+    least = int(points.ranks.min())
+    return _packed(points.ranks, first=least, last=least)
+
+
+def _packed(column: IntColumn, *, first: int, last: int) -> bytes:
+    line = Line(width=0, count=len(column), first=first, last=last, base=0)
     distances = column - line.at(np.arange(len(column)))
     base = int(distances.min())
     above = (distances - np.int64(base)).view(np.uint64)
@@ -91,11 +104,15 @@ def unpack_values(data: bytes, count: int) -> FloatColumn:
     return np.frombuffer(data, "<f4").astype(np.float64)
 
 
-def unpacked(steps: bytes, timestamps: bytes, values: bytes) -> Points:
+def unpacked(steps: bytes, timestamps: bytes, values: bytes, ranks: bytes | None = None) -> Points:
     """Return the points of a chunk."""
     unpacked_steps = unpack(steps)
+    count = len(unpacked_steps)
     return Points(
-        timestamps=unpack(timestamps), steps=unpacked_steps, values=unpack_values(values, len(unpacked_steps))
+        timestamps=unpack(timestamps),
+        steps=unpacked_steps,
+        values=unpack_values(values, count),
+        ranks=of_rank(NO_RANK, count) if ranks is None else unpack(ranks),
     )
 
 

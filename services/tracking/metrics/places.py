@@ -67,12 +67,16 @@ class _Chunk:
 
 
 async def points_at(tx: Driver, metric: Metric, places: Sequence[int]) -> Points:
-    """Return the points of a metric in order that stand at the given places, counted from 0 and ascending."""
+    """Return the points of a metric at the given places, ascending and counted from 0, in the order of arrival, without
+    their ranks; of a metric in order that is its order.
+    """
     given = {"metric_id": metric.metric_id, "header": packing.HEADER_BYTES}
     chunks = [_Chunk(*row) for row in await _fetch(tx, _SELECT_CHUNKS, given)]
     # Segments are the chunks, then the rows.
     starts = np.cumsum([0, *(chunk.point_count for chunk in chunks)], dtype=np.int64)
-    wanted = np.asarray(places, np.int64)
+    # Earlier releases stored some points once that they had counted twice: so counted is from the end.
+    starts += metric.point_count - metric.pending_count - starts[-1]
+    wanted = np.maximum(np.asarray(places, np.int64), starts[0])
     segment_of = np.searchsorted(starts, wanted, side="right") - 1
     within = wanted - starts[segment_of]
     segments = np.unique(segment_of).tolist()
@@ -83,7 +87,7 @@ async def points_at(tx: Driver, metric: Metric, places: Sequence[int]) -> Points
     parts = [columns.points([], [], [])]
     for segment in segments:
         if segment == len(chunks):
-            parts.append((await store.pending(tx, metric)).by_time().take(within[segment_of == segment]))
+            parts.append((await store.pending(tx, metric)).take(within[segment_of == segment]))
         elif chunks[segment].is_large:
             parts.append(entries[chunks[segment].chunk_id])
         else:
@@ -118,6 +122,7 @@ def _points(chunk: _Chunk, places: IntColumn, steps: bytes, timestamps: bytes, v
         timestamps=packing.entries(packing.header(chunk.time_header), places, timestamps),
         steps=packing.entries(packing.header(chunk.step_header), places, steps),
         values=packing.unpack_values(values, len(places)),
+        ranks=columns.of_rank(columns.NO_RANK, len(places)),
     )
 
 

@@ -126,7 +126,7 @@ class Metrics:
         """Yield the points after `position` as they are read, some 65,536 at a time; nothing of it is empty."""
         if not metric.in_order:
             async with self.db.pipeline(snapshot=True) as tx:
-                points = _after((await store.all_points(tx, metric)).by_time(), position)
+                points = _after((await store.all_points(tx, metric)).by_time().once(), position)
             for start in range(0, len(points), READ_POINTS):
                 yield points.take(slice(start, start + READ_POINTS))
             return
@@ -138,7 +138,7 @@ class Metrics:
                 points, after_chunk = await store.points_from(
                     tx, metric, timestamp, step, after_chunk=after_chunk, limit=READ_POINTS
                 )
-            points = _after(points, position)
+            points = _after(points, position).once()
             if len(points):
                 position = _position(points, len(points) - 1)
                 yield points
@@ -157,11 +157,12 @@ async def _nothing() -> AsyncIterator[Points]:
 
 async def _sampled(tx: Driver, metric: Metric, start_step: int | None, end_step: int | None, buckets: int) -> Points:
     if start_step is not None and end_step is not None:
-        points = (await store.all_points(tx, metric, step_min=start_step, step_max=end_step)).by_step()
+        points = (await store.all_points(tx, metric, step_min=start_step, step_max=end_step)).by_step().once()
     elif metric.in_order:
-        return await places.points_at(tx, metric, model.bucket_starts(metric.point_count, buckets))
+        sample = await places.points_at(tx, metric, model.bucket_starts(metric.point_count, buckets))
+        return sample.distinct()
     else:
-        points = (await store.all_points(tx, metric)).by_step()
+        points = (await store.all_points(tx, metric)).by_step().once()
     return points.take(np.array(model.bucket_starts(len(points), buckets), np.intp))
 
 

@@ -1,9 +1,9 @@
 """The SQL of metrics and their points, and the only place that knows how points are laid out.
 
 Few new points of a metric are rows of `metric_points`; many at once, or many that have waited, become a chunk. A chunk
-takes the waiting rows with it, so that chunks by id, then rows, are in the order of arrival. Writers hold the lock on
-the run (services/tracking/run_logs/store.py), so that nobody else appends to its metrics meanwhile. In the background
-services/tracking/sealing makes few large chunks of many small ones.
+takes the waiting rows with it, so that chunks by id, then rows by `place`, are in the order of arrival. Writers hold
+the lock on the run (services/tracking/run_logs/store.py), so that nobody else appends to its metrics meanwhile. In the
+background services/tracking/sealing makes few large chunks of many small ones.
 """
 
 from collections.abc import Collection, Sequence
@@ -46,44 +46,55 @@ _UPSERT_LATEST = """
 """
 
 _INSERT_POINTS = """
-    INSERT INTO metric_points (metric_id, timestamp, step, value)
-    SELECT *
+    INSERT INTO metric_points (metric_id, place, timestamp, step, value, rank)
+    SELECT i.metric_id, i.place, i.timestamp, i.step, i.value, nullif(i.rank, -1)
     FROM unnest(
-        %(metric_ids)s::bigint[], %(timestamps)s::bigint[], %(steps)s::bigint[],
-        %(values)s::float8[]
-    )
+        %(metric_ids)s::bigint[], %(places)s::bigint[], %(timestamps)s::bigint[], %(steps)s::bigint[],
+        %(values)s::float8[], %(ranks)s::bigint[]
+    ) AS i (metric_id, place, timestamp, step, value, rank)
 """
 
 _TAKE_POINTS = """
-    DELETE FROM metric_points
-    WHERE metric_id = ANY(%(metric_ids)s::bigint[])
-    RETURNING metric_id, timestamp, step, value
+    WITH taken AS (
+        DELETE FROM metric_points
+        WHERE metric_id = ANY(%(metric_ids)s::bigint[])
+        RETURNING metric_id, place, timestamp, step, value, rank
+    )
+    SELECT metric_id, timestamp, step, value, coalesce(rank, -1)
+    FROM taken
+    ORDER BY metric_id, place NULLS FIRST, timestamp, step
 """
 
 _INSERT_CHUNKS = """
     INSERT INTO metric_chunks (
-        metric_id, point_count, step_min, step_max, timestamp_max, steps, timestamps, point_values
+        metric_id, point_count, step_min, step_max, timestamp_max, steps, timestamps, point_values, ranks
     )
     SELECT *
     FROM unnest(
         %(metric_ids)s::bigint[], %(point_counts)s::bigint[], %(step_mins)s::bigint[],
         %(step_maxs)s::bigint[], %(timestamp_maxs)s::bigint[], %(steps)s::bytea[],
-        %(timestamps)s::bytea[], %(point_values)s::bytea[]
+        %(timestamps)s::bytea[], %(point_values)s::bytea[], %(ranks)s::bytea[]
     )
 """
 
 _SELECT_METRICS = """
-    SELECT metric_id, run_id, key, point_count, in_order
+    SELECT metric_id, run_id, key, point_count, pending_count, in_order
     FROM metrics
     WHERE run_id = ANY(%(run_ids)s::text[])
         AND key = %(key)s
     ORDER BY run_id
 """
 
-_SELECT_POINTS = "SELECT timestamp, step, value FROM metric_points WHERE metric_id = %(metric_id)s"
+# Rows that a release before this one wrote have no place.
+_SELECT_POINTS = """
+    SELECT timestamp, step, value, coalesce(rank, -1)
+    FROM metric_points
+    WHERE metric_id = %(metric_id)s
+    ORDER BY place NULLS FIRST, timestamp, step
+"""
 
 _SELECT_CHUNKS = """
-    SELECT steps, timestamps, point_values
+    SELECT steps, timestamps, point_values, ranks
     FROM metric_chunks
     WHERE metric_id = %(metric_id)s
         AND step_max >= %(step_min)s
@@ -91,11 +102,25 @@ _SELECT_CHUNKS = """
     ORDER BY chunk_id
 """
 
+_COUNT_POINTS = """
+    SELECT (
+        SELECT coalesce(sum(point_count), 0)::bigint
+        FROM metric_chunks
+        WHERE metric_id = %(metric_id)s
+            AND step_max >= %(step_min)s
+            AND step_min <= %(step_max)s
+    ) + (
+        SELECT count(*)
+        FROM metric_points
+        WHERE metric_id = %(metric_id)s
+    )
+"""
+
 _SELECT_CHUNKS_AFTER = """
-    SELECT steps, timestamps, point_values, chunk_id, is_last
+    SELECT steps, timestamps, point_values, ranks, chunk_id, is_last
     FROM (
         SELECT
-            chunk_id, steps, timestamps, point_values,
+            chunk_id, steps, timestamps, point_values, ranks,
             sum(point_count) OVER (ORDER BY chunk_id) - point_count AS points_before,
             lead(chunk_id) OVER (ORDER BY chunk_id) IS NULL AS is_last
         FROM metric_chunks
@@ -111,6 +136,20 @@ _ENQUEUE = """
     INSERT INTO sealing_queue (run_id, change_count)
     SELECT i.run_id, 1
     FROM unnest(%(run_ids)s::text[]) AS i (run_id)
+    ON CONFLICT (run_id) DO UPDATE
+    SET change_count = sealing_queue.change_count + 1
+"""
+
+# A run without metrics has nothing to be looked after.
+_ENQUEUE_ENDED = """
+    INSERT INTO sealing_queue (run_id, change_count)
+    SELECT i.run_id, 1
+    FROM unnest(%(run_ids)s::text[]) AS i (run_id)
+    WHERE EXISTS (
+        SELECT
+        FROM metrics
+        WHERE run_id = i.run_id
+    )
     ON CONFLICT (run_id) DO UPDATE
     SET change_count = sealing_queue.change_count + 1
 """
@@ -155,7 +194,7 @@ async def append(tx: Driver, new: Append, query: LatestQuery) -> None:
         id_of = {(run_id, key): metric_id for run_id, key, metric_id in await upserted.fetchall()}
         metric_ids = np.array([id_of[metric] for metric in new.metrics], np.int64)
     if not is_chunked.all():
-        await _insert_points(tx, new, metric_ids, ~is_chunked)
+        await _insert_points(tx, new, known, metric_ids, ~is_chunked)
     if is_chunked.any():
         await enqueue(tx, {new.metrics[place][0] for place in np.flatnonzero(is_chunked).tolist()})
         waiting = metric_ids[is_chunked & (known.pending_counts > 0)]
@@ -176,6 +215,14 @@ async def all_points(tx: Driver, metric: Metric, *, step_min: int = INT64_MIN, s
     chunks = await _fetch(tx, _SELECT_CHUNKS, bounds)
     found = columns.concatenate([*map(_unpacked, chunks), await pending(tx, metric)])
     return found.take((found.steps >= step_min) & (found.steps <= step_max))
+
+
+async def count_points(tx: Driver, metric: Metric, *, step_min: int, step_max: int) -> int:
+    """Return how many points `all_points` reads, before it leaves out those of other steps."""
+    [(count,)] = await _fetch(
+        tx, _COUNT_POINTS, {"metric_id": metric.metric_id, "step_min": step_min, "step_max": step_max}
+    )
+    return int(count)
 
 
 async def points_from(
@@ -212,15 +259,20 @@ async def _answered(query: LatestQuery, count: int) -> tuple[Latest, IntColumn]:
     return latest, metric_ids
 
 
-async def _insert_points(tx: Driver, new: Append, metric_ids: IntColumn, is_kept: BoolColumn) -> None:
-    kept = new.points.take(np.repeat(is_kept, new.counts))
+async def _insert_points(tx: Driver, new: Append, known: Latest, metric_ids: IntColumn, is_kept: BoolColumn) -> None:
+    is_row = np.repeat(is_kept, new.counts)
+    kept = new.points.take(is_row)
+    # Of all points of a metric, in the order of arrival.
+    places = np.arange(len(new.points)) + np.repeat(known.point_counts - new.starts, new.counts)
     await tx.execute(
         _INSERT_POINTS,
         {
             "metric_ids": np.repeat(metric_ids[is_kept], new.counts[is_kept]),
+            "places": places[is_row],
             "timestamps": kept.timestamps,
             "steps": kept.steps,
             "values": kept.values,
+            "ranks": kept.ranks,
         },
     )
 
@@ -230,9 +282,14 @@ async def enqueue(tx: Driver, run_ids: Collection[str]) -> None:
     await tx.execute(_ENQUEUE, {"run_ids": sorted(run_ids)})
 
 
+async def enqueue_ended(tx: Driver, run_ids: Collection[str]) -> None:
+    """Have what locked runs that have ended hold of metrics looked after, as `enqueue`."""
+    await tx.execute(_ENQUEUE_ENDED, {"run_ids": sorted(run_ids)})
+
+
 async def take_points(tx: Driver, metric_ids: IntColumn | Sequence[int]) -> dict[int, Points]:
-    """Delete the rows of metrics and return their points."""
-    taken: dict[int, list[tuple[int, int, float]]] = {}
+    """Delete the rows of metrics and return their points, in the order of arrival."""
+    taken: dict[int, list[tuple[int, int, float, int]]] = {}
     for metric_id, *point in await _fetch(tx, _TAKE_POINTS, {"metric_ids": metric_ids}):
         taken.setdefault(metric_id, []).append(tuple(point))
     return {metric_id: _points(rows) for metric_id, rows in taken.items()}
@@ -240,7 +297,7 @@ async def take_points(tx: Driver, metric_ids: IntColumn | Sequence[int]) -> dict
 
 def _joined(new: Append, place: int, metric_ids: IntColumn, taken: dict[int, Points]) -> Points:
     waiting = taken.get(int(metric_ids[place]))
-    return columns.concatenate([waiting.by_time(), new.of_metric(place)]) if waiting else new.of_metric(place)
+    return columns.concatenate([waiting, new.of_metric(place)]) if waiting else new.of_metric(place)
 
 
 async def _insert_chunks(tx: Driver, chunks: dict[int, Points]) -> None:
@@ -256,12 +313,13 @@ async def _insert_chunks(tx: Driver, chunks: dict[int, Points]) -> None:
             "steps": [packing.pack(part.steps) for part in parts],
             "timestamps": [packing.pack(part.timestamps) for part in parts],
             "point_values": [packing.pack_values(part.values) for part in parts],
+            "ranks": [packing.pack_ranks(part) for part in parts],
         },
     )
 
 
 async def pending(tx: Driver, metric: Metric) -> Points:
-    """Return the points of a metric that are rows, in no order."""
+    """Return the points of a metric that are rows, in the order of arrival."""
     return _points(await _fetch(tx, _SELECT_POINTS, {"metric_id": metric.metric_id}))
 
 
@@ -270,9 +328,9 @@ async def _fetch(tx: Driver, query: LiteralString, values: dict[str, Any]) -> li
 
 
 def _points(rows: Sequence[Any]) -> Points:
-    timestamps, steps, values = zip(*rows, strict=True) if rows else ((), (), ())
-    return columns.points(timestamps, steps, values)
+    timestamps, steps, values, ranks = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return columns.points(timestamps, steps, values, ranks)
 
 
 def _unpacked(chunk: tuple[Any, ...]) -> Points:
-    return packing.unpacked(*chunk[:3])
+    return packing.unpacked(*chunk[:4])

@@ -135,11 +135,12 @@ def _delete_some(table: str, condition: str) -> TextClause:
 _OF_METRICS = "metric_id = ANY(CAST(:ids AS bigint[]))"
 _DELETE_CHUNKS = _delete_some("metric_chunks", _OF_METRICS)
 _DELETE_POINTS = _delete_some("metric_points", _OF_METRICS)
+_DELETE_SORTS = text(f"DELETE FROM metric_sorts WHERE {_OF_METRICS}")
 # What hangs on a resource, then the resource.
 _DELETE = {
     Kind.RUN: [
         _delete_some(table, "run_id = :id")
-        for table in ("run_params", "run_tags", "run_datasets", "run_models", "runs")
+        for table in ("run_params", "run_tags", "run_datasets", "run_models", "run_ranks", "runs")
     ],
     Kind.LOGGED_MODEL: [
         _delete_some(table, "model_id = :id")
@@ -191,6 +192,7 @@ async def _delete_some_points(tx: Tx, run_id: Id) -> bool:
     chunks = await _count(tx, _DELETE_CHUNKS, {**given, "limit": CHUNKS_A_STEP})
     points = await _count(tx, _DELETE_POINTS, {**given, "limit": ROWS_A_STEP})
     if chunks < CHUNKS_A_STEP and points < ROWS_A_STEP:
+        await tx.execute(_DELETE_SORTS, given)
         await tx.execute(_DELETE_METRICS, given)
     return True
 

@@ -61,8 +61,12 @@ class LogEntry:
     @property
     def weight(self) -> int:
         """How much there is to write, in rows."""
-        point_count = len(self.metrics) + (len(self.series.points) if self.series else 0)
-        return 1 + point_count + len(self.params) + len(self.tags)
+        return 1 + self.point_count + len(self.params) + len(self.tags)
+
+    @property
+    def point_count(self) -> int:
+        """How many points there are, in rows and in series."""
+        return len(self.metrics) + (len(self.series.points) if self.series else 0)
 
     @property
     def model_ids(self) -> set[str]:

@@ -12,8 +12,9 @@ from services.tracking.metrics import columns
 from services.tracking.metrics import model as metrics_model
 from services.tracking.metrics import store as metrics_store
 from services.tracking.metrics.columns import IntColumn, Points
-from services.tracking.rules import ACTIVE
+from services.tracking.rules import ACTIVE, Tell, tell_nobody
 from services.tracking.run_logs import model, store
+from services.tracking.run_logs.meter import Meter
 from services.tracking.run_logs.model import LogEntry
 
 GROUP_ROWS_MAX = 20_000
@@ -25,11 +26,14 @@ COMMITTERS = 1
 class RunLogs:
     """Stores log entries. Each is stored whole or not at all, and is committed when `log` returns.
 
-    Entries that arrive together, or while others are being committed, share a transaction.
+    Entries that arrive together, or while others are being committed, share a transaction. `tell` is told the runs
+    after each.
     """
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, meter: Meter | None = None, tell: Tell = tell_nobody) -> None:
         self._db = db
+        self._meter = meter or Meter()
+        self._tell = tell
         self._group_commit = GroupCommit(
             self._commit,
             weight=lambda entry: entry.weight,
@@ -37,6 +41,11 @@ class RunLogs:
             waiting_weight_max=WAITING_ROWS_MAX,
             committers=COMMITTERS,
         )
+
+    @property
+    def waiting_count(self) -> int:
+        """How many entries wait for their turn."""
+        return self._group_commit.waiting_count
 
     async def log(self, entry: LogEntry) -> None:
         """Store an entry. Raises NotFound for an unknown run or model; InvalidArgument if the run is deleted or a
@@ -52,10 +61,14 @@ class RunLogs:
             _check_run(run_id, state.stages)
             previous = await store.tag(tx, run_id, model.MODEL_HISTORY_TAG)
             await store.set_tags(tx, [(run_id, model.MODEL_HISTORY_TAG, model.model_history(previous, model_json))])
+        self._tell([run_id])
 
     async def _commit(self, entries: Sequence[LogEntry]) -> Sequence[Outcome]:
         async with self._db.pipeline() as tx:
-            return await store_entries(tx, entries)
+            outcomes = await store_entries(tx, entries)
+        self._meter.note(entry for entry, outcome in zip(entries, outcomes, strict=True) if outcome is None)
+        self._tell(entry.run_id for entry in entries)
+        return outcomes
 
 
 async def store_entries(tx: Driver, entries: Sequence[LogEntry]) -> list[Outcome]:

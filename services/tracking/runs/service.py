@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from services.common import idempotency
 from services.common.database import Database, Driver, driver_of
@@ -21,12 +22,15 @@ from services.tracking.runs.search_grammar import RUNS
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Runs:
-    """The use-cases. `now_ms` returns milliseconds since the Unix epoch, `new_id` 32 hexadecimal digits."""
+    """The use-cases. `now_ms` returns milliseconds since the Unix epoch, `new_id` 32 hexadecimal digits. `tell` is told
+    the runs that are changed one by one.
+    """
 
     db: Database
     pages: PageTokens
     now_ms: Callable[[], int]
     new_id: Callable[[], str]
+    tell: rules.Tell = rules.tell_nobody
 
     async def create(
         self, *, experiment_id: str, user_id: str, run_name: str, start_time: int, tags: Mapping[str, str],
@@ -79,12 +83,16 @@ class Runs:
     async def update(self, run_id: str, *, status: str | None, end_time: int | None, run_name: str) -> RunInfo:
         """Change what is given and return the run's metadata. Raises NotFound, InvalidArgument if it is deleted."""
         async with self.db.pipeline() as tx:
-            await active_run(tx, run_id)
+            change = partial(store.update_active, status=status, end_time=end_time, run_name=run_name or None)
+            while (info := await change(tx, run_id)) is None:
+                # Says why, unless the run was restored in between: it is locked then, and changes the next time.
+                await active_run(tx, run_id)
             if run_name:
                 await store.set_tag(tx, run_id, key=logs_model.RUN_NAME_TAG, value=run_name)
             if status not in (None, "RUNNING", "SCHEDULED"):
-                await metrics_store.enqueue(tx, [run_id])
-            return await store.update(tx, run_id, status=status, end_time=end_time, run_name=run_name or None)
+                await metrics_store.enqueue_ended(tx, [run_id])
+        self.tell([run_id])
+        return info
 
     async def delete(self, run_id: str) -> None:
         """Mark a run deleted; again does nothing new. Raises NotFound."""
@@ -121,6 +129,7 @@ class Runs:
             await active_run(tx, run_id)
             if not await store.delete_tag(tx, run_id, key=key):
                 raise NotFound(f"No tag with name: {key} in run with id {run_id}")
+        self.tell([run_id])
 
     async def search(
         self, *, experiment_ids: Sequence[str], filter_text: str, view: int, order_by: Sequence[str],
@@ -151,6 +160,7 @@ class Runs:
         async with self.db.pipeline() as tx:
             if not await store.set_stage(tx, run_id, stage=stage, deleted_time=deleted_time):
                 raise _not_found(run_id)
+        self.tell([run_id])
 
 
 async def existing_run(tx: Driver, run_id: str, *, lock: bool = False) -> RunInfo:

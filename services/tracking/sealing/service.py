@@ -7,7 +7,7 @@ crash leaves undone stays queued.
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.common.database import Database, Driver
 from services.common.errors import ServiceError
@@ -19,21 +19,32 @@ PERIOD_S = 5.0
 REST_FACTOR = 4
 RUNS_A_PAGE = 100
 METRICS_A_PAGE = 500
+# For so long who watches a metric can come back to it, sorted or not, and be told no point twice.
+SORTS_KEPT_S = 3600
+SORTS_A_PURGE = 100
 
 _log = logging.getLogger("modelstead.sealing")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sealing:
     """The use-cases."""
 
     db: Database
+    # What was queued before then has been looked after.
+    _since_s: float = field(default_factory=time.monotonic, init=False)
+
+    @property
+    def lag_ms(self) -> int:
+        """How long ago at most what is queued now was stored, as long as somebody looks after it."""
+        return int(1000 * (time.monotonic() - self._since_s))
 
     async def work(self) -> None:
         """Look after what is queued, for ever. Failures are logged and tried again."""
         while True:
             try:
                 await self.look_after_all()
+                await self.forget_sorts()
             except ServiceError as error:
                 _log.warning("sealing waits", extra={"cause": error.message})
             except Exception:  # noqa: BLE001 -- the boundary of the work on one round
@@ -42,6 +53,7 @@ class Sealing:
 
     async def look_after_all(self) -> None:
         """Look after each run that is queued now."""
+        began_s = time.monotonic()
         after = ""
         while True:
             async with self.db.pipeline(snapshot=True) as tx:
@@ -49,8 +61,14 @@ class Sealing:
             for run_id, change_count in queued:
                 await self.look_after(run_id, change_count)
             if len(queued) < RUNS_A_PAGE:
-                return
+                break
             after = queued[-1][0]
+        self._since_s = began_s
+
+    async def forget_sorts(self) -> None:
+        """Forget how metrics were sorted long ago, or a bounded part of it."""
+        async with self.db.pipeline() as tx:
+            await store.forget_sorts(tx, age_s=SORTS_KEPT_S, limit=SORTS_A_PURGE)
 
     async def look_after(self, run_id: str, change_count: int) -> None:
         """Merge what can be merged of a run, and take it from the queue if it has not logged meanwhile.
@@ -101,10 +119,11 @@ class _Work:
     async def _do(self, tx: Driver, merge: Merge) -> None:
         points = await store.take(tx, merge.metric_id, merge.chunk_ids, with_pending=merge.with_pending)
         if merge.is_sort:
-            ordered = points.by_step()
+            order = points.step_order()
+            ordered = points.take(order)
             if model.is_in_order(ordered):
                 points = ordered
-                await store.set_order(tx, merge.metric_id, point_count=len(points))
+                await store.set_order(tx, merge.metric_id, places=order)
             else:
                 self._unsortable.add(merge.metric_id)
         await store.put(tx, merge.metric_id, model.numbered(points, last_id=merge.chunk_ids[-1]))

@@ -10,7 +10,7 @@ from typing import Any
 from services.common.database import Driver
 from services.tracking.metrics import columns, packing
 from services.tracking.metrics import store as metrics_store
-from services.tracking.metrics.columns import Points
+from services.tracking.metrics.columns import IntColumn, Points
 from services.tracking.sealing.model import MetricState, Piece
 
 _QUEUED = """
@@ -19,6 +19,15 @@ _QUEUED = """
     WHERE run_id > %(after)s
     ORDER BY run_id
     LIMIT %(limit)s
+"""
+
+_COUNT_QUEUED = """
+    SELECT count(*)
+    FROM (
+        SELECT
+        FROM sealing_queue
+        LIMIT %(limit)s
+    ) AS counted
 """
 
 _DEQUEUE = """
@@ -57,26 +66,43 @@ _TAKE_CHUNKS = """
     DELETE FROM metric_chunks
     WHERE metric_id = %(metric_id)s
         AND chunk_id = ANY(%(chunk_ids)s::bigint[])
-    RETURNING chunk_id, steps, timestamps, point_values
+    RETURNING chunk_id, steps, timestamps, point_values, ranks
 """
 
 _INSERT_CHUNK = """
     INSERT INTO metric_chunks (
-        metric_id, chunk_id, point_count, step_min, step_max, timestamp_max, steps, timestamps, point_values
+        metric_id, chunk_id, point_count, step_min, step_max, timestamp_max, steps, timestamps, point_values, ranks
     )
     VALUES (
         %(metric_id)s, %(chunk_id)s, %(point_count)s, %(step_min)s, %(step_max)s, %(timestamp_max)s, %(steps)s,
-        %(timestamps)s, %(point_values)s
+        %(timestamps)s, %(point_values)s, %(ranks)s
     )
 """
 
 _NO_PENDING = "UPDATE metrics SET pending_count = 0 WHERE metric_id = %(metric_id)s"
 
 _SET_ORDER = """
-    UPDATE metrics
-    SET in_order = true,
-        point_count = %(point_count)s
-    WHERE metric_id = %(metric_id)s
+    WITH sorted AS (
+        UPDATE metrics
+        SET in_order = true,
+            point_count = %(point_count)s,
+            sort_count = sort_count + 1
+        WHERE metric_id = %(metric_id)s
+        RETURNING metric_id, sort_count
+    )
+    INSERT INTO metric_sorts (metric_id, sort_count, sort_time, places)
+    SELECT metric_id, sort_count, extract(epoch FROM clock_timestamp()) * 1000, %(places)s
+    FROM sorted
+"""
+
+_FORGET_SORTS = """
+    DELETE FROM metric_sorts
+    WHERE ctid = ANY(ARRAY(
+        SELECT ctid
+        FROM metric_sorts
+        WHERE sort_time < (extract(epoch FROM clock_timestamp()) - %(age_s)s) * 1000
+        LIMIT %(limit)s
+    ))
 """
 
 
@@ -84,6 +110,13 @@ async def queued(tx: Driver, *, after: str, limit: int) -> list[tuple[str, int]]
     """Return runs that have logged since they were last looked after, by id, and how often they did."""
     rows = await (await tx.execute(_QUEUED, {"after": after, "limit": limit})).fetchall()
     return [(run_id, change_count) for run_id, change_count in rows]
+
+
+async def count_queued(tx: Driver, *, limit: int = 10_000) -> int:
+    """Return how many runs are queued, counting to `limit`."""
+    row = await (await tx.execute(_COUNT_QUEUED, {"limit": limit})).fetchone()
+    assert row, "a count is always there"
+    return int(row[0])
 
 
 async def dequeue(tx: Driver, run_id: str, *, change_count: int) -> None:
@@ -127,7 +160,7 @@ async def take(tx: Driver, metric_id: int, chunk_ids: Sequence[int], *, with_pen
     parts = [packing.unpacked(*row[1:]) for row in sorted(rows, key=lambda row: row[0])]
     if with_pending:
         waiting = await metrics_store.take_points(tx, [metric_id])
-        parts += [part.by_time() for part in waiting.values()]
+        parts += waiting.values()
         await tx.execute(_NO_PENDING, {"metric_id": metric_id})
     return columns.concatenate(parts)
 
@@ -145,10 +178,17 @@ async def put(tx: Driver, metric_id: int, chunks: Iterable[tuple[int, Points]]) 
             "steps": packing.pack(points.steps),
             "timestamps": packing.pack(points.timestamps),
             "point_values": packing.pack_values(points.values),
+            "ranks": packing.pack_ranks(points),
         }
         await tx.execute(_INSERT_CHUNK, row)
 
 
-async def set_order(tx: Driver, metric_id: int, *, point_count: int) -> None:
-    """Note that a metric's points are in order, and how many are left of them."""
-    await tx.execute(_SET_ORDER, {"metric_id": metric_id, "point_count": point_count})
+async def set_order(tx: Driver, metric_id: int, *, places: IntColumn) -> None:
+    """Note that a metric's points are in order, and where, in the order of arrival, each of them stood before."""
+    given = {"metric_id": metric_id, "point_count": len(places), "places": packing.pack(places)}
+    await tx.execute(_SET_ORDER, given)
+
+
+async def forget_sorts(tx: Driver, *, age_s: int, limit: int) -> None:
+    """Forget the places before sorts that are older than so long, at most `limit` of them."""
+    await tx.execute(_FORGET_SORTS, {"age_s": age_s, "limit": limit})

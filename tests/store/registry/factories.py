@@ -109,7 +109,7 @@ class Registry:
             versions=ModelVersions(db=db, pages=PAGES, now_ms=now_ms, origins=origins, tracking=tracking),
             aliases=Aliases(db=db, now_ms=now_ms),
             tracking=tracking,
-            requests=TransitionRequests(db=db, now_ms=now_ms),
+            requests=TransitionRequests(db=db, pages=PAGES, now_ms=now_ms),
             policies=PromotionPolicies(db=db, pages=PAGES, now_ms=now_ms),
             checks=VersionChecks(db=db, now_ms=now_ms),
             releases=Releases(db=db, now_ms=now_ms),
@@ -117,7 +117,7 @@ class Registry:
             comments=Comments(db=db, pages=PAGES, now_ms=now_ms),
             activities=Activities(db=db, pages=PAGES),
             audit=Audit(db=db, pages=PAGES),
-            history=History(db=db),
+            history=History(db=db, pages=PAGES),
         )
 
     async def new_model(self, name: str | None = None, **given: Any) -> str:

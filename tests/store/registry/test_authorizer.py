@@ -33,7 +33,8 @@ from tests.store.registry.test_permissions import Entry
 
 ALICE = Caller(name="alice")
 ADMIN = Caller(name="root", groups=frozenset({"admins"}))
-HEARD_WITHIN_S = 0.25
+# The promise is 250 ms on a machine that does nothing else: benchmarks measure it. Here it is heard at all, and soon.
+HEARD_WITHIN_S = 5.0
 
 CONTRACTS: dict[str, Contract] = {
     method.name: method
@@ -175,9 +176,14 @@ async def test_a_right_that_was_taken_is_refused_at_once_here_and_soon_everywher
 
 
 async def test_grants_are_kept_while_the_listener_hears_and_not_longer(world: World) -> None:
-    name, replica = await world.registry.new_model(), world.replicas[1]
+    name, mark, replica = await world.registry.new_model(), await world.registry.new_model(), world.replicas[1]
     await world.grant(name, Level.MANAGE)
-    await _until_allowed(replica, name, allowed=True)
+    await world.grant(mark, Level.MANAGE)
+    await _until_allowed(replica, mark, allowed=True)
+    await world.grant(mark, None)
+    # Changes are heard in their order: once it knows of this one, there is none left that makes it forget the grant.
+    await _until_allowed(replica, mark, allowed=False)
+    assert await replica.allows("DeleteRegisteredModel", ALICE, name=name)
     async with world.db.pipeline() as tx:
         # Nobody is told of this, as if it had just been committed.
         await tx.execute("DELETE FROM registered_model_grants")

@@ -169,6 +169,27 @@ async def test_what_is_read_in_pieces_is_the_same(registry: Registry, monkeypatc
     assert (at_once.revision, len(at_once.versions), at_once.aliases) == (12, 6, {"newest": 5})
 
 
+async def test_the_versions_of_then_come_in_pages_of_one_revision(registry: Registry) -> None:
+    name = await registry.new_model()
+    for _ in range(5):
+        await registry.new_version(name)
+    moment: dict[str, Any] = {"revision": None, "timestamp": factories.now_ms() + 60_000, "caller": CALLER}
+
+    numbers, token = [], ""
+    while token is not None:
+        state, page, token = await registry.history.page_as_of(name, max_results=2, page_token=token, **moment)
+        numbers.append([version.version for version in page])
+        await registry.new_version(name)
+
+    assert numbers == [["1", "2"], ["3", "4"], ["5"]]
+    assert state.revision == 6
+    _, _, token = await registry.history.page_as_of(name, max_results=2, page_token="", **moment)
+    with pytest.raises(InvalidArgument, match="not made for this query"):
+        await registry.history.page_as_of(name, max_results=2, page_token=token, **moment | {"timestamp": 1})
+    with pytest.raises(InvalidArgument, match="from 1 to 1000"):
+        await registry.history.page_as_of(name, max_results=1001, page_token="", **moment)
+
+
 async def test_a_name_tells_of_the_model_that_had_it_then(registry: Registry) -> None:
     first, second = await registry.new_model(tags={"who": "first"}), factories.new_name()
     before = factories.now_ms()

@@ -545,3 +545,48 @@ async def test_a_version_has_at_most_64_checks(registry: Registry, name: str) ->
     await registry.check(name, "1", "check 5", "FAILED")
     states = {check.check: check.state for check in await registry.checks.list(name, "1")}
     assert (len(states), states["check 5"]) == (64, "FAILED")
+
+
+async def test_a_policy_is_described_in_parts(registry: Registry, name: str) -> None:
+    assert (await registry.policies.describe(name, caller=BOB)).origin == "NOWHERE"
+    await registry.set_policy(
+        name,
+        """
+        stages: [dev, live, old]
+        edges:
+          - {from: None, to: dev}
+          - {from: dev, to: live}
+          - {from: old, to: live, approvals: 1, approvers: {users: [ann]}, self_approval: true}
+        rules:
+          live:
+            approvals: 2
+            approvers: {groups: [risk, leads]}
+            checks: [tests, {name: bias, posted_by: {users: [ci]}}]
+        aliases: {champion: {approvals: 1}}
+        freezes:
+          - {from: 2026-12-20T00:00:00Z, to: 2026-12-21T00:00:00Z, reason: Holidays., stages: [live, "@champion"]}
+        request_expires: 2d
+        archive: old
+        owners: {users: [ann]}
+        """,
+    )
+
+    described = await registry.policies.describe(name, caller=BOB)
+
+    assert (described.origin, described.may_change) == ("MODEL", False)
+    assert (await registry.policies.describe(name, caller=ANN)).may_change
+    assert list(described.stages) == ["None", "dev", "live", "old"]
+    assert [(rule.from_stage, rule.to_stage, rule.approvals) for rule in described.rules] == [
+        (None, "live", 2), (None, "@champion", 1), ("old", "live", 1),
+    ]  # fmt: skip
+    live = described.rules[0]
+    assert live.approvers is not None
+    assert list(live.approvers.groups) == ["leads", "risk"]
+    assert [(check.check, check.posted_by is not None) for check in live.checks] == [("tests", False), ("bias", True)]
+    assert described.has_edges
+    assert [(edge.from_stage, edge.to_stage) for edge in described.edges] == [
+        ("None", "dev"), ("dev", "live"), ("old", "live"),
+    ]  # fmt: skip
+    assert described.freezes[0].end_timestamp - described.freezes[0].start_timestamp == DAY_MS
+    assert list(described.freezes[0].stages) == ["@champion", "live"]
+    assert (described.request_expires_ms, described.archive) == (2 * DAY_MS, "old")

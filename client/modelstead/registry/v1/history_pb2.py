@@ -29,7 +29,7 @@ from modelstead.registry.v1 import model_versions_pb2 as modelstead_dot_registry
 from modelstead.registry.v1 import registered_models_pb2 as modelstead_dot_registry_dot_v1_dot_registered__models__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$modelstead/registry/v1/history.proto\x12\x16modelstead.registry.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18modelstead/options.proto\x1a+modelstead/registry/v1/model_versions.proto\x1a.modelstead/registry/v1/registered_models.proto\"W\n\x1dGetRegisteredModelAsOfRequest\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x11\n\ttimestamp\x18\x03 \x01(\x03\"\xb3\x01\n\x1eGetRegisteredModelAsOfResponse\x12\x41\n\x10registered_model\x18\x01 \x01(\x0b\x32\'.modelstead.registry.v1.RegisteredModel\x12<\n\x0emodel_versions\x18\x02 \x03(\x0b\x32$.modelstead.registry.v1.ModelVersion\x12\x10\n\x08revision\x18\x03 \x01(\x03\x32\xf5\x01\n\x0eHistoryService\x12\xe2\x01\n\x16GetRegisteredModelAsOf\x12\x35.modelstead.registry.v1.GetRegisteredModelAsOfRequest\x1a\x36.modelstead.registry.v1.GetRegisteredModelAsOfResponse\"Y\xaa\xb8\x19\"\n\x18registered_model_history\x12\x04name\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02)\x12\'/api/2.0/mlflow/registered-models/as-ofb\x08\x65\x64itionsp\xe8\x07')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$modelstead/registry/v1/history.proto\x12\x16modelstead.registry.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18modelstead/options.proto\x1a+modelstead/registry/v1/model_versions.proto\x1a.modelstead/registry/v1/registered_models.proto\"\x86\x01\n\x1dGetRegisteredModelAsOfRequest\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x11\n\ttimestamp\x18\x03 \x01(\x03\x12\x19\n\x0bmax_results\x18\x04 \x01(\x03:\x04\x31\x30\x30\x30\x12\x12\n\npage_token\x18\x05 \x01(\t\"\xcc\x01\n\x1eGetRegisteredModelAsOfResponse\x12\x41\n\x10registered_model\x18\x01 \x01(\x0b\x32\'.modelstead.registry.v1.RegisteredModel\x12<\n\x0emodel_versions\x18\x02 \x03(\x0b\x32$.modelstead.registry.v1.ModelVersion\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\t2\xf7\x01\n\x0eHistoryService\x12\xe4\x01\n\x16GetRegisteredModelAsOf\x12\x35.modelstead.registry.v1.GetRegisteredModelAsOfRequest\x1a\x36.modelstead.registry.v1.GetRegisteredModelAsOfResponse\"[\xaa\xb8\x19$\n\x18registered_model_history\x12\x04name\x18\x01 \x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02)\x12\'/api/2.0/mlflow/registered-models/as-ofb\x08\x65\x64itionsp\xe8\x07')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,11 +39,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETREGISTEREDMODELASOFREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETREGISTEREDMODELASOFREQUEST'].fields_by_name['name']._serialized_options = b'\340A\002'
   _globals['_HISTORYSERVICE'].methods_by_name['GetRegisteredModelAsOf']._loaded_options = None
-  _globals['_HISTORYSERVICE'].methods_by_name['GetRegisteredModelAsOf']._serialized_options = b'\252\270\031\"\n\030registered_model_history\022\004name\030\001\260\270\031\001\202\323\344\223\002)\022\'/api/2.0/mlflow/registered-models/as-of'
-  _globals['_GETREGISTEREDMODELASOFREQUEST']._serialized_start=246
-  _globals['_GETREGISTEREDMODELASOFREQUEST']._serialized_end=333
-  _globals['_GETREGISTEREDMODELASOFRESPONSE']._serialized_start=336
-  _globals['_GETREGISTEREDMODELASOFRESPONSE']._serialized_end=515
-  _globals['_HISTORYSERVICE']._serialized_start=518
-  _globals['_HISTORYSERVICE']._serialized_end=763
+  _globals['_HISTORYSERVICE'].methods_by_name['GetRegisteredModelAsOf']._serialized_options = b'\252\270\031$\n\030registered_model_history\022\004name\030\001 \001\260\270\031\001\202\323\344\223\002)\022\'/api/2.0/mlflow/registered-models/as-of'
+  _globals['_GETREGISTEREDMODELASOFREQUEST']._serialized_start=247
+  _globals['_GETREGISTEREDMODELASOFREQUEST']._serialized_end=381
+  _globals['_GETREGISTEREDMODELASOFRESPONSE']._serialized_start=384
+  _globals['_GETREGISTEREDMODELASOFRESPONSE']._serialized_end=588
+  _globals['_HISTORYSERVICE']._serialized_start=591
+  _globals['_HISTORYSERVICE']._serialized_end=838
 # @@protoc_insertion_point(module_scope)

@@ -29,22 +29,30 @@ class GetRegisteredModelAsOfRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     TIMESTAMP_FIELD_NUMBER: _builtins.int
+    MAX_RESULTS_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name that it had then."""
     revision: _builtins.int
     """The revision of the name; one that is not reached yet is the present."""
     timestamp: _builtins.int
     """Milliseconds since the Unix epoch, included."""
+    max_results: _builtins.int
+    """How many versions, 1 to 1,000."""
+    page_token: _builtins.str
+    """From the page before, which tells of the same revision; bound to `name`, `revision` and `timestamp`."""
     def __init__(
         self,
         *,
         name: _builtins.str | None = ...,
         revision: _builtins.int | None = ...,
         timestamp: _builtins.int | None = ...,
+        max_results: _builtins.int | None = ...,
+        page_token: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "revision", b"revision", "timestamp", b"timestamp"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_results", b"max_results", "name", b"name", "page_token", b"page_token", "revision", b"revision", "timestamp", b"timestamp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "revision", b"revision", "timestamp", b"timestamp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_results", b"max_results", "name", b"name", "page_token", b"page_token", "revision", b"revision", "timestamp", b"timestamp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -59,15 +67,18 @@ class GetRegisteredModelAsOfResponse(_message.Message):
     REGISTERED_MODEL_FIELD_NUMBER: _builtins.int
     MODEL_VERSIONS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """The revision that it had."""
+    next_page_token: _builtins.str
+    """Absent on the last page."""
     @_builtins.property
     def registered_model(self) -> _registered_models_pb2.RegisteredModel:
         """As it was. `last_updated_timestamp` is that of the last change: what changed nothing is not kept."""
 
     @_builtins.property
     def model_versions(self) -> _containers.RepeatedCompositeFieldContainer[_model_versions_pb2.ModelVersion]:
-        """All versions that it had, by number."""
+        """The versions that it had, by number, a page of them."""
 
     def __init__(
         self,
@@ -75,10 +86,11 @@ class GetRegisteredModelAsOfResponse(_message.Message):
         registered_model: _registered_models_pb2.RegisteredModel | None = ...,
         model_versions: _abc.Iterable[_model_versions_pb2.ModelVersion] | None = ...,
         revision: _builtins.int | None = ...,
+        next_page_token: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["model_versions", b"model_versions", "registered_model", b"registered_model", "revision", b"revision"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model_versions", b"model_versions", "next_page_token", b"next_page_token", "registered_model", b"registered_model", "revision", b"revision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_versions", b"model_versions", "registered_model", b"registered_model", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_versions", b"model_versions", "next_page_token", b"next_page_token", "registered_model", b"registered_model", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

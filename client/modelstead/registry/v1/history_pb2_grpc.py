@@ -47,8 +47,8 @@ class HistoryServiceServicer(object):
     """
 
     def GetRegisteredModelAsOf(self, request, context):
-        """Returns the registered model that had a name at a revision or at a time, with all its versions as they were then:
-        stages, tags, aliases, descriptions. Also for models that are deleted or have another name since; of those, to who
+        """Returns the registered model that had a name at a revision or at a time, with its versions as they were then, a page
+        of them: stages, tags, aliases, descriptions. Also for models that are deleted or have another name since; of those, to who
         may read every model or the renamed one. Events count in the order of their revisions: at a time is after the last
         revision that was told at or before it. RESOURCE_DOES_NOT_EXIST if no model had the name then that the caller may
         read; INVALID_PARAMETER_VALUE unless exactly one of `revision` and `timestamp` is given.

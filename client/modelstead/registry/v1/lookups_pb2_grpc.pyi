@@ -45,7 +45,8 @@ class LookupServiceStub:
     follow each other quickly may be sent as one. A model that does not exist is sent as such, and when it comes.
     Each message carries a token; who comes back with the newest one, to whichever replica, gets only the models that
     changed since, and misses none. At most 1,000 names. Ends with UNAVAILABLE after about an hour, or when the server
-    is stopped: who wants to go on comes back. RESOURCE_EXHAUSTED past 2,000 watches of one caller, or 8,000 in all, at
+    is stopped: who wants to go on comes back. PERMISSION_DENIED once the caller may not read one of the models any more:
+    nothing that changed later is told, and the watch ends within some 15 s. RESOURCE_EXHAUSTED past 2,000 watches of one caller, or 8,000 in all, at
     one server.
     """
 
@@ -66,7 +67,8 @@ class LookupServiceAsyncStub(LookupServiceStub):
     follow each other quickly may be sent as one. A model that does not exist is sent as such, and when it comes.
     Each message carries a token; who comes back with the newest one, to whichever replica, gets only the models that
     changed since, and misses none. At most 1,000 names. Ends with UNAVAILABLE after about an hour, or when the server
-    is stopped: who wants to go on comes back. RESOURCE_EXHAUSTED past 2,000 watches of one caller, or 8,000 in all, at
+    is stopped: who wants to go on comes back. PERMISSION_DENIED once the caller may not read one of the models any more:
+    nothing that changed later is told, and the watch ends within some 15 s. RESOURCE_EXHAUSTED past 2,000 watches of one caller, or 8,000 in all, at
     one server.
     """
 
@@ -96,7 +98,8 @@ class LookupServiceServicer(metaclass=_abc_1.ABCMeta):
         follow each other quickly may be sent as one. A model that does not exist is sent as such, and when it comes.
         Each message carries a token; who comes back with the newest one, to whichever replica, gets only the models that
         changed since, and misses none. At most 1,000 names. Ends with UNAVAILABLE after about an hour, or when the server
-        is stopped: who wants to go on comes back. RESOURCE_EXHAUSTED past 2,000 watches of one caller, or 8,000 in all, at
+        is stopped: who wants to go on comes back. PERMISSION_DENIED once the caller may not read one of the models any more:
+        nothing that changed later is told, and the watch ends within some 15 s. RESOURCE_EXHAUSTED past 2,000 watches of one caller, or 8,000 in all, at
         one server.
         """
 

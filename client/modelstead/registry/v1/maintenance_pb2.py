@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from modelstead import options_pb2 as modelstead_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(modelstead/registry/v1/maintenance.proto\x12\x16modelstead.registry.v1\x1a\x18modelstead/options.proto\"\x19\n\x17\x46orgetRequestIdsRequest\"-\n\x18\x46orgetRequestIdsResponse\x12\x11\n\tkey_count\x18\x01 \x01(\x03\x32\xa2\x01\n\x12MaintenanceService\x12\x8b\x01\n\x10\x46orgetRequestIds\x12/.modelstead.registry.v1.ForgetRequestIdsRequest\x1a\x30.modelstead.registry.v1.ForgetRequestIdsResponse\"\x14\xaa\xb8\x19\x0c\n\x08platform\x18\x05\xb0\xb8\x19\x01\x62\x08\x65\x64itionsp\xe8\x07')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(modelstead/registry/v1/maintenance.proto\x12\x16modelstead.registry.v1\x1a\x18modelstead/options.proto\"\x19\n\x17\x46orgetRequestIdsRequest\"-\n\x18\x46orgetRequestIdsResponse\x12\x11\n\tkey_count\x18\x01 \x01(\x03\"\x1d\n\x1bResealWebhookSecretsRequest\"P\n\x1cResealWebhookSecretsResponse\x12\x16\n\x0eresealed_count\x18\x01 \x01(\x03\x12\x18\n\x10unreadable_count\x18\x02 \x01(\x03\x32\xbc\x02\n\x12MaintenanceService\x12\x8b\x01\n\x10\x46orgetRequestIds\x12/.modelstead.registry.v1.ForgetRequestIdsRequest\x1a\x30.modelstead.registry.v1.ForgetRequestIdsResponse\"\x14\xaa\xb8\x19\x0c\n\x08platform\x18\x05\xb0\xb8\x19\x01\x12\x97\x01\n\x14ResealWebhookSecrets\x12\x33.modelstead.registry.v1.ResealWebhookSecretsRequest\x1a\x34.modelstead.registry.v1.ResealWebhookSecretsResponse\"\x14\xaa\xb8\x19\x0c\n\x08platform\x18\x05\xb0\xb8\x19\x01\x62\x08\x65\x64itionsp\xe8\x07')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,10 +34,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MAINTENANCESERVICE'].methods_by_name['ForgetRequestIds']._loaded_options = None
   _globals['_MAINTENANCESERVICE'].methods_by_name['ForgetRequestIds']._serialized_options = b'\252\270\031\014\n\010platform\030\005\260\270\031\001'
+  _globals['_MAINTENANCESERVICE'].methods_by_name['ResealWebhookSecrets']._loaded_options = None
+  _globals['_MAINTENANCESERVICE'].methods_by_name['ResealWebhookSecrets']._serialized_options = b'\252\270\031\014\n\010platform\030\005\260\270\031\001'
   _globals['_FORGETREQUESTIDSREQUEST']._serialized_start=94
   _globals['_FORGETREQUESTIDSREQUEST']._serialized_end=119
   _globals['_FORGETREQUESTIDSRESPONSE']._serialized_start=121
   _globals['_FORGETREQUESTIDSRESPONSE']._serialized_end=166
-  _globals['_MAINTENANCESERVICE']._serialized_start=169
-  _globals['_MAINTENANCESERVICE']._serialized_end=331
+  _globals['_RESEALWEBHOOKSECRETSREQUEST']._serialized_start=168
+  _globals['_RESEALWEBHOOKSECRETSREQUEST']._serialized_end=197
+  _globals['_RESEALWEBHOOKSECRETSRESPONSE']._serialized_start=199
+  _globals['_RESEALWEBHOOKSECRETSRESPONSE']._serialized_end=279
+  _globals['_MAINTENANCESERVICE']._serialized_start=282
+  _globals['_MAINTENANCESERVICE']._serialized_end=598
 # @@protoc_insertion_point(module_scope)

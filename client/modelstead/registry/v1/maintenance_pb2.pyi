@@ -54,3 +54,46 @@ class ForgetRequestIdsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ForgetRequestIdsResponse: _TypeAlias = ForgetRequestIdsResponse  # noqa: Y015
+
+@_typing.final
+class ResealWebhookSecretsRequest(_message.Message):
+    """Request of ResealWebhookSecrets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResealWebhookSecretsRequest: _TypeAlias = ResealWebhookSecretsRequest  # noqa: Y015
+
+@_typing.final
+class ResealWebhookSecretsResponse(_message.Message):
+    """Response of ResealWebhookSecrets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESEALED_COUNT_FIELD_NUMBER: _builtins.int
+    UNREADABLE_COUNT_FIELD_NUMBER: _builtins.int
+    resealed_count: _builtins.int
+    """Webhooks whose secrets were sealed anew by this call."""
+    unreadable_count: _builtins.int
+    """Webhooks with a secret that none of the keys opens, and that is left as it is."""
+    def __init__(
+        self,
+        *,
+        resealed_count: _builtins.int | None = ...,
+        unreadable_count: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resealed_count", b"resealed_count", "unreadable_count", b"unreadable_count"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resealed_count", b"resealed_count", "unreadable_count", b"unreadable_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResealWebhookSecretsResponse: _TypeAlias = ResealWebhookSecretsResponse  # noqa: Y015

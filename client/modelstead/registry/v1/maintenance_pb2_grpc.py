@@ -40,6 +40,11 @@ class MaintenanceServiceStub(object):
                 request_serializer=modelstead_dot_registry_dot_v1_dot_maintenance__pb2.ForgetRequestIdsRequest.SerializeToString,
                 response_deserializer=modelstead_dot_registry_dot_v1_dot_maintenance__pb2.ForgetRequestIdsResponse.FromString,
                 _registered_method=True)
+        self.ResealWebhookSecrets = channel.unary_unary(
+                '/modelstead.registry.v1.MaintenanceService/ResealWebhookSecrets',
+                request_serializer=modelstead_dot_registry_dot_v1_dot_maintenance__pb2.ResealWebhookSecretsRequest.SerializeToString,
+                response_deserializer=modelstead_dot_registry_dot_v1_dot_maintenance__pb2.ResealWebhookSecretsResponse.FromString,
+                _registered_method=True)
 
 
 class MaintenanceServiceServicer(object):
@@ -54,6 +59,14 @@ class MaintenanceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResealWebhookSecrets(self, request, context):
+        """Seals the secrets of webhooks anew that are not sealed under the newest key (MODELSTEAD_WEBHOOK_SECRET_KEYS), so that
+        the older ones can go once every replica has the newest: all of them, a bounded part in a transaction.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MaintenanceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +74,11 @@ def add_MaintenanceServiceServicer_to_server(servicer, server):
                     servicer.ForgetRequestIds,
                     request_deserializer=modelstead_dot_registry_dot_v1_dot_maintenance__pb2.ForgetRequestIdsRequest.FromString,
                     response_serializer=modelstead_dot_registry_dot_v1_dot_maintenance__pb2.ForgetRequestIdsResponse.SerializeToString,
+            ),
+            'ResealWebhookSecrets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResealWebhookSecrets,
+                    request_deserializer=modelstead_dot_registry_dot_v1_dot_maintenance__pb2.ResealWebhookSecretsRequest.FromString,
+                    response_serializer=modelstead_dot_registry_dot_v1_dot_maintenance__pb2.ResealWebhookSecretsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +109,33 @@ class MaintenanceService(object):
             '/modelstead.registry.v1.MaintenanceService/ForgetRequestIds',
             modelstead_dot_registry_dot_v1_dot_maintenance__pb2.ForgetRequestIdsRequest.SerializeToString,
             modelstead_dot_registry_dot_v1_dot_maintenance__pb2.ForgetRequestIdsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResealWebhookSecrets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelstead.registry.v1.MaintenanceService/ResealWebhookSecrets',
+            modelstead_dot_registry_dot_v1_dot_maintenance__pb2.ResealWebhookSecretsRequest.SerializeToString,
+            modelstead_dot_registry_dot_v1_dot_maintenance__pb2.ResealWebhookSecretsResponse.FromString,
             options,
             channel_credentials,
             insecure,

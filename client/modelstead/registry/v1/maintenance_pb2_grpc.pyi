@@ -37,6 +37,10 @@ class MaintenanceServiceStub:
     """Forgets idempotency keys that are older than seven days, in a bounded number of transactions: it is called until it
     forgets none. The same key then creates anew.
     """
+    ResealWebhookSecrets: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.ResealWebhookSecretsRequest, _maintenance_pb2.ResealWebhookSecretsResponse]
+    """Seals the secrets of webhooks anew that are not sealed under the newest key (MODELSTEAD_WEBHOOK_SECRET_KEYS), so that
+    the older ones can go once every replica has the newest: all of them, a bounded part in a transaction.
+    """
 
 @_typing.type_check_only
 class MaintenanceServiceAsyncStub(MaintenanceServiceStub):
@@ -46,6 +50,10 @@ class MaintenanceServiceAsyncStub(MaintenanceServiceStub):
     ForgetRequestIds: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.ForgetRequestIdsRequest, _maintenance_pb2.ForgetRequestIdsResponse]  # type: ignore[assignment]
     """Forgets idempotency keys that are older than seven days, in a bounded number of transactions: it is called until it
     forgets none. The same key then creates anew.
+    """
+    ResealWebhookSecrets: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.ResealWebhookSecretsRequest, _maintenance_pb2.ResealWebhookSecretsResponse]  # type: ignore[assignment]
+    """Seals the secrets of webhooks anew that are not sealed under the newest key (MODELSTEAD_WEBHOOK_SECRET_KEYS), so that
+    the older ones can go once every replica has the newest: all of them, a bounded part in a transaction.
     """
 
 class MaintenanceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -59,6 +67,16 @@ class MaintenanceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_maintenance_pb2.ForgetRequestIdsResponse, _abc.Awaitable[_maintenance_pb2.ForgetRequestIdsResponse]]:
         """Forgets idempotency keys that are older than seven days, in a bounded number of transactions: it is called until it
         forgets none. The same key then creates anew.
+        """
+
+    @_abc_1.abstractmethod
+    def ResealWebhookSecrets(
+        self,
+        request: _maintenance_pb2.ResealWebhookSecretsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_maintenance_pb2.ResealWebhookSecretsResponse, _abc.Awaitable[_maintenance_pb2.ResealWebhookSecretsResponse]]:
+        """Seals the secrets of webhooks anew that are not sealed under the newest key (MODELSTEAD_WEBHOOK_SECRET_KEYS), so that
+        the older ones can go once every replica has the newest: all of them, a bounded part in a transaction.
         """
 
 def add_MaintenanceServiceServicer_to_server(servicer: MaintenanceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

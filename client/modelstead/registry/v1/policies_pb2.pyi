@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -59,6 +60,174 @@ class PromotionPolicy(_message.Message):
 Global___PromotionPolicy: _TypeAlias = PromotionPolicy  # noqa: Y015
 
 @_typing.final
+class PromotionPeople(_message.Message):
+    """Users and members of groups, in the order of their names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def users(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Users."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Groups."""
+
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[_builtins.str] | None = ...,
+        groups: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "users", b"users"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromotionPeople: _TypeAlias = PromotionPeople  # noqa: Y015
+
+@_typing.final
+class PromotionCheck(_message.Message):
+    """A check that must have passed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECK_FIELD_NUMBER: _builtins.int
+    POSTED_BY_FIELD_NUMBER: _builtins.int
+    check: _builtins.str
+    """Its name."""
+    @_builtins.property
+    def posted_by(self) -> Global___PromotionPeople:
+        """Who alone may post it; absent means everybody."""
+
+    def __init__(
+        self,
+        *,
+        check: _builtins.str | None = ...,
+        posted_by: Global___PromotionPeople | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "posted_by", b"posted_by"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "posted_by", b"posted_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromotionCheck: _TypeAlias = PromotionCheck  # noqa: Y015
+
+@_typing.final
+class PromotionRule(_message.Message):
+    """What a move needs, as docs/promotion-policy.md says."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_STAGE_FIELD_NUMBER: _builtins.int
+    TO_STAGE_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    APPROVERS_FIELD_NUMBER: _builtins.int
+    SELF_APPROVAL_FIELD_NUMBER: _builtins.int
+    CHECKS_FIELD_NUMBER: _builtins.int
+    from_stage: _builtins.str
+    """The stage that the move begins in; absent where it holds for all that have no rule of their own."""
+    to_stage: _builtins.str
+    """The stage that it ends in, or `@` and an alias."""
+    approvals: _builtins.int
+    """How many different people must approve."""
+    self_approval: _builtins.bool
+    """Whether who asks may approve."""
+    @_builtins.property
+    def approvers(self) -> Global___PromotionPeople:
+        """Who may approve; absent where everybody may who may make the move."""
+
+    @_builtins.property
+    def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromotionCheck]:
+        """What must have passed."""
+
+    def __init__(
+        self,
+        *,
+        from_stage: _builtins.str | None = ...,
+        to_stage: _builtins.str | None = ...,
+        approvals: _builtins.int | None = ...,
+        approvers: Global___PromotionPeople | None = ...,
+        self_approval: _builtins.bool | None = ...,
+        checks: _abc.Iterable[Global___PromotionCheck] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "approvers", b"approvers", "checks", b"checks", "from_stage", b"from_stage", "self_approval", b"self_approval", "to_stage", b"to_stage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "approvers", b"approvers", "checks", b"checks", "from_stage", b"from_stage", "self_approval", b"self_approval", "to_stage", b"to_stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromotionRule: _TypeAlias = PromotionRule  # noqa: Y015
+
+@_typing.final
+class PromotionEdge(_message.Message):
+    """A move between stages that there is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_STAGE_FIELD_NUMBER: _builtins.int
+    TO_STAGE_FIELD_NUMBER: _builtins.int
+    from_stage: _builtins.str
+    """The stage that it begins in."""
+    to_stage: _builtins.str
+    """The stage that it ends in."""
+    def __init__(
+        self,
+        *,
+        from_stage: _builtins.str | None = ...,
+        to_stage: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_stage", b"from_stage", "to_stage", b"to_stage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_stage", b"from_stage", "to_stage", b"to_stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromotionEdge: _TypeAlias = PromotionEdge  # noqa: Y015
+
+@_typing.final
+class PromotionFreeze(_message.Message):
+    """A time in which nothing moves.
+    (-- aip.dev/not-precedent: as MLflow's REST API: times are int64 milliseconds --)
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIMESTAMP_FIELD_NUMBER: _builtins.int
+    END_TIMESTAMP_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
+    start_timestamp: _builtins.int
+    """Included; milliseconds since the Unix epoch."""
+    end_timestamp: _builtins.int
+    """Not included; milliseconds since the Unix epoch."""
+    reason: _builtins.str
+    """Why."""
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The stages and `@` aliases that it is about; empty means all."""
+
+    def __init__(
+        self,
+        *,
+        start_timestamp: _builtins.int | None = ...,
+        end_timestamp: _builtins.int | None = ...,
+        reason: _builtins.str | None = ...,
+        stages: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_timestamp", b"end_timestamp", "reason", b"reason", "stages", b"stages", "start_timestamp", b"start_timestamp"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_timestamp", b"end_timestamp", "reason", b"reason", "stages", b"stages", "start_timestamp", b"start_timestamp"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromotionFreeze: _TypeAlias = PromotionFreeze  # noqa: Y015
+
+@_typing.final
 class SetPromotionPolicyRequest(_message.Message):
     """Asks to set a policy."""
 
@@ -72,7 +241,7 @@ class SetPromotionPolicyRequest(_message.Message):
     policy_yaml: _builtins.str
     """The policy in YAML, at most 64 KiB."""
     if_revision: _builtins.int
-    """The newest revision must be this one; 0 means that there must be none."""
+    """The newest revision must be this one, at least 0, which means that there must be none."""
     def __init__(
         self,
         *,
@@ -111,6 +280,49 @@ class SetPromotionPolicyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetPromotionPolicyResponse: _TypeAlias = SetPromotionPolicyResponse  # noqa: Y015
+
+@_typing.final
+class ValidatePromotionPolicyRequest(_message.Message):
+    """Asks to judge a policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    POLICY_YAML_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The registered model that it is for; absent for the default."""
+    policy_yaml: _builtins.str
+    """The policy in YAML, at most 64 KiB."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str | None = ...,
+        policy_yaml: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "policy_yaml", b"policy_yaml"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "policy_yaml", b"policy_yaml"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValidatePromotionPolicyRequest: _TypeAlias = ValidatePromotionPolicyRequest  # noqa: Y015
+
+@_typing.final
+class ValidatePromotionPolicyResponse(_message.Message):
+    """Empty: it could be set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValidatePromotionPolicyResponse: _TypeAlias = ValidatePromotionPolicyResponse  # noqa: Y015
 
 @_typing.final
 class GetPromotionPolicyRequest(_message.Message):
@@ -254,6 +466,123 @@ class ListPromotionPolicyRevisionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListPromotionPolicyRevisionsResponse: _TypeAlias = ListPromotionPolicyRevisionsResponse  # noqa: Y015
+
+@_typing.final
+class DescribePromotionPolicyRequest(_message.Message):
+    """Asks what applies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The registered model; absent for the default."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribePromotionPolicyRequest: _TypeAlias = DescribePromotionPolicyRequest  # noqa: Y015
+
+@_typing.final
+class DescribePromotionPolicyResponse(_message.Message):
+    """Tells what applies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Origin:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[DescribePromotionPolicyResponse._Origin.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ORIGIN_UNSPECIFIED: DescribePromotionPolicyResponse._Origin.ValueType  # 0
+        """Not known."""
+        NOWHERE: DescribePromotionPolicyResponse._Origin.ValueType  # 1
+        """There is no policy."""
+        DEFAULT: DescribePromotionPolicyResponse._Origin.ValueType  # 2
+        """From the default."""
+        MODEL: DescribePromotionPolicyResponse._Origin.ValueType  # 3
+        """It is the model's own."""
+
+    class Origin(_Origin, metaclass=_OriginEnumTypeWrapper):
+        """Where it comes from."""
+
+    ORIGIN_UNSPECIFIED: DescribePromotionPolicyResponse.Origin.ValueType  # 0
+    """Not known."""
+    NOWHERE: DescribePromotionPolicyResponse.Origin.ValueType  # 1
+    """There is no policy."""
+    DEFAULT: DescribePromotionPolicyResponse.Origin.ValueType  # 2
+    """From the default."""
+    MODEL: DescribePromotionPolicyResponse.Origin.ValueType  # 3
+    """It is the model's own."""
+
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    HAS_EDGES_FIELD_NUMBER: _builtins.int
+    EDGES_FIELD_NUMBER: _builtins.int
+    FREEZES_FIELD_NUMBER: _builtins.int
+    REQUEST_EXPIRES_MS_FIELD_NUMBER: _builtins.int
+    ARCHIVE_FIELD_NUMBER: _builtins.int
+    OWNERS_FIELD_NUMBER: _builtins.int
+    MAY_CHANGE_FIELD_NUMBER: _builtins.int
+    origin: Global___DescribePromotionPolicyResponse.Origin.ValueType
+    """Where it comes from."""
+    has_edges: _builtins.bool
+    """Whether `edges` are the only moves between stages that there are; if not, there is every move."""
+    request_expires_ms: _builtins.int
+    """For how long requests are open, in milliseconds; absent means until they are decided."""
+    archive: _builtins.str
+    """Where versions are moved that others replace; absent means that they are not."""
+    may_change: _builtins.bool
+    """Whether the caller may change it."""
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All stages in their order; the first is None, in which versions begin."""
+
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromotionRule]:
+        """What moves need; those that none is about need nothing but the permission."""
+
+    @_builtins.property
+    def edges(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromotionEdge]:
+        """In the order of the policy."""
+
+    @_builtins.property
+    def freezes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromotionFreeze]:
+        """In the order of the policy, also those that are past."""
+
+    @_builtins.property
+    def owners(self) -> Global___PromotionPeople:
+        """Who may change it; absent where whoever has MANAGE may."""
+
+    def __init__(
+        self,
+        *,
+        origin: Global___DescribePromotionPolicyResponse.Origin.ValueType | None = ...,
+        stages: _abc.Iterable[_builtins.str] | None = ...,
+        rules: _abc.Iterable[Global___PromotionRule] | None = ...,
+        has_edges: _builtins.bool | None = ...,
+        edges: _abc.Iterable[Global___PromotionEdge] | None = ...,
+        freezes: _abc.Iterable[Global___PromotionFreeze] | None = ...,
+        request_expires_ms: _builtins.int | None = ...,
+        archive: _builtins.str | None = ...,
+        owners: Global___PromotionPeople | None = ...,
+        may_change: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "edges", b"edges", "freezes", b"freezes", "has_edges", b"has_edges", "may_change", b"may_change", "origin", b"origin", "owners", b"owners", "request_expires_ms", b"request_expires_ms", "rules", b"rules", "stages", b"stages"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "edges", b"edges", "freezes", b"freezes", "has_edges", b"has_edges", "may_change", b"may_change", "origin", b"origin", "owners", b"owners", "request_expires_ms", b"request_expires_ms", "rules", b"rules", "stages", b"stages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribePromotionPolicyResponse: _TypeAlias = DescribePromotionPolicyResponse  # noqa: Y015
 
 @_typing.final
 class EvaluatePromotionPolicyRequest(_message.Message):

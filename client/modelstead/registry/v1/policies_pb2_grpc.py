@@ -41,6 +41,11 @@ class PromotionPolicyServiceStub(object):
                 request_serializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.SetPromotionPolicyRequest.SerializeToString,
                 response_deserializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.SetPromotionPolicyResponse.FromString,
                 _registered_method=True)
+        self.ValidatePromotionPolicy = channel.unary_unary(
+                '/modelstead.registry.v1.PromotionPolicyService/ValidatePromotionPolicy',
+                request_serializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.ValidatePromotionPolicyRequest.SerializeToString,
+                response_deserializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.ValidatePromotionPolicyResponse.FromString,
+                _registered_method=True)
         self.GetPromotionPolicy = channel.unary_unary(
                 '/modelstead.registry.v1.PromotionPolicyService/GetPromotionPolicy',
                 request_serializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.GetPromotionPolicyRequest.SerializeToString,
@@ -55,6 +60,11 @@ class PromotionPolicyServiceStub(object):
                 '/modelstead.registry.v1.PromotionPolicyService/ListPromotionPolicyRevisions',
                 request_serializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.ListPromotionPolicyRevisionsRequest.SerializeToString,
                 response_deserializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.ListPromotionPolicyRevisionsResponse.FromString,
+                _registered_method=True)
+        self.DescribePromotionPolicy = channel.unary_unary(
+                '/modelstead.registry.v1.PromotionPolicyService/DescribePromotionPolicy',
+                request_serializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.DescribePromotionPolicyRequest.SerializeToString,
+                response_deserializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.DescribePromotionPolicyResponse.FromString,
                 _registered_method=True)
         self.EvaluatePromotionPolicy = channel.unary_unary(
                 '/modelstead.registry.v1.PromotionPolicyService/EvaluatePromotionPolicy',
@@ -72,6 +82,14 @@ class PromotionPolicyServiceServicer(object):
         """Sets the policy of a model, or the default. INVALID_PARAMETER_VALUE, with field and line, for what is no policy;
         PERMISSION_DENIED unless the caller is an owner of the policy that applied so far; RESOURCE_CONFLICT if
         `if_revision` does not hold.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ValidatePromotionPolicy(self, request, context):
+        """Judges a policy and sets nothing. INVALID_PARAMETER_VALUE, with field and line, for what is no policy;
+        RESOURCE_DOES_NOT_EXIST if `name` is no registered model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,6 +117,14 @@ class PromotionPolicyServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribePromotionPolicy(self, request, context):
+        """Tells what applies to a model, or to those without a policy of their own, in parts: its own policy, the default, or
+        none, which is MLflow's four stages without rules.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def EvaluatePromotionPolicy(self, request, context):
         """Tells whether the caller could move a version now, and what is missing.
         """
@@ -114,6 +140,11 @@ def add_PromotionPolicyServiceServicer_to_server(servicer, server):
                     request_deserializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.SetPromotionPolicyRequest.FromString,
                     response_serializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.SetPromotionPolicyResponse.SerializeToString,
             ),
+            'ValidatePromotionPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.ValidatePromotionPolicy,
+                    request_deserializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.ValidatePromotionPolicyRequest.FromString,
+                    response_serializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.ValidatePromotionPolicyResponse.SerializeToString,
+            ),
             'GetPromotionPolicy': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPromotionPolicy,
                     request_deserializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.GetPromotionPolicyRequest.FromString,
@@ -128,6 +159,11 @@ def add_PromotionPolicyServiceServicer_to_server(servicer, server):
                     servicer.ListPromotionPolicyRevisions,
                     request_deserializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.ListPromotionPolicyRevisionsRequest.FromString,
                     response_serializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.ListPromotionPolicyRevisionsResponse.SerializeToString,
+            ),
+            'DescribePromotionPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribePromotionPolicy,
+                    request_deserializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.DescribePromotionPolicyRequest.FromString,
+                    response_serializer=modelstead_dot_registry_dot_v1_dot_policies__pb2.DescribePromotionPolicyResponse.SerializeToString,
             ),
             'EvaluatePromotionPolicy': grpc.unary_unary_rpc_method_handler(
                     servicer.EvaluatePromotionPolicy,
@@ -164,6 +200,33 @@ class PromotionPolicyService(object):
             '/modelstead.registry.v1.PromotionPolicyService/SetPromotionPolicy',
             modelstead_dot_registry_dot_v1_dot_policies__pb2.SetPromotionPolicyRequest.SerializeToString,
             modelstead_dot_registry_dot_v1_dot_policies__pb2.SetPromotionPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ValidatePromotionPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelstead.registry.v1.PromotionPolicyService/ValidatePromotionPolicy',
+            modelstead_dot_registry_dot_v1_dot_policies__pb2.ValidatePromotionPolicyRequest.SerializeToString,
+            modelstead_dot_registry_dot_v1_dot_policies__pb2.ValidatePromotionPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -245,6 +308,33 @@ class PromotionPolicyService(object):
             '/modelstead.registry.v1.PromotionPolicyService/ListPromotionPolicyRevisions',
             modelstead_dot_registry_dot_v1_dot_policies__pb2.ListPromotionPolicyRevisionsRequest.SerializeToString,
             modelstead_dot_registry_dot_v1_dot_policies__pb2.ListPromotionPolicyRevisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribePromotionPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelstead.registry.v1.PromotionPolicyService/DescribePromotionPolicy',
+            modelstead_dot_registry_dot_v1_dot_policies__pb2.DescribePromotionPolicyRequest.SerializeToString,
+            modelstead_dot_registry_dot_v1_dot_policies__pb2.DescribePromotionPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,10 @@ class PromotionPolicyServiceStub:
     PERMISSION_DENIED unless the caller is an owner of the policy that applied so far; RESOURCE_CONFLICT if
     `if_revision` does not hold.
     """
+    ValidatePromotionPolicy: _grpc.UnaryUnaryMultiCallable[_policies_pb2.ValidatePromotionPolicyRequest, _policies_pb2.ValidatePromotionPolicyResponse]
+    """Judges a policy and sets nothing. INVALID_PARAMETER_VALUE, with field and line, for what is no policy;
+    RESOURCE_DOES_NOT_EXIST if `name` is no registered model.
+    """
     GetPromotionPolicy: _grpc.UnaryUnaryMultiCallable[_policies_pb2.GetPromotionPolicyRequest, _policies_pb2.GetPromotionPolicyResponse]
     """Returns a model's own policy, or the default. RESOURCE_DOES_NOT_EXIST if there is none."""
     DeletePromotionPolicy: _grpc.UnaryUnaryMultiCallable[_policies_pb2.DeletePromotionPolicyRequest, _policies_pb2.DeletePromotionPolicyResponse]
@@ -48,6 +52,10 @@ class PromotionPolicyServiceStub:
     """
     ListPromotionPolicyRevisions: _grpc.UnaryUnaryMultiCallable[_policies_pb2.ListPromotionPolicyRevisionsRequest, _policies_pb2.ListPromotionPolicyRevisionsResponse]
     """Lists all that a model's policy, or the default, has ever been, newest first."""
+    DescribePromotionPolicy: _grpc.UnaryUnaryMultiCallable[_policies_pb2.DescribePromotionPolicyRequest, _policies_pb2.DescribePromotionPolicyResponse]
+    """Tells what applies to a model, or to those without a policy of their own, in parts: its own policy, the default, or
+    none, which is MLflow's four stages without rules.
+    """
     EvaluatePromotionPolicy: _grpc.UnaryUnaryMultiCallable[_policies_pb2.EvaluatePromotionPolicyRequest, _policies_pb2.EvaluatePromotionPolicyResponse]
     """Tells whether the caller could move a version now, and what is missing."""
 
@@ -63,6 +71,10 @@ class PromotionPolicyServiceAsyncStub(PromotionPolicyServiceStub):
     PERMISSION_DENIED unless the caller is an owner of the policy that applied so far; RESOURCE_CONFLICT if
     `if_revision` does not hold.
     """
+    ValidatePromotionPolicy: _aio.UnaryUnaryMultiCallable[_policies_pb2.ValidatePromotionPolicyRequest, _policies_pb2.ValidatePromotionPolicyResponse]  # type: ignore[assignment]
+    """Judges a policy and sets nothing. INVALID_PARAMETER_VALUE, with field and line, for what is no policy;
+    RESOURCE_DOES_NOT_EXIST if `name` is no registered model.
+    """
     GetPromotionPolicy: _aio.UnaryUnaryMultiCallable[_policies_pb2.GetPromotionPolicyRequest, _policies_pb2.GetPromotionPolicyResponse]  # type: ignore[assignment]
     """Returns a model's own policy, or the default. RESOURCE_DOES_NOT_EXIST if there is none."""
     DeletePromotionPolicy: _aio.UnaryUnaryMultiCallable[_policies_pb2.DeletePromotionPolicyRequest, _policies_pb2.DeletePromotionPolicyResponse]  # type: ignore[assignment]
@@ -71,6 +83,10 @@ class PromotionPolicyServiceAsyncStub(PromotionPolicyServiceStub):
     """
     ListPromotionPolicyRevisions: _aio.UnaryUnaryMultiCallable[_policies_pb2.ListPromotionPolicyRevisionsRequest, _policies_pb2.ListPromotionPolicyRevisionsResponse]  # type: ignore[assignment]
     """Lists all that a model's policy, or the default, has ever been, newest first."""
+    DescribePromotionPolicy: _aio.UnaryUnaryMultiCallable[_policies_pb2.DescribePromotionPolicyRequest, _policies_pb2.DescribePromotionPolicyResponse]  # type: ignore[assignment]
+    """Tells what applies to a model, or to those without a policy of their own, in parts: its own policy, the default, or
+    none, which is MLflow's four stages without rules.
+    """
     EvaluatePromotionPolicy: _aio.UnaryUnaryMultiCallable[_policies_pb2.EvaluatePromotionPolicyRequest, _policies_pb2.EvaluatePromotionPolicyResponse]  # type: ignore[assignment]
     """Tells whether the caller could move a version now, and what is missing."""
 
@@ -88,6 +104,16 @@ class PromotionPolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sets the policy of a model, or the default. INVALID_PARAMETER_VALUE, with field and line, for what is no policy;
         PERMISSION_DENIED unless the caller is an owner of the policy that applied so far; RESOURCE_CONFLICT if
         `if_revision` does not hold.
+        """
+
+    @_abc_1.abstractmethod
+    def ValidatePromotionPolicy(
+        self,
+        request: _policies_pb2.ValidatePromotionPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policies_pb2.ValidatePromotionPolicyResponse, _abc.Awaitable[_policies_pb2.ValidatePromotionPolicyResponse]]:
+        """Judges a policy and sets nothing. INVALID_PARAMETER_VALUE, with field and line, for what is no policy;
+        RESOURCE_DOES_NOT_EXIST if `name` is no registered model.
         """
 
     @_abc_1.abstractmethod
@@ -115,6 +141,16 @@ class PromotionPolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_policies_pb2.ListPromotionPolicyRevisionsResponse, _abc.Awaitable[_policies_pb2.ListPromotionPolicyRevisionsResponse]]:
         """Lists all that a model's policy, or the default, has ever been, newest first."""
+
+    @_abc_1.abstractmethod
+    def DescribePromotionPolicy(
+        self,
+        request: _policies_pb2.DescribePromotionPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policies_pb2.DescribePromotionPolicyResponse, _abc.Awaitable[_policies_pb2.DescribePromotionPolicyResponse]]:
+        """Tells what applies to a model, or to those without a policy of their own, in parts: its own policy, the default, or
+        none, which is MLflow's four stages without rules.
+        """
 
     @_abc_1.abstractmethod
     def EvaluatePromotionPolicy(

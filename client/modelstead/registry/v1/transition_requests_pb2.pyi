@@ -473,6 +473,126 @@ class ListTransitionRequestsResponse(_message.Message):
 Global___ListTransitionRequestsResponse: _TypeAlias = ListTransitionRequestsResponse  # noqa: Y015
 
 @_typing.final
+class OpenTransitionRequest(_message.Message):
+    """An open request as searches show it.
+    (-- aip.dev/not-precedent: as Databricks' registry API: times are int64 milliseconds, the number is decimal text --)
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    CURRENT_STAGE_FIELD_NUMBER: _builtins.int
+    TO_STAGE_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    CREATION_TIMESTAMP_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIMESTAMP_FIELD_NUMBER: _builtins.int
+    APPROVED_BY_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The registered model."""
+    version: _builtins.str
+    """The number of the version."""
+    current_stage: _builtins.str
+    """The stage that it is in."""
+    to_stage: _builtins.str
+    """The stage asked for, or `@` and an alias."""
+    user_id: _builtins.str
+    """Who asks."""
+    comment: _builtins.str
+    """Why."""
+    creation_timestamp: _builtins.int
+    """Milliseconds since the Unix epoch."""
+    expire_timestamp: _builtins.int
+    """From when on it is not open any more, in milliseconds since the Unix epoch; absent where it does not expire."""
+    id: _builtins.str
+    """Unique among requests."""
+    @_builtins.property
+    def approved_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who has approved it, in the order of their names."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str | None = ...,
+        version: _builtins.str | None = ...,
+        current_stage: _builtins.str | None = ...,
+        to_stage: _builtins.str | None = ...,
+        user_id: _builtins.str | None = ...,
+        comment: _builtins.str | None = ...,
+        creation_timestamp: _builtins.int | None = ...,
+        expire_timestamp: _builtins.int | None = ...,
+        approved_by: _abc.Iterable[_builtins.str] | None = ...,
+        id: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approved_by", b"approved_by", "comment", b"comment", "creation_timestamp", b"creation_timestamp", "current_stage", b"current_stage", "expire_timestamp", b"expire_timestamp", "id", b"id", "name", b"name", "to_stage", b"to_stage", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved_by", b"approved_by", "comment", b"comment", "creation_timestamp", b"creation_timestamp", "current_stage", b"current_stage", "expire_timestamp", b"expire_timestamp", "id", b"id", "name", b"name", "to_stage", b"to_stage", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenTransitionRequest: _TypeAlias = OpenTransitionRequest  # noqa: Y015
+
+@_typing.final
+class SearchTransitionRequestsRequest(_message.Message):
+    """Asks for a page of open requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MAX_RESULTS_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Only of this registered model."""
+    max_results: _builtins.int
+    """Page size, 1 to 1,000."""
+    page_token: _builtins.str
+    """From the page before; bound to the other fields."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str | None = ...,
+        max_results: _builtins.int | None = ...,
+        page_token: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_results", b"max_results", "name", b"name", "page_token", b"page_token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_results", b"max_results", "name", b"name", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchTransitionRequestsRequest: _TypeAlias = SearchTransitionRequestsRequest  # noqa: Y015
+
+@_typing.final
+class SearchTransitionRequestsResponse(_message.Message):
+    """Holds a page of open requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Absent on the last page."""
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenTransitionRequest]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___OpenTransitionRequest] | None = ...,
+        next_page_token: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "requests", b"requests"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchTransitionRequestsResponse: _TypeAlias = SearchTransitionRequestsResponse  # noqa: Y015
+
+@_typing.final
 class TransitionStageRequest(_message.Message):
     """Asks to move a version."""
 

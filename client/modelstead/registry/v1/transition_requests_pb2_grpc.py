@@ -61,6 +61,11 @@ class TransitionRequestServiceStub(object):
                 request_serializer=modelstead_dot_registry_dot_v1_dot_transition__requests__pb2.ListTransitionRequestsRequest.SerializeToString,
                 response_deserializer=modelstead_dot_registry_dot_v1_dot_transition__requests__pb2.ListTransitionRequestsResponse.FromString,
                 _registered_method=True)
+        self.SearchTransitionRequests = channel.unary_unary(
+                '/modelstead.registry.v1.TransitionRequestService/SearchTransitionRequests',
+                request_serializer=modelstead_dot_registry_dot_v1_dot_transition__requests__pb2.SearchTransitionRequestsRequest.SerializeToString,
+                response_deserializer=modelstead_dot_registry_dot_v1_dot_transition__requests__pb2.SearchTransitionRequestsResponse.FromString,
+                _registered_method=True)
         self.TransitionStage = channel.unary_unary(
                 '/modelstead.registry.v1.TransitionRequestService/TransitionStage',
                 request_serializer=modelstead_dot_registry_dot_v1_dot_transition__requests__pb2.TransitionStageRequest.SerializeToString,
@@ -113,6 +118,13 @@ class TransitionRequestServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SearchTransitionRequests(self, request, context):
+        """Searches the open requests of all registered models that the caller may read, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def TransitionStage(self, request, context):
         """Moves a version as ModelVersionService.TransitionModelVersionStage does, with a comment. Of who may approve a
         request for that move of somebody else it is the approval. PERMISSION_DENIED, with all that is missing, if the
@@ -149,6 +161,11 @@ def add_TransitionRequestServiceServicer_to_server(servicer, server):
                     servicer.ListTransitionRequests,
                     request_deserializer=modelstead_dot_registry_dot_v1_dot_transition__requests__pb2.ListTransitionRequestsRequest.FromString,
                     response_serializer=modelstead_dot_registry_dot_v1_dot_transition__requests__pb2.ListTransitionRequestsResponse.SerializeToString,
+            ),
+            'SearchTransitionRequests': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchTransitionRequests,
+                    request_deserializer=modelstead_dot_registry_dot_v1_dot_transition__requests__pb2.SearchTransitionRequestsRequest.FromString,
+                    response_serializer=modelstead_dot_registry_dot_v1_dot_transition__requests__pb2.SearchTransitionRequestsResponse.SerializeToString,
             ),
             'TransitionStage': grpc.unary_unary_rpc_method_handler(
                     servicer.TransitionStage,
@@ -293,6 +310,33 @@ class TransitionRequestService(object):
             '/modelstead.registry.v1.TransitionRequestService/ListTransitionRequests',
             modelstead_dot_registry_dot_v1_dot_transition__requests__pb2.ListTransitionRequestsRequest.SerializeToString,
             modelstead_dot_registry_dot_v1_dot_transition__requests__pb2.ListTransitionRequestsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchTransitionRequests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelstead.registry.v1.TransitionRequestService/SearchTransitionRequests',
+            modelstead_dot_registry_dot_v1_dot_transition__requests__pb2.SearchTransitionRequestsRequest.SerializeToString,
+            modelstead_dot_registry_dot_v1_dot_transition__requests__pb2.SearchTransitionRequestsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,8 @@ class TransitionRequestServiceStub:
     """Lists the open requests for a version, oldest first, with what the caller may do about each; at most 256.
     (-- aip.dev/not-precedent: Databricks' registry API has no pages here --)
     """
+    SearchTransitionRequests: _grpc.UnaryUnaryMultiCallable[_transition_requests_pb2.SearchTransitionRequestsRequest, _transition_requests_pb2.SearchTransitionRequestsResponse]
+    """Searches the open requests of all registered models that the caller may read, oldest first."""
     TransitionStage: _grpc.UnaryUnaryMultiCallable[_transition_requests_pb2.TransitionStageRequest, _transition_requests_pb2.TransitionStageResponse]
     """Moves a version as ModelVersionService.TransitionModelVersionStage does, with a comment. Of who may approve a
     request for that move of somebody else it is the approval. PERMISSION_DENIED, with all that is missing, if the
@@ -86,6 +88,8 @@ class TransitionRequestServiceAsyncStub(TransitionRequestServiceStub):
     """Lists the open requests for a version, oldest first, with what the caller may do about each; at most 256.
     (-- aip.dev/not-precedent: Databricks' registry API has no pages here --)
     """
+    SearchTransitionRequests: _aio.UnaryUnaryMultiCallable[_transition_requests_pb2.SearchTransitionRequestsRequest, _transition_requests_pb2.SearchTransitionRequestsResponse]  # type: ignore[assignment]
+    """Searches the open requests of all registered models that the caller may read, oldest first."""
     TransitionStage: _aio.UnaryUnaryMultiCallable[_transition_requests_pb2.TransitionStageRequest, _transition_requests_pb2.TransitionStageResponse]  # type: ignore[assignment]
     """Moves a version as ModelVersionService.TransitionModelVersionStage does, with a comment. Of who may approve a
     request for that move of somebody else it is the approval. PERMISSION_DENIED, with all that is missing, if the
@@ -145,6 +149,14 @@ class TransitionRequestServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the open requests for a version, oldest first, with what the caller may do about each; at most 256.
         (-- aip.dev/not-precedent: Databricks' registry API has no pages here --)
         """
+
+    @_abc_1.abstractmethod
+    def SearchTransitionRequests(
+        self,
+        request: _transition_requests_pb2.SearchTransitionRequestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_transition_requests_pb2.SearchTransitionRequestsResponse, _abc.Awaitable[_transition_requests_pb2.SearchTransitionRequestsResponse]]:
+        """Searches the open requests of all registered models that the caller may read, oldest first."""
 
     @_abc_1.abstractmethod
     def TransitionStage(

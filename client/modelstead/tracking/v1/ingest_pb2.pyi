@@ -164,7 +164,9 @@ Global___PointColumns: _TypeAlias = PointColumns  # noqa: Y015
 
 @_typing.final
 class StartRun(_message.Message):
-    """Brings a run into being, unless there is one of that id, which is then left as it is."""
+    """Brings a run into being, unless there is one of that id, which is then left as it is. From a session with a rank: the
+    rank joins the run, which is RUNNING from then on, also if it had ended.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -202,7 +204,7 @@ Global___StartRun: _TypeAlias = StartRun  # noqa: Y015
 
 @_typing.final
 class EndRun(_message.Message):
-    """Ends a run."""
+    """Ends a run. From a session with a rank: the rank leaves, and with the last one that started the run, it ends."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -291,35 +293,102 @@ class Session(_message.Message):
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """16 random bytes as 32 hexadecimal digits in lower case, made once for a sequence of batches."""
     epoch: _builtins.int
     """Grows each time the client takes the session up again; one with an older epoch is refused, so that of two processes
     that both believe it is theirs, one goes on.
     """
+    @_builtins.property
+    def rank(self) -> Global___Rank:
+        """The rank whose batches these are; absent for a process that is not one of several."""
+
     def __init__(
         self,
         *,
         session_id: _builtins.str | None = ...,
         epoch: _builtins.int | None = ...,
+        rank: Global___Rank | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "session_id", b"session_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "rank", b"rank", "session_id", b"session_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "rank", b"rank", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Session: _TypeAlias = Session  # noqa: Y015
 
 @_typing.final
+class Rank(_message.Message):
+    """One process of a distributed job. Points of its batches are stored with the rank; a run that it starts is ended by the
+    last of its ranks. A number that is out of bounds is INVALID_PARAMETER_VALUE.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANK_FIELD_NUMBER: _builtins.int
+    WORLD_SIZE_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    LOCAL_RANK_FIELD_NUMBER: _builtins.int
+    rank: _builtins.int
+    """Its number, less than `world_size`."""
+    world_size: _builtins.int
+    """How many ranks the job has now, 1 to 1,000,000."""
+    node: _builtins.str
+    """The machine that it is on, at most 256 characters."""
+    local_rank: _builtins.int
+    """Its number on that machine, 0 to 1,000,000; absent if it is not known."""
+    def __init__(
+        self,
+        *,
+        rank: _builtins.int | None = ...,
+        world_size: _builtins.int | None = ...,
+        node: _builtins.str | None = ...,
+        local_rank: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["local_rank", b"local_rank", "node", b"node", "rank", b"rank", "world_size", b"world_size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["local_rank", b"local_rank", "node", b"node", "rank", b"rank", "world_size", b"world_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rank: _TypeAlias = Rank  # noqa: Y015
+
+@_typing.final
+class Heartbeat(_message.Message):
+    """Says that the process of the session's rank lives. Whoever sends what a dead process has left sends none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def run_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The runs in which it takes part at present, at most 100. In those that it has not joined it joins."""
+
+    def __init__(
+        self,
+        *,
+        run_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run_ids", b"run_ids"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_ids", b"run_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
+
+@_typing.final
 class IngestStreamRequest(_message.Message):
-    """Opens a session, or brings a batch."""
+    """Opens a session, brings a batch, or says that the sender lives."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     OPEN_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGED_SEQUENCE_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
     acknowledged_sequence: _builtins.int
     """The newest batch of which the client knows that it was acknowledged; with `open`. Rejections up to it are forgotten,
     and a session that the server does not know any more goes on after it.
@@ -332,16 +401,21 @@ class IngestStreamRequest(_message.Message):
     def batch(self) -> Global___Batch:
         """A batch of at most 4 MiB, as serialized."""
 
+    @_builtins.property
+    def heartbeat(self) -> Global___Heartbeat:
+        """Not acknowledged; only to a server that has told a `heartbeat_period`."""
+
     def __init__(
         self,
         *,
         open: Global___Session | None = ...,
         acknowledged_sequence: _builtins.int | None = ...,
         batch: Global___Batch | None = ...,
+        heartbeat: Global___Heartbeat | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "batch", b"batch", "open", b"open"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "batch", b"batch", "heartbeat", b"heartbeat", "open", b"open"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "batch", b"batch", "open", b"open"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "batch", b"batch", "heartbeat", b"heartbeat", "open", b"open"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -357,6 +431,7 @@ class IngestStreamResponse(_message.Message):
     REJECTIONS_FIELD_NUMBER: _builtins.int
     WINDOW_BYTES_FIELD_NUMBER: _builtins.int
     PAUSE_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_PERIOD_FIELD_NUMBER: _builtins.int
     acknowledged_sequence: _builtins.int
     """All batches up to this one are committed or rejected."""
     window_bytes: _builtins.int
@@ -371,6 +446,10 @@ class IngestStreamResponse(_message.Message):
     def pause(self) -> _duration_pb2.Duration:
         """The client pauses for so long before its next batch."""
 
+    @_builtins.property
+    def heartbeat_period(self) -> _duration_pb2.Duration:
+        """Only in the first response, to a session with a rank: a client that takes part in a run sends a heartbeat so often."""
+
     def __init__(
         self,
         *,
@@ -378,10 +457,11 @@ class IngestStreamResponse(_message.Message):
         rejections: _abc.Iterable[Global___Rejection] | None = ...,
         window_bytes: _builtins.int | None = ...,
         pause: _duration_pb2.Duration | None = ...,
+        heartbeat_period: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "pause", b"pause", "rejections", b"rejections", "window_bytes", b"window_bytes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "heartbeat_period", b"heartbeat_period", "pause", b"pause", "rejections", b"rejections", "window_bytes", b"window_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "pause", b"pause", "rejections", b"rejections", "window_bytes", b"window_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "heartbeat_period", b"heartbeat_period", "pause", b"pause", "rejections", b"rejections", "window_bytes", b"window_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -75,9 +75,10 @@ class IngestServiceServicer(object):
 
     def IngestStream(self, request_iterator, context):
         """Stores batches in the order in which they come, and acknowledges them as they are committed, several at once. The
-        first request opens the session, all others are batches. The stream ends with the errors of IngestBatch; with
+        first request opens the session, all others are batches and heartbeats. The stream ends with the errors of IngestBatch; with
         UNAVAILABLE when the server stops, after all that it has taken in is acknowledged; with DEADLINE_EXCEEDED when nothing
-        came for 300 s. The client then opens another one, and is told where to go on. A caller has at most 2,048 streams.
+        came for 300 s. The client then opens another one, and is told where to go on. A caller has at most 2,048 streams, a
+        server 8,000.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

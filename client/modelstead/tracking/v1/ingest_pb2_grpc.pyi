@@ -45,9 +45,10 @@ class IngestServiceStub:
     """
     IngestStream: _grpc.StreamStreamMultiCallable[_ingest_pb2.IngestStreamRequest, _ingest_pb2.IngestStreamResponse]
     """Stores batches in the order in which they come, and acknowledges them as they are committed, several at once. The
-    first request opens the session, all others are batches. The stream ends with the errors of IngestBatch; with
+    first request opens the session, all others are batches and heartbeats. The stream ends with the errors of IngestBatch; with
     UNAVAILABLE when the server stops, after all that it has taken in is acknowledged; with DEADLINE_EXCEEDED when nothing
-    came for 300 s. The client then opens another one, and is told where to go on. A caller has at most 2,048 streams.
+    came for 300 s. The client then opens another one, and is told where to go on. A caller has at most 2,048 streams, a
+    server 8,000.
     """
     ForgetSessions: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ForgetSessionsRequest, _ingest_pb2.ForgetSessionsResponse]
     """Forgets sessions that have been quiet for longer than the server keeps them (MODELSTEAD_INGEST_SESSION_DAYS), or a
@@ -71,9 +72,10 @@ class IngestServiceAsyncStub(IngestServiceStub):
     """
     IngestStream: _aio.StreamStreamMultiCallable[_ingest_pb2.IngestStreamRequest, _ingest_pb2.IngestStreamResponse]  # type: ignore[assignment]
     """Stores batches in the order in which they come, and acknowledges them as they are committed, several at once. The
-    first request opens the session, all others are batches. The stream ends with the errors of IngestBatch; with
+    first request opens the session, all others are batches and heartbeats. The stream ends with the errors of IngestBatch; with
     UNAVAILABLE when the server stops, after all that it has taken in is acknowledged; with DEADLINE_EXCEEDED when nothing
-    came for 300 s. The client then opens another one, and is told where to go on. A caller has at most 2,048 streams.
+    came for 300 s. The client then opens another one, and is told where to go on. A caller has at most 2,048 streams, a
+    server 8,000.
     """
     ForgetSessions: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ForgetSessionsRequest, _ingest_pb2.ForgetSessionsResponse]  # type: ignore[assignment]
     """Forgets sessions that have been quiet for longer than the server keeps them (MODELSTEAD_INGEST_SESSION_DAYS), or a
@@ -106,9 +108,10 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ingest_pb2.IngestStreamResponse], _abc.AsyncIterator[_ingest_pb2.IngestStreamResponse]]:
         """Stores batches in the order in which they come, and acknowledges them as they are committed, several at once. The
-        first request opens the session, all others are batches. The stream ends with the errors of IngestBatch; with
+        first request opens the session, all others are batches and heartbeats. The stream ends with the errors of IngestBatch; with
         UNAVAILABLE when the server stops, after all that it has taken in is acknowledged; with DEADLINE_EXCEEDED when nothing
-        came for 300 s. The client then opens another one, and is told where to go on. A caller has at most 2,048 streams.
+        came for 300 s. The client then opens another one, and is told where to go on. A caller has at most 2,048 streams, a
+        server 8,000.
         """
 
     @_abc_1.abstractmethod

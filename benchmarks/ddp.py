@@ -1,0 +1,127 @@
+"""What logging costs a training with torch: `python -m benchmarks.ddp --python PYTHON`.
+
+PYTHON has torch, mlflow-skinny, grpcio, protobuf and googleapis-common-protos: some 200 MB, so it is not made here. It
+runs examples/ddp_training.py, four ranks with forked loaders on the CPU, in turns without logging, and with each rank
+and loader logging every step through `modelstead://` while tracking and Postgres are killed one after the other. All
+points must be there afterwards, once; the difference in steps a second is the cost. Platform and training share the
+cores, so what the platform does counts as cost too.
+"""
+
+import argparse
+import itertools
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from tests.client import plugins
+from tests.stack import Stack
+
+_ROOT = Path(__file__).resolve().parents[1]
+_EXAMPLE = _ROOT / "examples" / "ddp_training.py"
+_RANKS = 4
+_KILL_EVERY_S = 10.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ddp", description=__doc__)
+    parser.add_argument("--python", required=True, help="an interpreter that has torch and mlflow-skinny")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--width", type=int, default=1024, help="of the model: what a step takes")
+    options = parser.parse_args()
+    costs = []
+    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder) / "stack", artifact_stores="") as stack:
+        training = Training(stack, Path(folder), options)
+        training.run("warm-up", logging=False)
+        for number in range(options.rounds):
+            silent = training.run(f"silent {number}", logging=False)
+            with _kills(stack) as victims:
+                logging = training.run(f"logging {number}", logging=True)
+            stack.wait_until_ready()
+            training.check(f"logging {number}")
+            costs.append(1 - logging / silent)
+            print(
+                f"{silent:.2f} steps/s silent, {logging:.2f} logging: {costs[-1]:.1%} less; killed {len(victims)} times"
+            )
+    print(f"median cost {statistics.median(costs):.1%}; every point there once")
+    return 0
+
+
+class Training:
+    """The example, run with one platform."""
+
+    def __init__(self, stack: Stack, folder: Path, options: argparse.Namespace) -> None:
+        self._stack = stack
+        self._folder = folder
+        self._options = options
+        self._plugins = plugins.install(folder / "plugins")
+
+    def run(self, experiment: str, *, logging: bool) -> float:
+        """Train once. Returns steps a second, start and end left out."""
+        environ = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(self._plugins), str(_ROOT / "client")]),
+            "MLFLOW_TRACKING_URI": "modelstead://" + self._stack.url.removeprefix("http://"),
+            "MLFLOW_EXPERIMENT_NAME": experiment,
+            "MODELSTEAD_SPOOL_DIR": str(self._folder / "spool"),
+            "MODELSTEAD_EXIT_TIMEOUT_S": "60",
+            "STEPS": str(self._options.steps),
+            "WIDTH": str(self._options.width),
+            "LOG_EVERY": "1" if logging else "0",
+            "OMP_NUM_THREADS": "1",
+        }
+        command = [self._options.python, "-P", str(_EXAMPLE)]
+        out = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True).stdout
+        found = re.search(r"([0-9.]+) steps a second", out)
+        if found is None:
+            raise SystemExit(f"the example did not tell its speed: {out!r}")
+        return float(found[1])
+
+    def check(self, experiment: str) -> None:
+        """Raise SystemExit unless every step of every rank and loader is there, once."""
+        client = MlflowClient(self._stack.url)
+        [run] = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+        for rank, what in itertools.product(range(_RANKS), ("loss", "loaded")):
+            steps = [point.step for point in client.get_metric_history(run.info.run_id, f"rank_{rank}/{what}")]
+            if steps != list(range(self._options.steps)):
+                raise SystemExit(f"rank {rank}'s {what}: {len(steps)} points of {self._options.steps}")
+
+
+@contextmanager
+def _kills(stack: Stack) -> Iterator[list[str]]:
+    """Kill tracking and Postgres in turn for as long as the block lasts. Yields what was killed so far."""
+    killed: list[str] = []
+    over = threading.Event()
+
+    def go_on() -> None:
+        for victim in itertools.cycle(("tracking", "postgres")):
+            if over.wait(_KILL_EVERY_S):
+                return
+            if victim == "postgres":
+                stack.postgres.kill()
+                stack.postgres.start()
+            else:
+                stack.kill(victim)
+                stack.start(victim)
+            killed.append(victim)
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        over.set()
+        thread.join()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""How tracking is doing; modelstead/tracking/v1/status.proto says what each number means."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.common.status import ProcessStatus, TableStatus
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrackingStatus:
+    """All that is told."""
+
+    process: ProcessStatus
+    tables: Sequence[TableStatus]
+    table_bytes: int
+    points_per_second: float
+    point_count: int
+    stream_count: int
+    session_count: int
+    bytes_under_way: int
+    bytes_under_way_max: int
+    waiting_count: int
+    unsealed_point_count: int
+    unsealed_run_count: int
+    seal_lag_ms: int
+    active_run_count: int
