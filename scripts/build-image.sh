@@ -70,8 +70,8 @@ buildah "${store[@]}" mount "$container" >"$work/root"
 packages=$(echo "$(cat "$work/root")"/opt/modelstead/lib/python3*/site-packages)
 printf '#!/bin/sh\necho \x27["%s"]\x27\n' "$packages" >"$work/interpreter"
 chmod +x "$work/interpreter"
-.venv-deploy/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
-  --output-format JSON --output-file "$work/sbom.cdx.json" "$work/interpreter"
+.venv-deploy/bin/cyclonedx-py environment --mc-type application --output-reproducible \
+  --of JSON -o "$work/sbom.cdx.json" "$work/interpreter"
 
 echo "$image"
 echo "  digest   $(buildah "${store[@]}" images --filter "reference=$image" --format '{{.Digest}}' | head -n 1)"
