@@ -10,6 +10,10 @@ PYTHON ?= python3
 TESTS ?= tests
 # How many processes share the tests.
 WORKERS ?= 2
+# `make up UI=0` leaves MLflow's web UI out.
+UI ?= 1
+# What `make image` builds on; without one it makes a base of this machine's Debian.
+BASE ?=
 # `make lock UPGRADE=1` moves every pin to its newest release; without it, only what pyproject.toml changed moves.
 UPGRADE ?=
 
@@ -24,10 +28,10 @@ PROJECTS := pyproject.toml client/pyproject.toml
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 16
 
-up: .venv/.run ## Run the whole platform here, on embedded Postgres (MODELSTEAD_PORT, MODELSTEAD_DATA_DIR)
-	@exec $(BIN)/modelstead up
+up: .venv/.run $(if $(filter-out 0,$(UI)),.venv/.ui) ## Run the whole platform here (MODELSTEAD_PORT, MODELSTEAD_DATA_DIR; UI=0 without the web UI)
+	@$(if $(filter 0,$(UI)),MODELSTEAD_UI=false )exec $(BIN)/modelstead up
 
-test: .venv/.dev ## Run the tests (TESTS=tests/unit narrows, WORKERS=2 spreads)
+test: .venv/.dev .venv/.ui $(if $(filter tests tests/deploy tests/deploy/%,$(TESTS)),.venv-deploy/.ready) ## Run the tests (TESTS=tests/unit narrows, WORKERS=2 spreads)
 	$(if $(filter tests tests/store tests/store/%,$(TESTS)),@scripts/install-test-servers.sh)
 	$(if $(filter tests tests/browser tests/browser/%,$(TESTS)),@scripts/install-test-browser.sh)
 	@exec $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(TESTS)
@@ -51,14 +55,17 @@ proto-release: .venv/.dev .cache/googleapis/.copied ## Record protos/ as release
 bench: .venv/.dev .venv-bench/.ready ## Measure Modelstead beside stock MLflow and print the table
 	@exec $(BIN)/python -m benchmarks
 
-image: ## Build the container image
-	@echo 'There is no image yet: it comes with the issue that brings Modelstead to Kubernetes.'
+image: .venv/.dev .venv-deploy/.ready ## Build the container image without a daemon, and try it (BASE=docker.io/library/python:3.13-slim-trixie)
+	@BASE='$(BASE)' scripts/build-image.sh
+	@MODELSTEAD_IMAGE_ROOT="$$(cat .cache/image/root)" $(BIN)/python -m pytest --quiet tests/image
 
 lock: .venv/.dev ## Rewrite requirements*.lock from pyproject.toml (UPGRADE=1 takes newest releases)
 	$(COMPILE) $(PROJECTS) --group dev --output-file requirements-dev.lock
 	$(COMPILE) $(PROJECTS) --group build --constraints requirements-dev.lock --output-file requirements.lock
 	$(COMPILE) --group proto --output-file requirements-proto.lock
 	$(COMPILE) --group bench --output-file requirements-bench.lock
+	$(COMPILE) --no-deps --group ui --output-file services/local/requirements-ui.lock
+	$(COMPILE) --group deploy --output-file requirements-deploy.lock
 
 # Locks hold pins and hashes and no addresses, for every supported Python at once. Our own two distributions are
 # installed from their folders.
@@ -103,6 +110,13 @@ check-architecture: .venv/.dev
 	@$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --editable client --editable .
 	@touch .venv/.run $@
 
+# As `modelstead ui install` does.
+.venv/.ui: services/local/requirements-ui.lock | .venv/.created
+	@echo "Installing MLflow's web UI (52 MB, once); UI=0 leaves it out."
+	@$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --no-compile --upgrade --require-hashes \
+		--target .venv/share/modelstead/web-ui --requirement $<
+	@touch $@
+
 .venv-proto/.ready: requirements-proto.lock
 	@scripts/create-venv.sh .venv-proto $(PYTHON) 3.11 3.13
 	@.venv-proto/bin/python -m pip install $(PIP_FLAGS) --require-hashes --requirement $<
@@ -112,6 +126,12 @@ check-architecture: .venv/.dev
 	@scripts/create-venv.sh .venv-bench $(PYTHON) 3.11
 	@echo 'Installing stock MLflow into .venv-bench (two minutes, once).'
 	@.venv-bench/bin/python -m pip install $(PIP_FLAGS) --require-hashes --requirement $<
+	@touch $@
+
+.venv-deploy/.ready: requirements-deploy.lock
+	@scripts/create-venv.sh .venv-deploy $(PYTHON) 3.11
+	@echo 'Installing what looks at the manifests into .venv-deploy (two minutes, once).'
+	@.venv-deploy/bin/python -m pip install $(PIP_FLAGS) --require-hashes --requirement $<
 	@touch $@
 
 .cache/googleapis/.copied: .venv/.dev

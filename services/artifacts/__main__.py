@@ -39,6 +39,7 @@ from services.common.database import Database
 from services.common.errors import Unavailable
 from services.common.pages import PageTokens
 from services.common.program import descriptor
+from services.common.readiness import Readiness
 from services.common.rpc.contract import PLATFORM_DEADLINE_S_MAX
 from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
 from services.common.rpc.server import Service, serve
@@ -103,7 +104,7 @@ async def _serve(config: Settings) -> None:
                 EveryoneMayEverything(),
             ),
             # Names are served also while the object store is away.
-            ready=db.is_ready,
+            ready=Readiness(db, MIGRATIONS),
             with_reflection=config.reflection,
             drain_notice_s=config.drain_notice_s,
             connection_grace_s=PLATFORM_DEADLINE_S_MAX,

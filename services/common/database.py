@@ -36,6 +36,11 @@ _TOO_MANY_CONNECTIONS = "53300"
 # Class 08 connection, 57P shutdown, 40 rolled back by a conflict: the same call may succeed later.
 _RETRIABLE_CLASSES = ("08", "57P", "40")
 
+# Alembic's own table, in the schema.
+_REVISION = sqlalchemy.text("""
+    SELECT version_num
+    FROM alembic_version
+""")
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 _log = logging.getLogger("modelstead.database")
@@ -137,14 +142,14 @@ class Database:
             else:
                 await _return(reader)
 
-    async def is_ready(self) -> bool:
-        """Whether the database answers."""
+    async def revision(self) -> str | None:
+        """Return the migration that the schema has come to, such as `0004`; None if it has none, or nobody answers."""
         try:
             async with self.begin() as tx:
-                await tx.execute(sqlalchemy.text("SELECT 1"))
-        except ServiceError:
-            return False
-        return True
+                revision: str | None = await tx.scalar(_REVISION)
+                return revision
+        except (ServiceError, exc.ProgrammingError):
+            return None
 
     async def close(self) -> None:
         """Close every connection."""

@@ -8,10 +8,12 @@ from pathlib import Path
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, exc
 
 from services.common.database import parse_url
 from services.common.errors import Unavailable
+from services.common.readiness import newest_revision
 
 LOCK_TIMEOUT_S = 4
 STATEMENT_TIMEOUT_S = 5
@@ -21,8 +23,9 @@ _POLL_S = 0.05
 _log = logging.getLogger("modelstead.migrations")
 
 
-def upgrade(url: str, *, schema: str, scripts: Path) -> None:
-    """Wait for the database, then run every migration in `scripts` that `schema` does not have yet.
+def upgrade(url: str, *, schema: str, scripts: Path, to: str | None = None) -> None:
+    """Wait for the database, then run every migration in `scripts` that `schema` does not have yet, up to the revision
+    `to` and with it. A schema that a newer release has migrated stays as it is.
 
     One runner at a time works; the others wait for it and find nothing to do. A runner that is killed leaves the
     schema at the last complete migration. Raises Unavailable if the database does not answer within 60 s.
@@ -36,9 +39,22 @@ def upgrade(url: str, *, schema: str, scripts: Path) -> None:
         connection.execute(sqlalchemy.text(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'"))
         connection.execute(sqlalchemy.text(f"SET statement_timeout = '{STATEMENT_TIMEOUT_S}s'"))
         connection.commit()
-        command.upgrade(_config(connection, schema, scripts), "head")
+        revision = to or newest_revision(scripts)
+        if (_revision(connection, schema) or "") < revision:
+            command.upgrade(_config(connection, schema, scripts), revision)
         connection.commit()
-        _log.info("schema is current", extra={"schema": schema})
+        _log.info("schema is current", extra={"schema": schema, "revision": revision})
+
+
+def current(url: str, *, schema: str) -> str | None:
+    """Wait for the database, then return the revision of `schema`, None if it has none. Raises Unavailable."""
+    engine = sqlalchemy.create_engine(parse_url(url), poolclass=sqlalchemy.NullPool)
+    with _connect(engine) as connection:
+        return _revision(connection, schema)
+
+
+def _revision(connection: Connection, schema: str) -> str | None:
+    return MigrationContext.configure(connection, opts={"version_table_schema": schema}).get_current_revision()
 
 
 def _config(connection: Connection, schema: str, scripts: Path) -> Config:

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, TypeVar
@@ -14,7 +15,8 @@ from google.protobuf.descriptor import ServiceDescriptor
 from services.common import logs, settings, telemetry
 from services.common.errors import ServiceError
 from services.common.logs import LogFormat, LogLevel
-from services.common.settings import Address
+from services.common.readiness import newest_revision
+from services.common.settings import Address, SettingsError
 
 
 class ProgramSettings(Protocol):
@@ -48,19 +50,23 @@ def run(
 ) -> None:
     """Serve or, given `migrate`, bring the schema up to date and end. The service is called as its schema.
 
-    Exits 2 with one sentence for a wrong setting, 1 for a migration that failed.
+    `migrate --to 0003` goes as far as that revision, and `migrate --check` only says whether there is something to do.
+
+    Exits 2 with one sentence for a wrong setting or argument, 1 for a migration that failed or is due.
     """
     try:
+        migration = _migration_of(arguments, migrations)
         config = settings.load(settings_class, environ)
         logs.configure(log_format=config.log_format, log_level=config.log_level)
-        if arguments == ["migrate"]:
-            _migrate(config.database_url, schema, migrations)
+        if migration is not None:
+            _migrate(config.database_url, schema, migrations, migration)
             return
         if config.migrate_on_start:
-            _in_child(lambda: _migrate(config.database_url, schema, migrations), schema)
+            newest = _Migration(newest_revision(migrations))
+            _in_child(lambda: _migrate(config.database_url, schema, migrations, newest), schema)
         telemetry.start(schema, otlp_endpoint=config.otlp_endpoint, metrics_listen=config.metrics_listen)
         uvloop.run(serve(config))
-    except settings.SettingsError as error:
+    except SettingsError as error:
         sys.exit(_complain(schema, str(error), code=2))
     except ServiceError as error:
         sys.exit(_complain(schema, error.message, code=1))
@@ -77,11 +83,43 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _migrate(database_url: str, schema: str, scripts: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class _Migration:
+    """What is to be done: to come to a revision, or to look whether the schema has."""
+
+    to: str
+    only_check: bool = False
+
+
+def _migration_of(arguments: Sequence[str], scripts: Path) -> _Migration | None:
+    """Read the command line; without arguments there is nothing to migrate. Raises SettingsError."""
+    newest = newest_revision(scripts)
+    match arguments:
+        case []:
+            return None
+        case ["migrate"]:
+            return _Migration(newest)
+        case ["migrate", "--check"]:
+            return _Migration(newest, only_check=True)
+        case ["migrate", "--to", revision] if revision.isdecimal() and revision <= newest:
+            return _Migration(revision)
+    raise SettingsError(
+        f"{' '.join(arguments)} is not known: expected nothing, `migrate`, `migrate --check` or "
+        f"`migrate --to REVISION`, of which the newest is {newest}."
+    )
+
+
+def _migrate(database_url: str, schema: str, scripts: Path, migration: _Migration) -> None:
     # Alembic takes memory and time, which only a process that migrates pays.
     from services.common import migrations
 
-    migrations.upgrade(database_url, schema=schema, scripts=scripts)
+    if migration.only_check:
+        current = migrations.current(database_url, schema=schema)
+        if current is None or current < migration.to:
+            raise ServiceError(f"The schema is at {current or 'nothing'}, and this release needs {migration.to}.")
+        print(f"{schema}: the schema is at {current}, and this release needs {migration.to}.")
+    else:
+        migrations.upgrade(database_url, schema=schema, scripts=scripts, to=migration.to)
 
 
 def _in_child(work: Callable[[], None], name: str) -> None:

@@ -18,6 +18,7 @@ from services.gateway.app import Gateway
 from services.gateway.backends import Connections
 from services.gateway.console import build as console
 from services.gateway.console.api import Api
+from services.gateway.graphql.endpoint import Endpoint
 from services.gateway.hosts import Hosts
 from services.gateway.pages import Pages
 from services.gateway.routes import RouteTable
@@ -25,6 +26,8 @@ from services.gateway.server import Server, listen
 from services.gateway.sessions import Sessions
 from services.gateway.settings import Settings
 from services.gateway.transcoding import Transcoder
+from services.gateway.ui import wheel
+from services.gateway.ui.pages import WebUI
 
 _log = logging.getLogger("modelstead.gateway")
 
@@ -62,6 +65,7 @@ def build(
     connections = Connections(backends)
     transcoder = Transcoder(table, connections)
     sessions = Sessions(config.session_keys, lifetime_s=config.session_lifetime_s, now=time.time)
+    api = Api(table, transcoder)
     gateway = Gateway(
         table=table,
         transcoder=transcoder,
@@ -70,13 +74,17 @@ def build(
             connections,
             presigned_artifacts=config.presigned_artifacts,
             public_tracking_address=config.public_tracking_address,
+            web_ui=WebUI(wheel.find_pages(config.ui_folder) if config.ui else None),
+            root_path=config.root_path,
         ),
-        console=console.build(config, api=Api(table, transcoder), sessions=sessions, authenticator=authenticator),
+        graphql=Endpoint(api),
+        console=console.build(config, api=api, sessions=sessions, authenticator=authenticator),
         sessions=sessions,
         hosts=Hosts.of(config),
         authenticator=authenticator,
         admission=Admission(requests_max=limits.REQUESTS_MAX, per_caller_max=limits.REQUESTS_PER_CALLER_MAX),
         watch_admission=Admission(requests_max=limits.WATCHES_MAX, per_caller_max=limits.WATCHES_PER_CALLER_MAX),
+        root_path=config.root_path,
     )
     return connections, gateway
 

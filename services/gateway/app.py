@@ -14,6 +14,8 @@ from services.gateway.admission import Admission
 from services.gateway.bodies import ClientGone, Incoming
 from services.gateway.calls import StreamBroken
 from services.gateway.console.app import Console, Found
+from services.gateway.graphql import endpoint
+from services.gateway.graphql.endpoint import Endpoint
 from services.gateway.hosts import Hosts
 from services.gateway.pages import Page, Pages
 from services.gateway.replies import Header, Reply, StreamedReply, send_last_reply, send_reply, send_stream
@@ -22,7 +24,6 @@ from services.gateway.routes import Match, RouteTable
 from services.gateway.sessions import Sessions
 from services.gateway.transcoding import Transcoder
 
-_PAGE_VERBS = frozenset({"GET", "HEAD"})
 # Served under any name: probes address a machine, not a site.
 _ANY_HOST = frozenset({"/health", "/version"})
 _UNMATCHED = "unmatched"
@@ -71,16 +72,19 @@ class Gateway:
         table: RouteTable,
         transcoder: Transcoder,
         pages: Pages,
+        graphql: Endpoint,
         console: Console,
         sessions: Sessions,
         hosts: Hosts,
         authenticator: Authenticator,
         admission: Admission,
         watch_admission: Admission,
+        root_path: str = "",
     ) -> None:
         self._table = table
         self._transcoder = transcoder
-        self._pages = pages.by_path
+        self._pages = pages
+        self._graphql = graphql
         self._console = console
         self._sessions = sessions
         self._hosts = hosts
@@ -88,6 +92,7 @@ class Gateway:
         self._admission = admission
         self._watch_admission = watch_admission
         self._outcomes: dict[str, telemetry.Outcomes] = {}
+        self._root_path = root_path
 
     def end_watches(self) -> None:
         """End the answers that have no end of their own."""
@@ -96,7 +101,8 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
         started = time.perf_counter()
-        exchange = self._begin(self._sessions.recognise(Request.of(scope)), Incoming(receive), send)
+        request = Request.of(scope, root_path=self._root_path)
+        exchange = self._begin(self._sessions.recognise(request), Incoming(receive), send)
         with telemetry.serving(exchange.label, exchange.request.trace_headers()) as span:
             try:
                 await self._answer(exchange)
@@ -106,12 +112,14 @@ class Gateway:
                 self._record(exchange, time.perf_counter() - started)
 
     def _begin(self, request: Request, incoming: Incoming, send: Send) -> _Exchange:
-        page = self._pages.get(request.path)
+        page = self._pages.find(request.path)
         found = None if page else self._console.find(request.path)
         match = None if page or found else self._table.match(request.method, request.path)
         label = match.route.label if match else _UNMATCHED
         if page is not None:
-            label = f"{request.method} {request.path}"
+            label = f"{request.method} {page.label}"
+        elif request.path == endpoint.PATH:
+            label = f"{request.method} {endpoint.PATH}"
         if found is not None:
             label = f"{request.method} {found.label}"
         return _Exchange(
@@ -147,6 +155,10 @@ class Gateway:
             await exchange.reply(await self._console.answer(exchange.found, request, exchange.incoming))
         else:
             caller = self._authenticator.authenticate(request.authorization)
+            if request.path == endpoint.PATH:
+                with self._admission.admit(caller.name):
+                    await exchange.reply(await self._graphql.answer(request, exchange.incoming))
+                return
             if exchange.match is None:
                 await exchange.reply(self._nothing_at(request))
                 return
@@ -168,9 +180,9 @@ class Gateway:
 
 
 async def _page(page: Page, request: Request) -> Reply:
-    if request.method not in _PAGE_VERBS:
-        return errors.method_not_allowed(", ".join(sorted(_PAGE_VERBS)))
-    return await page()
+    if request.method not in page.verbs:
+        return errors.method_not_allowed(", ".join(sorted(page.verbs)))
+    return await page.answer(request)
 
 
 def _log_line(exchange: _Exchange, duration_s: float) -> None:

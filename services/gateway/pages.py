@@ -1,29 +1,49 @@
 """The gateway's own answers, which need no backend's RPC and no login: health, versions, capabilities, its API."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import orjson
 
 from services.gateway import openapi
 from services.gateway.backends import Connections
-from services.gateway.replies import HTML, TEXT, Reply
+from services.gateway.replies import HTML, TEXT, Header, Reply
+from services.gateway.requests import Request
 from services.gateway.routes import RouteTable
+from services.gateway.ui.absences import ABSENCES
+from services.gateway.ui.pages import ROOT, WebUI
 
 # The MLflow whose REST API is spoken; clients parse it.
 MLFLOW_VERSION = "3.18.0"
 
+_RUNS_NOTHING: Header = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'")
+_CHECKED: Header = (b"cache-control", b"no-cache")
+
 _INDEX = """<!doctype html>
 <html lang=en>
+<meta name=viewport content="width=device-width, initial-scale=1">
 <title>Modelstead</title>
 <h1>Modelstead</h1>
 <p>This server speaks the REST API of MLflow {version}. Point a client at it: <code>MLFLOW_TRACKING_URI</code> is this
 page's address.</p>
-<p>What it serves stands in <a href="openapi.json">openapi.json</a>; whether it can, in <a href="health">health</a>.</p>
+<ul>
+<li><a href="console/">The console</a>: live runs, promotions, webhooks, audit, the system.</li>
+<li><a href="openapi.json">openapi.json</a> says what it serves, <a href="health">health</a> whether it can.</li>
+</ul>
+<p>MLflow's web UI, which would be here, is not installed: run <code>modelstead ui install</code> where the gateway runs
+(52 MB) and start that again. <code>make up</code> does so by itself, unless it is told <code>UI=0</code>.</p>
 """
 
-Page = Callable[[], Awaitable[Reply]]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """What answers at a path; `label` is what logs and metrics call it."""
+
+    label: str
+    answer: Callable[[Request], Awaitable[Reply]]
+    verbs: frozenset[str] = frozenset({"GET", "HEAD"})
 
 
 class Pages:
@@ -36,47 +56,76 @@ class Pages:
         *,
         presigned_artifacts: bool,
         public_tracking_address: str,
+        web_ui: WebUI,
+        root_path: str = "",
     ) -> None:
         self._table = table
         self._connections = connections
         self._server_info_body = orjson.dumps(_server_info(presigned_artifacts=presigned_artifacts))
+        # Pages may talk to this server alone, and no object store need know of them.
+        self._server_info_body_for_pages = orjson.dumps(_server_info(presigned_artifacts=False))
         self._addresses_body = orjson.dumps({"tracking": public_tracking_address})
-        self.by_path: Mapping[str, Page] = {
+        self._web_ui = web_ui
+        self._root_path = root_path
+        self._by_path: Mapping[str, Callable[[Request], Awaitable[Reply]]] = {
+            "": self._bare_prefix,
             "/": self._index,
             "/health": self._health,
             "/version": self._version,
             "/openapi.json": self._openapi,
             "/api/3.0/mlflow/server-info": self._server_info,
-            "/ajax-api/3.0/mlflow/server-info": self._server_info,
+            "/ajax-api/3.0/mlflow/server-info": self._server_info_for_pages,
             "/.well-known/databricks-config": self._databricks_config,
             "/api/2.0/modelstead/addresses": self._addresses,
         }
 
-    async def _index(self) -> Reply:
-        return Reply(body=_INDEX.format(version=MLFLOW_VERSION).encode(), media_type=HTML)
+    def find(self, raw_path: str) -> Page | None:
+        """Return what answers at a path as it was sent."""
+        if raw_path in self._by_path:
+            return Page(label=raw_path, answer=self._by_path[raw_path])
+        if (file := self._web_ui.find(raw_path)) is not None:
+            return Page(label=f"{ROOT}*", answer=partial(self._web_ui.reply, file))
+        if self._web_ui.index is not None and (absence := ABSENCES.get(raw_path)) is not None:
+            return Page(label=raw_path, answer=absence.reply, verbs=frozenset({absence.verb}))
+        return None
 
-    async def _health(self) -> Reply:
+    async def _bare_prefix(self, request: Request) -> Reply:
+        # What pages name is relative to their own address.
+        location = (b"location", f"{self._root_path}/".encode())
+        return Reply(status=308, body=b"", media_type=HTML, headers=(location,))
+
+    async def _index(self, request: Request) -> Reply:
+        if self._web_ui.index is not None:
+            return await self._web_ui.reply(self._web_ui.index, request)
+        return Reply(
+            body=_INDEX.format(version=MLFLOW_VERSION).encode(), media_type=HTML, headers=(_RUNS_NOTHING, _CHECKED)
+        )
+
+    async def _health(self, request: Request) -> Reply:
         if await self._connections.are_ready():
             return Reply(body=b"OK", media_type=TEXT)
         return Reply(
             status=503, body=b"Not every service is ready.", media_type=TEXT, headers=((b"retry-after", b"1"),)
         )
 
-    async def _version(self) -> Reply:
+    async def _version(self, request: Request) -> Reply:
         return Reply(body=MLFLOW_VERSION.encode(), media_type=HTML)
 
-    async def _server_info(self) -> Reply:
+    async def _server_info(self, request: Request) -> Reply:
         return Reply(body=self._server_info_body)
 
-    async def _databricks_config(self) -> Reply:
+    async def _server_info_for_pages(self, request: Request) -> Reply:
+        return Reply(body=self._server_info_body_for_pages)
+
+    async def _databricks_config(self, request: Request) -> Reply:
         # Databricks' client asks there where to sign in, and warns if there is no answer: nowhere, it has a token.
         return Reply(body=b"{}")
 
-    async def _addresses(self) -> Reply:
+    async def _addresses(self, request: Request) -> Reply:
         # What a client needs that knows only the gateway.
         return Reply(body=self._addresses_body)
 
-    async def _openapi(self) -> Reply:
+    async def _openapi(self, request: Request) -> Reply:
         return Reply(body=self._openapi_body)
 
     @cached_property

@@ -13,6 +13,9 @@ JSON = b"application/json"
 TEXT = b"text/plain; charset=utf-8"
 HTML = b"text/html; charset=utf-8"
 
+# Its length would be that of the body which it spares.
+_NOT_MODIFIED = 304
+
 Header = tuple[bytes, bytes]
 
 # On every answer, as stock sets them.
@@ -70,8 +73,8 @@ async def send_stream(send: Send, reply: StreamedReply, *headers: Header) -> Non
 
 
 async def _begin(send: Send, reply: Reply, headers: tuple[Header, ...]) -> None:
-    length = (b"content-length", b"%d" % len(reply.body))
-    await send(_start(reply.status, (length, *reply.headers, *headers), reply.media_type))
+    length = () if reply.status == _NOT_MODIFIED else ((b"content-length", b"%d" % len(reply.body)),)
+    await send(_start(reply.status, (*length, *reply.headers, *headers), reply.media_type))
 
 
 def _start(status: int, headers: tuple[Header, ...], media_type: bytes) -> dict[str, Any]:

@@ -16,7 +16,8 @@ _TRACE_HEADERS = (b"traceparent", b"tracestate", b"baggage")
 class Request:
     """A request's line and headers; names of headers are in lower case, and of a repeated one the last counts.
 
-    `path` is as it was sent, with its percent-encoding. `request_id` is the client's, or new.
+    `path` is as it was sent, with its percent-encoding, without the prefix at which a proxy has the gateway; nothing is
+    left of the bare prefix. `request_id` is the client's, or new.
     """
 
     method: str
@@ -26,7 +27,8 @@ class Request:
     request_id: str
 
     @classmethod
-    def of(cls, scope: Scope) -> "Request":
+    def of(cls, scope: Scope, *, root_path: str = "") -> "Request":
+        """Read a request. A proxy may have taken `root_path` off its path, or left it."""
         headers = dict(scope["headers"])
         if scope["method"] != "GET":
             # A range is for GET alone.
@@ -34,7 +36,7 @@ class Request:
         given = headers.get(b"x-request-id", b"").decode("latin-1")
         return cls(
             method=scope["method"],
-            path=scope["raw_path"].decode("latin-1"),
+            path=_below(root_path, scope["raw_path"].decode("latin-1")),
             query=scope["query_string"],
             headers=headers,
             request_id=request_id_of({"x-request-id": given}),
@@ -97,3 +99,8 @@ class Request:
             raise InvalidArgument("Bad Request. Content-Type header is missing.")
         if given.partition(";")[0] != "application/json":
             raise InvalidArgument("Bad Request. Content-Type must be one of ['application/json'].")
+
+
+def _below(root_path: str, path: str) -> str:
+    is_below = root_path and f"{path}/".startswith(f"{root_path}/")
+    return path.removeprefix(root_path) if is_below else path

@@ -1,12 +1,16 @@
 """The gateway's settings; services/common/settings.py tells how variables set them."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.common import web_ui
 from services.common.auth import AuthKind
 from services.common.logs import LogFormat, LogLevel
 from services.common.settings import Address, SettingsError, secret, variable
 from services.gateway.sessions import ciphers
+
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +31,11 @@ class Settings:
     # Names under which browsers may address the gateway, besides the loopback's; `*` stands for any text.
     # Default: any with tokens, else none.
     allowed_hosts: tuple[str, ...] = ()
+    # The prefix of the path at which a proxy has the gateway, as `/ml`, whether it takes it off or leaves it.
+    root_path: str = ""
+    # Whether MLflow's web UI is served, if it is installed: `modelstead ui install` puts it into this folder.
+    ui: bool = True
+    ui_folder: Path = web_ui.FOLDER
     # Keys of 32 bytes in URL-safe base64, separated by commas, under which browsers keep their sessions: the first
     # seals, all open. The same for all replicas. Without one, sessions end with the process.
     session_keys: tuple[str, ...] = secret(default=())
@@ -40,6 +49,10 @@ class Settings:
     metrics_listen: Address | None = None
 
     def __post_init__(self) -> None:
+        if self.root_path and not _ROOT_PATH.fullmatch(self.root_path):
+            raise SettingsError(
+                f"{variable('root_path')}={self.root_path!r} must be a path such as /ml, without a / at its end."
+            )
         try:
             if self.session_keys:
                 ciphers(self.session_keys)

@@ -20,15 +20,12 @@ class Unsupported:
         return area == self.area and fnmatchcase(path, self.path)
 
 
-_UI = "comes with the web UI"
 _TRACES = "comes with tracing"
 _USERS = "comes with users, roles and grants; until then API keys are a file"
 _GENAI = "part of MLflow's GenAI tools, which are not planned yet"
 
 UNSUPPORTED: tuple[Unsupported, ...] = (
     Unsupported(area="runs", path="*/create-promptlab-run", reason=_GENAI),
-    Unsupported(area="graphql", reason=_UI),
-    Unsupported(area="ui-static", path="/static-files/*", reason=_UI),
     Unsupported(area="ui-support", reason="tells MLflow's makers how its UI is used; not planned"),
     Unsupported(area="traces", reason=_TRACES),
     Unsupported(area="otlp", reason=_TRACES),

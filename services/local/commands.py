@@ -83,6 +83,9 @@ def up(
     s3_secret_key_file: S3SecretKeyOption = None,
     s3_public_endpoint: S3PublicEndpointOption = None,
     artifact_stores: ArtifactStoresOption = None,
+    root_path: Annotated[
+        str, typer.Option(envvar="MODELSTEAD_ROOT_PATH", help="Prefix of the path at which a proxy has it, as /ml.")
+    ] = "",
 ) -> None:
     """Run all of the platform on this machine until Ctrl-C."""
     if auth is AuthKind.TOKENS and tokens_file is None:
@@ -98,6 +101,7 @@ def up(
         tokens_file=tokens_file,
         s3=_s3(s3_endpoint, s3_bucket, s3_access_key_file, s3_secret_key_file, s3_public_endpoint),
         artifact_stores=artifact_stores,
+        root_path=root_path,
     )
     explained(lambda: platform.run(settings, environ=os.environ, say=say))
 

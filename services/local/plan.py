@@ -61,6 +61,7 @@ class UpSettings:
     port: int = 8080
     auth: str = "none"
     tokens_file: Path | None = None
+    root_path: str = ""
 
     @property
     def gateway(self) -> Address:
@@ -206,6 +207,7 @@ class Plan:
             MODELSTEAD_REGISTRY_ADDRESS=str(reachable(self.settings.registry)),
             MODELSTEAD_PRESIGNED_ARTIFACTS="true" if self._public_endpoint else "false",
             MODELSTEAD_PUBLIC_TRACKING_ADDRESS=f":{self.settings.tracking.port}",
+            MODELSTEAD_ROOT_PATH=self.settings.root_path,
         )
 
     def _service(self, name: str, module: tuple[str, ...], **variables: str) -> Child:

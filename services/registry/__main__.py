@@ -33,6 +33,7 @@ from services.common import artifact_stores, auth, program
 from services.common.database import Database
 from services.common.pages import PageTokens
 from services.common.program import descriptor, now_ms
+from services.common.readiness import Readiness
 from services.common.rpc.contract import WATCH_AGE_S_MAX
 from services.common.rpc.pipeline import Pipeline
 from services.common.rpc.server import Service, serve
@@ -137,7 +138,7 @@ async def _serve(config: Settings) -> None:
             listen=config.listen,
             pipeline=pipeline,
             # What is registered is served also while tracking is away.
-            ready=db.is_ready,
+            ready=Readiness(db, MIGRATIONS),
             with_reflection=config.reflection,
             drain_notice_s=config.drain_notice_s,
             # Of a connection that is given up, the watches go on for as long as they would have.

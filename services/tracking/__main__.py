@@ -27,6 +27,7 @@ from services.common.artifact_stores import Stores
 from services.common.database import Database
 from services.common.pages import PageTokens
 from services.common.program import descriptor, now_ms
+from services.common.readiness import Readiness
 from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
 from services.common.rpc.server import Service, serve
 from services.common.settings import SettingsError
@@ -94,7 +95,6 @@ async def _serve(config: Settings) -> None:
     )
     sealing = Sealing(db)
     status = Status(db, Process.here(), meter=meter, ingest=ingest, run_logs=run_logs, sealing=sealing)
-    await experiments.ensure_default()
     working = [asyncio.create_task(work) for work in (sealing.work(), run_ranks.work())]
     await serve(
         [
@@ -118,13 +118,14 @@ async def _serve(config: Settings) -> None:
             auth.authenticator(config.auth, tokens_file=config.tokens_file, listen=config.listen),
             EveryoneMayEverything(),
         ),
-        ready=db.is_ready,
+        ready=Readiness(db, MIGRATIONS, prepare=experiments.ensure_default),
         with_reflection=config.reflection,
         drain_notice_s=config.drain_notice_s,
     )
     for task in working:
         task.cancel()
     await asyncio.gather(*working, return_exceptions=True)
+    await run_ranks.stop()
     await asyncio.shield(db.close())
 
 

@@ -17,6 +17,8 @@ _WAIT_MS = 60_000
 _SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
 # Chromium says again on the console what each failed request has already told.
 _FAILED_REQUEST = "Failed to load resource"
+# A browser says so when a page's layout takes more than a frame to settle; nothing has gone wrong.
+_SETTLING = "ResizeObserver loop completed with undelivered notifications"
 # A page that is left, or a stream that is closed, breaks off what was under way.
 _BROKEN_OFF = "net::ERR_ABORTED"
 
@@ -48,7 +50,7 @@ class Problems:
         page.on("response", self._answered)
 
     def _heard(self, message: ConsoleMessage) -> None:
-        if message.type == "error" and not message.text.startswith(_FAILED_REQUEST):
+        if message.type == "error" and not message.text.startswith(_FAILED_REQUEST) and _SETTLING not in message.text:
             self.found.append(f"console: {message.text}")
 
     def _sent(self, request: Request) -> None:

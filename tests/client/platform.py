@@ -29,6 +29,7 @@ class Call:
     path: str
     given: Mapping[str, Any]
     authorization: str | None
+    last_event_id: str | None = None
 
 
 def error(status: int, reason: str, message: str, **headers: str) -> Answer:
@@ -78,7 +79,7 @@ class Platform:
                 path = parts.path.removeprefix(API)
                 call = Call(
                     method=self.command, path=path, given=body or query,
-                    authorization=self.headers.get("Authorization"),
+                    authorization=self.headers.get("Authorization"), last_event_id=self.headers.get("Last-Event-ID"),
                 )  # fmt: skip
                 platform.calls.append(call)
                 left = platform.answers.get(f"{self.command} {path}")

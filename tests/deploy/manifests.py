@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import json
 import os
 import re
 import subprocess
@@ -24,6 +25,8 @@ HOST = "models.example.org"
 
 Manifest = dict[str, Any]
 
+_NAMESPACE = re.compile(r'"namespace": "[a-z-]+"')
+_GENERATED_SUFFIX = re.compile(r'-[bcdfghkmt2456789]{10}(?=")')
 _WORKLOADS = ("Deployment", "StatefulSet", "Job", "CronJob")
 _DATABASES = (("postgres-trial",), ("postgres-cnpg",), ("postgres-cnpg", "postgres-pooler"))
 _STORES = ("minio", "seaweedfs", "external-s3")
@@ -197,6 +200,12 @@ def _kustomize(folder: Path) -> Rendered:
     rendered = subprocess.run([KUBECTL, "kustomize", folder], check=False, capture_output=True, text=True)
     assert rendered.returncode == 0, rendered.stderr
     return Rendered(list(yaml.load_all(rendered.stdout, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))))
+
+
+def without_names(manifest: Manifest) -> str:
+    """Return a manifest as text, without its namespace and without what generated names end with."""
+    text = _NAMESPACE.sub('"namespace": "any"', json.dumps(manifest, sort_keys=True))
+    return _GENERATED_SUFFIX.sub("", text)
 
 
 def seconds(prometheus_duration: str) -> int:

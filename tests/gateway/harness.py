@@ -302,6 +302,8 @@ async def platform(
     allowed_hosts: tuple[str, ...] = (),
     presigned_artifacts: bool = False,
     public_tracking_address: str = "",
+    ui_folder: Path | None = None,
+    root_path: str = "",
 ) -> AsyncIterator[Platform]:
     """Run a backend and a gateway with these settings for the length of the block."""
     backend = Backend()
@@ -315,6 +317,9 @@ async def platform(
         allowed_hosts=allowed_hosts,
         presigned_artifacts=presigned_artifacts,
         public_tracking_address=public_tracking_address,
+        ui=ui_folder is not None,
+        ui_folder=ui_folder or Path("/nowhere"),
+        root_path=root_path,
     )
     known = authenticator(settings.auth, tokens_file=tokens_file, listen=settings.listen)
     connections, gateway = build(settings, catalog.backends(settings), known)

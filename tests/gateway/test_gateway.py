@@ -536,10 +536,14 @@ class TestPages:
 
     async def test_server_info_tells_of_presigned_urls_by_setting(self) -> None:
         async with platform(presigned_artifacts=True) as own:
-            info = (await own.client.get("/ajax-api/3.0/mlflow/server-info")).json()
+            info = (await own.client.get("/api/3.0/mlflow/server-info")).json()
+            told_to_pages = (await own.client.get("/ajax-api/3.0/mlflow/server-info")).json()
 
         assert info["multipart_uploads_enabled"]
         assert info["multipart_downloads_enabled"]
+        # A page may not talk to an object store.
+        assert not told_to_pages["multipart_uploads_enabled"]
+        assert not told_to_pages["multipart_downloads_enabled"]
 
     async def test_it_tells_where_tracking_is_reached(self) -> None:
         async with platform(public_tracking_address=":8081") as own:

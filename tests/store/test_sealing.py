@@ -88,6 +88,15 @@ def _time_goes_back(count: int) -> list[Row]:
     return [(10_000 - place, place, 1.0) for place in range(count)]
 
 
+async def test_only_a_run_with_metrics_has_something_to_be_looked_after_at_its_end(db: Database, run_id: str) -> None:
+    await _end(db, run_id)
+    was_queued = await _is_queued(db, run_id)
+    await _log(db, run_id, [(1, 1, 1.0)], size=1)
+    await _end(db, run_id)
+
+    assert (was_queued, await _is_queued(db, run_id)) == (False, True)
+
+
 @pytest.mark.parametrize("arrive", [_in_order, _shuffled, _time_goes_back])
 @pytest.mark.parametrize("size", [1, 20, 300])
 async def test_sealed_run_reads_as_before_in_one_chunk(

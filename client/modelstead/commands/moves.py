@@ -76,7 +76,7 @@ def approve(
     token_file: options.TokenFile = None,
     as_json: options.Json = False,
 ) -> None:
-    """Approve what others ask for; the last approval that is needed moves the version, until then exit code 6."""
+    """Approve what others ask for. The last approval that is needed moves the version; until then exit code 6."""
     body = {**_move(name, version, stage, comment), "if_stage": if_stage, "if_version": if_version}
     with told(as_json=as_json) as output:
         rest = Rest(target(uri, token_file))
@@ -118,7 +118,7 @@ def cancel(
     token_file: options.TokenFile = None,
     as_json: options.Json = False,
 ) -> None:
-    """Take a request back: one's own or, with MANAGE on the model, anybody's."""
+    """Take a request back. It is one's own or, with MANAGE on the model, anybody's."""
     with told(as_json=as_json) as output:
         rest = Rest(target(uri, token_file))
         who = creator or _only_creator(rest, name, version, stage)

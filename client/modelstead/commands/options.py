@@ -1,4 +1,4 @@
-"""Arguments and options that several commands of `modelstead model` have."""
+"""Arguments and options that several commands have."""
 
 from pathlib import Path
 from typing import Annotated
@@ -37,3 +37,16 @@ TokenFile = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")]
+PageToken = Annotated[
+    str | None,
+    typer.Option("--page-token", metavar="TOKEN", help="Go on where the same command stopped.", show_default=False),
+]
+Run = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="Its id, the beginning of its id, or its name.", show_default=False),
+]
+Experiment = Annotated[
+    str | None,
+    typer.Option("--experiment", "-e", help="Look for the run in this experiment only.", show_default=False),
+]

@@ -2,41 +2,54 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from modelstead.commands.exits import CommandError, Exit
+from modelstead.commands.screens.cells import cell
+from modelstead.commands.screens.screen import Screen
+from modelstead.commands.screens.tables import Column
+from modelstead.commands.screens.texts import plain
 
 
 class Output:
     """Where a command tells its result."""
 
     def __init__(self, *, as_json: bool) -> None:
-        self._as_json = as_json
+        self.as_json = as_json
 
     def tell(self, result: Any, *lines: str) -> None:
         """Print a result: the document, or lines for people."""
-        if self._as_json:
+        if self.as_json:
             typer.echo(json.dumps(result, indent=2))
         else:
             for line in lines:
                 typer.echo(plain(line))
 
     def table(self, result: Any, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a result: the document, or a table for people."""
-        if self._as_json:
+        """Print a result: the document, or a table for people, whose cells are folded to fit a terminal."""
+        if self.as_json:
             typer.echo(json.dumps(result, indent=2))
+            return
+        screen = Screen()
+        if not screen.is_terminal:
+            screen.table([Column(title=title) for title in columns], [list(map(cell, row)) for row in rows])
             return
         table = Table(*columns, box=None, pad_edge=False)
         for row in rows:
             table.add_row(*map(plain, row))
-        # What people wrote is not markup.
-        Console(markup=False, highlight=False, emoji=False).print(table)
+        screen.console.print(table)
+
+    def draw(self, result: Any, drawing: Callable[[Screen], None]) -> None:
+        """Print a result: the document, or what is drawn for people."""
+        if self.as_json:
+            typer.echo(json.dumps(result, indent=2))
+        else:
+            drawing(Screen())
 
 
 @contextlib.contextmanager
@@ -63,8 +76,3 @@ def when(milliseconds: Any) -> str:
     if not milliseconds:
         return ""
     return f"{datetime.fromtimestamp(int(milliseconds) / 1000, UTC):%Y-%m-%d %H:%M:%S}Z"
-
-
-def plain(text: str) -> str:
-    """Return a text without what would command the terminal."""
-    return "".join(sign if sign.isprintable() or sign in "\n\t" else "�" for sign in text)

@@ -70,7 +70,7 @@ def history(
     token_file: options.TokenFile = None,
     as_json: options.Json = False,
 ) -> None:
-    """Tell what has happened to a model or a version: who did what, when, and why."""
+    """Tell who did what to a model or a version, when, and why."""
     with told(as_json=as_json) as output:
         found = _activities(Rest(target(uri, token_file)), name, version, limit)
         columns = ("when", "who", "what", "version", "from", "to", "comment")
@@ -84,7 +84,7 @@ def show(
     token_file: options.TokenFile = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show what a model's stages and aliases stand for, or a version with its checks and open requests."""
+    """Show what stages and aliases stand for. With VERSION, show it with its checks and open requests."""
     with told(as_json=as_json) as output:
         rest = Rest(target(uri, token_file))
         if version is None:

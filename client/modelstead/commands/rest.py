@@ -7,7 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
 from modelstead.commands.exits import CommandError, Exit, of_answer
@@ -34,19 +34,20 @@ class RestError(CommandError):
 
 
 class Rest:
-    """The platform. A call is tried up to five times: where it was not taken in (429), and, if it may be sent twice,
-    where nobody knows (502, 503, 504, no answer). `Retry-After` is honoured up to 30 s.
+    """The platform. A call is tried up to five times, or as often as said: where it was not taken in (429), and, if it
+    may be sent twice, where nobody knows (502, 503, 504, no answer). `Retry-After` is honoured up to 30 s.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, tries: int = _TRIES) -> None:
         self._target = target
+        self._tries = tries
         handlers: list[urllib.request.BaseHandler] = [_NoRedirects()]
         if target.tls:
             handlers.append(urllib.request.HTTPSHandler(context=target.tls))
         self._opener = urllib.request.build_opener(*handlers)
 
     def get(self, path: str, query: Mapping[str, Any]) -> Json:
-        """Return the answer to a GET; what is None in the query is left out. Raises RestError."""
+        """Return the answer to a GET; what is None in the query is left out, a list is repeated. Raises RestError."""
         return self._retry("GET", f"{path}?{_encode(query)}", None, may_repeat=True)
 
     def post(self, path: str, body: Mapping[str, Any], *, may_repeat: bool) -> Json:
@@ -58,35 +59,53 @@ class Rest:
         """Return the answer to a DELETE, which is not sent twice. Raises RestError."""
         return self._retry("DELETE", f"{path}?{_encode(query)}", None, may_repeat=False)
 
+    def stream(self, path: str, query: Mapping[str, Any], headers: Mapping[str, str]) -> BinaryIO:
+        """Return the answer to a GET to be read as it comes; it is asked for once. Raises RestError."""
+        try:
+            return self._open("GET", f"{path}?{_encode(query)}", None, headers)
+        except _Failed as failed:
+            raise failed.error from failed.__cause__
+
     def _retry(self, method: str, path: str, body: bytes | None, *, may_repeat: bool) -> Json:
-        for number in range(_TRIES):
+        for number in range(self._tries):
             try:
                 return self._send(method, path, body)
             except _Failed as failed:
                 may = failed.error.status == _TOO_MANY or (may_repeat and failed.error.status in (0, *_AWAY))
-                if not may or number == _TRIES - 1:
+                if not may or number == self._tries - 1:
                     raise failed.error from failed.__cause__
                 time.sleep(failed.pause_s(number))
         raise AssertionError("unreachable")
 
     def _send(self, method: str, path: str, body: bytes | None) -> Json:
+        try:
+            with self._open(method, path, body, {"Accept": "application/json"}) as answer:
+                content = answer.read(_ANSWER_BYTES_MAX)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._no_answer(error) from error
+        return _decode(content, self._target.url)
+
+    def _open(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> BinaryIO:
         request = urllib.request.Request(self._target.url + API + path, data=body, method=method)  # noqa: S310
-        request.add_header("Accept", "application/json")
+        for name, value in headers.items():
+            request.add_header(name, value)
         if body is not None:
             request.add_header("Content-Type", "application/json")
         if self._target.authorization:
             request.add_unredirected_header("Authorization", self._target.authorization)
         try:
-            with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
-                content = answer.read(_ANSWER_BYTES_MAX)
+            answer: BinaryIO = self._opener.open(request, timeout=_TIMEOUT_S)
         except urllib.error.HTTPError as error:
             with error:
                 raise _Failed(_refusal(error), error.headers.get("Retry-After")) from error
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", None) or error
-            message = f"{self._target.url} does not answer: {reason}"
-            raise _Failed(RestError(message, status=0, reason="NO_ANSWER"), None) from error
-        return _decode(content, self._target.url)
+            raise self._no_answer(error) from error
+        return answer
+
+    def _no_answer(self, error: Exception) -> "_Failed":
+        reason = getattr(error, "reason", None) or error
+        message = f"{self._target.url} does not answer: {reason}"
+        return _Failed(RestError(message, status=0, reason="NO_ANSWER"), None)
 
 
 class _Failed(Exception):
@@ -112,7 +131,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _encode(query: Mapping[str, Any]) -> str:
-    return urlencode({name: value for name, value in query.items() if value is not None})
+    return urlencode({name: value for name, value in query.items() if value is not None}, doseq=True)
 
 
 def _decode(content: bytes, url: str) -> Json:

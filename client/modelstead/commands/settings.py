@@ -35,6 +35,11 @@ def target(uri: str | None, token_file: Path | None) -> Target:
     return Target(url=where, authorization=_authorization(token_file, user, password), tls=_tls(parts.scheme))
 
 
+def experiment() -> str | None:
+    """Return the experiment that MLFLOW_EXPERIMENT_ID or else MLFLOW_EXPERIMENT_NAME says."""
+    return os.environ.get("MLFLOW_EXPERIMENT_ID") or os.environ.get("MLFLOW_EXPERIMENT_NAME") or None
+
+
 def _authorization(token_file: Path | None, user: str | None, password: str | None) -> str | None:
     if token_file:
         try:

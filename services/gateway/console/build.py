@@ -6,12 +6,34 @@ from services.gateway import limits
 from services.gateway.admission import Admission
 from services.gateway.console.api import Api
 from services.gateway.console.app import Console
-from services.gateway.console.pages import board, histories, home, models, policies, versions
+from services.gateway.console.pages import (
+    audit,
+    board,
+    histories,
+    home,
+    models,
+    policies,
+    runs,
+    system,
+    versions,
+    webhooks,
+)
 from services.gateway.console.pages.login import Login
 from services.gateway.sessions import Sessions
 from services.gateway.settings import Settings
 
-_VIEWS = (*home.VIEWS, *board.VIEWS, *models.VIEWS, *versions.VIEWS, *policies.VIEWS, *histories.VIEWS)
+_VIEWS = (
+    *home.VIEWS,
+    *runs.VIEWS,
+    *board.VIEWS,
+    *models.VIEWS,
+    *versions.VIEWS,
+    *policies.VIEWS,
+    *histories.VIEWS,
+    *webhooks.VIEWS,
+    *audit.VIEWS,
+    *system.VIEWS,
+)
 
 
 def build(settings: Settings, *, api: Api, sessions: Sessions, authenticator: Authenticator) -> Console:
@@ -23,4 +45,5 @@ def build(settings: Settings, *, api: Api, sessions: Sessions, authenticator: Au
         auth=settings.auth,
         admission=Admission(requests_max=limits.PAGES_MAX, per_caller_max=limits.PAGES_PER_CALLER_MAX),
         now_ms=program.now_ms,
+        root=settings.root_path,
     )

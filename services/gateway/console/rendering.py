@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from services.gateway.console import units
 from services.gateway.console.visits import below
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -37,6 +38,7 @@ class Renderer:
             "static": lambda name: f"{root}/console/{address(name)}",
         }
         self._environment.filters |= {"time": exact_time, "number": number}
+        self._environment.filters |= {"metric": units.metric, "unit": lambda value, name: units.FORMATS[name](value)}
 
     def render(self, template: str, values: Mapping[str, Any], *, now_ms: int) -> bytes:
         """Return a page."""

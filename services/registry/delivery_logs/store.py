@@ -1,5 +1,6 @@
 """The SQL of what people see of deliveries, and of how it goes: fixed statements, on the driver."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from services.common.database import Driver
@@ -41,28 +42,38 @@ _REQUEUE = """
 """
 
 _DELETE_ENDED = """
-    DELETE FROM webhook_deliveries
-    WHERE delivery_id IN (
-        SELECT delivery_id
-        FROM webhook_deliveries
-        WHERE create_time < now() - make_interval(days => %(days)s)
-            AND status <> 'PENDING'
-        ORDER BY create_time
-        LIMIT %(limit)s
-        FOR UPDATE SKIP LOCKED
+    WITH deleted AS (
+        DELETE FROM webhook_deliveries
+        WHERE delivery_id IN (
+            SELECT delivery_id
+            FROM webhook_deliveries
+            WHERE create_time < now() - make_interval(days => %(days)s)
+                AND status <> 'PENDING'
+            ORDER BY create_time
+            LIMIT %(limit)s
+            FOR UPDATE SKIP LOCKED
+        )
+        RETURNING 1
     )
+    SELECT count(*)
+    FROM deleted
 """
 
 _DELETE_OF_DELETED = """
-    DELETE FROM webhook_deliveries
-    WHERE delivery_id IN (
-        SELECT d.delivery_id
-        FROM webhooks AS w
-        JOIN webhook_deliveries AS d USING (webhook_id)
-        WHERE w.deleted_timestamp IS NOT NULL
-        LIMIT %(limit)s
-        FOR UPDATE OF d SKIP LOCKED
+    WITH deleted AS (
+        DELETE FROM webhook_deliveries
+        WHERE delivery_id IN (
+            SELECT d.delivery_id
+            FROM webhooks AS w
+            JOIN webhook_deliveries AS d USING (webhook_id)
+            WHERE w.deleted_timestamp IS NOT NULL
+            LIMIT %(limit)s
+            FOR UPDATE OF d SKIP LOCKED
+        )
+        RETURNING 1
     )
+    SELECT count(*)
+    FROM deleted
 """
 
 _DELETE_WEBHOOKS = """
@@ -135,18 +146,25 @@ async def requeue(tx: Driver, delivery_id: str) -> None:
 
 async def delete_ended(tx: Driver, *, days: int, limit: int) -> int:
     """Delete some deliveries that are older than so many days and have ended; return how many."""
-    return (await tx.execute(_DELETE_ENDED, {"days": days, "limit": limit})).rowcount
+    return await _count(tx, _DELETE_ENDED, {"days": days, "limit": limit})
 
 
 async def delete_of_deleted(tx: Driver, *, limit: int) -> int:
     """Delete some deliveries of webhooks that are deleted; return how many."""
-    return (await tx.execute(_DELETE_OF_DELETED, {"limit": limit})).rowcount
+    return await _count(tx, _DELETE_OF_DELETED, {"limit": limit})
 
 
 async def delete_webhooks(tx: Driver, *, now_ms: int) -> None:
     """Delete webhooks that are marked and have no deliveries any more, and mark those that nothing happens to again."""
     await tx.execute(_DELETE_WEBHOOKS)
     await tx.execute(_MARK_ORPHANED, {"now_ms": now_ms})
+
+
+async def _count(tx: Driver, statement: str, given: Mapping[str, int]) -> int:
+    # In the driver's pipeline a cursor does not know how many rows it changed until one is fetched.
+    row = await (await tx.execute(statement, given)).fetchone()
+    assert row is not None, "an aggregate is one row"
+    return int(row[0])
 
 
 def _delivery(

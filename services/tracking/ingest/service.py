@@ -363,4 +363,4 @@ async def _store(tx: Driver, group: _Group, *, now_ms: int) -> None:
     ends = {batch.entry.run_id: batch.end for batch in stored if batch.end and batch.session.rank is None}
     if ends:
         await store.end_runs(tx, ends)
-        await metrics_store.enqueue(tx, ends)
+        await metrics_store.enqueue_ended(tx, ends)

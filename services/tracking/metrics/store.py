@@ -140,6 +140,20 @@ _ENQUEUE = """
     SET change_count = sealing_queue.change_count + 1
 """
 
+# A run without metrics has nothing to be looked after.
+_ENQUEUE_ENDED = """
+    INSERT INTO sealing_queue (run_id, change_count)
+    SELECT i.run_id, 1
+    FROM unnest(%(run_ids)s::text[]) AS i (run_id)
+    WHERE EXISTS (
+        SELECT
+        FROM metrics
+        WHERE run_id = i.run_id
+    )
+    ON CONFLICT (run_id) DO UPDATE
+    SET change_count = sealing_queue.change_count + 1
+"""
+
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 
@@ -266,6 +280,11 @@ async def _insert_points(tx: Driver, new: Append, known: Latest, metric_ids: Int
 async def enqueue(tx: Driver, run_ids: Collection[str]) -> None:
     """Have the chunks of locked runs looked after (services/tracking/sealing)."""
     await tx.execute(_ENQUEUE, {"run_ids": sorted(run_ids)})
+
+
+async def enqueue_ended(tx: Driver, run_ids: Collection[str]) -> None:
+    """Have what locked runs that have ended hold of metrics looked after, as `enqueue`."""
+    await tx.execute(_ENQUEUE_ENDED, {"run_ids": sorted(run_ids)})
 
 
 async def take_points(tx: Driver, metric_ids: IntColumn | Sequence[int]) -> dict[int, Points]:

@@ -1,6 +1,7 @@
 """The ranks of runs: what is heard of them, who is lost, and what is told of them."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 
@@ -36,7 +37,7 @@ class RunRanks:
         self._watch = model.Watch()
 
     def heard(self, sender: Rank | None, run_ids: Collection[str]) -> None:
-        """Note that a rank lives, and takes part in these runs. Raises InvalidArgument."""
+        """Note that a rank lives, and takes part in these runs. Raises InvalidArgument, ResourceExhausted."""
         self._presence.heard(model.check_heartbeat(sender, run_ids), run_ids, now=self._now_ms())
 
     def logged(self, rank: Rank, run_id: str, *, step: int, timestamp: int) -> None:
@@ -84,6 +85,11 @@ class RunRanks:
                     await store.lock_runs(tx, revived)
                     await _settle(tx, revived)
             run_ids = run_ids[RANKS_A_STEP:]
+
+    async def stop(self) -> None:
+        """Write what was heard last, if that can be done: a restart is then no loss."""
+        with contextlib.suppress(ServiceError):
+            await self.write()
 
     async def lose(self, *, now: int) -> None:
         """Note which ranks are lost, and end runs that have no other ones. One replica does it at a time."""
@@ -174,4 +180,4 @@ async def _settle(tx: Driver, run_ids: Iterable[str]) -> None:
     await store.set_statuses(tx, changes)
     if ended := [run_id for run_id, status, _, _ in changes if status != model.RUNNING]:
         # Their chunks are merged once more.
-        await metrics_store.enqueue(tx, ended)
+        await metrics_store.enqueue_ended(tx, ended)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from services.common import idempotency
 from services.common.database import Database, Driver, driver_of
@@ -82,12 +83,14 @@ class Runs:
     async def update(self, run_id: str, *, status: str | None, end_time: int | None, run_name: str) -> RunInfo:
         """Change what is given and return the run's metadata. Raises NotFound, InvalidArgument if it is deleted."""
         async with self.db.pipeline() as tx:
-            await active_run(tx, run_id)
+            change = partial(store.update_active, status=status, end_time=end_time, run_name=run_name or None)
+            while (info := await change(tx, run_id)) is None:
+                # Says why, unless the run was restored in between: it is locked then, and changes the next time.
+                await active_run(tx, run_id)
             if run_name:
                 await store.set_tag(tx, run_id, key=logs_model.RUN_NAME_TAG, value=run_name)
             if status not in (None, "RUNNING", "SCHEDULED"):
-                await metrics_store.enqueue(tx, [run_id])
-            info = await store.update(tx, run_id, status=status, end_time=end_time, run_name=run_name or None)
+                await metrics_store.enqueue_ended(tx, [run_id])
         self.tell([run_id])
         return info
 

@@ -57,6 +57,7 @@ _UPDATE = """
         run_name = coalesce(%(run_name)s, run_name),
         follows_ranks = follows_ranks AND coalesce(%(status)s, 'RUNNING') = 'RUNNING'
     WHERE run_id = %(run_id)s
+        AND lifecycle_stage = 'active'
     RETURNING run_id, experiment_id, run_name, user_id, status, start_time, end_time, artifact_uri, lifecycle_stage
 """
 
@@ -189,12 +190,13 @@ async def get(tx: Driver, run_id: str, *, lock: bool = False) -> RunInfo | None:
     return _info(row) if row else None
 
 
-async def update(tx: Driver, run_id: str, *, status: str | None, end_time: int | None, run_name: str | None) -> RunInfo:
-    """Change what is not None and return the run, which exists."""
+async def update_active(
+    tx: Driver, run_id: str, *, status: str | None, end_time: int | None, run_name: str | None
+) -> RunInfo | None:
+    """Change what is not None, and return the run, which is locked from then on; None if no such run is active."""
     given = {"run_id": run_id, "status": status, "end_time": end_time, "run_name": run_name}
     row = await (await tx.execute(_UPDATE, given)).fetchone()
-    assert row is not None, "the caller holds its lock"
-    return _info(row)
+    return _info(row) if row else None
 
 
 async def set_stage(tx: Driver, run_id: str, *, stage: str, deleted_time: int | None) -> bool:

@@ -410,10 +410,13 @@ async def test_what_ended_long_ago_goes_and_what_is_pending_stays(
 
 
 async def test_a_deleted_webhook_goes_with_its_deliveries(
-    registry: Registry, hooks: Hooks, registry_db: Database
+    registry: Registry, hooks: Hooks, registry_db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # More pieces than one.
+    monkeypatch.setattr(retention, "_BATCH", 1)
     webhook = await hooks.add()
-    await registry.new_version(await registry.new_model())
+    for _ in range(3):
+        await registry.new_version(await registry.new_model())
     await hooks.planned()
     await hooks.webhooks.delete(webhook.webhook_id, dialect=webhook.dialect, caller=CALLER)
     due = await hooks.claim()

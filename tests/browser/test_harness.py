@@ -1,17 +1,9 @@
-"""What the gateway's own address shows."""
+"""The tools of these tests: a page is open to what was logged, and what goes wrong on it is not missed."""
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Page
 
-from tests.browser.harness import Problems, shot
+from tests.browser.harness import Problems
 from tests.browser.scene import Scene
-from tests.stack import Stack
-
-
-async def test_the_gateway_says_what_it_is(page: Page) -> None:
-    await page.goto("/")
-
-    await expect(page).to_have_title("Modelstead")
-    await shot(page, "index")
 
 
 async def test_a_page_can_be_asked_about_what_was_logged(page: Page, scene: Scene) -> None:
@@ -21,8 +13,8 @@ async def test_a_page_can_be_asked_about_what_was_logged(page: Page, scene: Scen
     assert (await answer.json())["experiment"]["experiment_id"] == scene.experiment_id
 
 
-async def test_what_goes_wrong_on_a_page_is_found(page: Page, problems: Problems, stack: Stack) -> None:
-    await page.goto("/")
+async def test_what_goes_wrong_on_a_page_is_found(page: Page, problems: Problems) -> None:
+    await page.goto("/openapi.json")
     problems.expect(r"^request: GET .*/api/2\.0/nothing: 404$")
     async with page.expect_event("pageerror"):
         await page.evaluate("setTimeout(() => { throw new Error('nobody caught it') })")

@@ -1,0 +1,140 @@
+"""Every command of docs/operations.md exists, with its options, and is about things that the manifests have."""
+
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+
+import pytest
+import typer
+
+from modelstead import cli
+from tests.deploy import manifests
+from tests.deploy.manifests import KUBECTL, KUBERNETES, OVERLAYS, REPOSITORY, Variant
+
+DOCUMENT = REPOSITORY / "docs" / "operations.md"
+# By the namespaces that commands name.
+OVERLAY_OF = {"modelstead": Variant("overlays/production"), "modelstead-dev": Variant("overlays/dev")}
+KINDS = {
+    "job": "Job", "cronjob": "CronJob", "deployment": "Deployment", "service": "Service", "cluster": "Cluster",
+    "scheduledbackup": "ScheduledBackup",
+}  # fmt: skip
+
+
+def _commands() -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_the_command_is_one_that_works(command: str) -> None:
+    words = shlex.split(command)
+
+    CHECKS[words[0]](words[1:])
+
+
+def _make(arguments: list[str]) -> None:
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+
+    assert re.search(rf"^{arguments[0]}:.* ## ", makefile, re.MULTILINE)
+
+
+def _create_secrets(arguments: list[str]) -> None:
+    files = {word: "/dev/null" for word in arguments if word in ("access-key", "secret-key")}
+    told = [files.get(word, word) for word in arguments]
+    path = f"{KUBECTL.parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [KUBERNETES / "create-secrets.sh", *told, "--print"],
+        check=False, capture_output=True, text=True, env={"PATH": path},
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert f"namespace: {arguments[arguments.index('--namespace') + 1]}" in done.stdout
+    assert arguments[arguments.index("--namespace") + 1] in OVERLAY_OF
+
+
+def _modelstead(arguments: list[str]) -> None:
+    group = typer.main.get_command(cli.application())
+    with group.make_context("modelstead", arguments, resilient_parsing=True) as context:
+        name, command, rest = group.resolve_command(context, arguments)  # type: ignore[attr-defined]
+    known = {option for parameter in command.params for option in parameter.opts}
+
+    assert {word for word in rest if word.startswith("--")} <= known, name
+
+
+def _kubectl(arguments: list[str]) -> None:
+    if arguments[0] == "kustomize" or arguments[:2] == ["apply", "-k"]:
+        folder = REPOSITORY / arguments[-1]
+        assert folder.parent == OVERLAYS
+        assert manifests.render(Variant(folder.relative_to(KUBERNETES).as_posix())).manifests
+    elif arguments[0] == "label":
+        [label] = [word for word in arguments if "=" in word]
+        key, _, value = label.partition("=")
+        assert f'{key}: "{value}"' in (
+            KUBERNETES / "components" / "network-policies" / "platform.yaml"
+        ).read_text(encoding="utf-8")  # fmt: skip
+    else:
+        assert arguments[0] == "-n"
+        _check_names(OVERLAY_OF[arguments[1]], arguments[2:])
+
+
+def _check_names(variant: Variant, arguments: list[str]) -> None:
+    rendered = manifests.render(variant)
+    words = " ".join(arguments).partition(" -- ")[0].split()
+    named = [re.fullmatch(r"(?:--from=)?([a-z]+)/([a-z-]+)", word) for word in words]
+    names = {(match[1], match[2]) for match in named if match}
+    verb, *rest = words
+    if not names and verb in ("delete", "get", "patch") and rest[0] in KINDS:
+        names = {(rest[0], word) for word in rest[1:] if re.fullmatch(r"[a-z][a-z-]+", word)}
+    for kind, name in names:
+        assert rendered.one(KINDS[kind], name)
+    assert names or words == ["get", "pods"]
+    if "--" in arguments:
+        _check_inner(rendered, names, arguments[arguments.index("--") + 1 :])
+
+
+def _check_inner(rendered: manifests.Rendered, names: set[tuple[str, str]], command: list[str]) -> None:
+    [(kind, name)] = names
+    [container] = rendered.workload(KINDS[kind], name).containers
+
+    assert command[: len(container["command"])] == container["command"]
+    assert command[len(container["command"]) :] == ["migrate", "--check"]
+
+
+CHECKS: dict[str, Callable[[list[str]], None]] = {
+    "make": _make,
+    "deploy/k8s/create-secrets.sh": _create_secrets,
+    "modelstead": _modelstead,
+    "kubectl": _kubectl,
+}
+
+
+def test_components_that_are_named_exist() -> None:
+    named = set(
+        re.findall(r"`((?:postgres|external|gateway|tls|otel)-[a-z0-9-]+)`", DOCUMENT.read_text(encoding="utf-8"))
+    )
+    resources = {m["metadata"]["name"] for variant in OVERLAY_OF.values() for m in manifests.render(variant).manifests}
+
+    assert named
+    assert named <= {path.name for path in manifests.COMPONENTS.iterdir()} | resources
+
+
+def test_alerts_that_are_explained_are_all_that_there_are() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    explained = re.findall(r"^\| `(Modelstead\w+)(…?)` \|", text, re.MULTILINE)
+    rules = manifests.render(OVERLAY_OF["modelstead"]).of("PrometheusRule")
+    alerts = {r["alert"] for rule in rules for g in rule["spec"]["groups"] for r in g["rules"] if "alert" in r}
+
+    left = {a for a in alerts if not any(a == name or (more and a.startswith(name)) for name, more in explained)}
+    assert left <= {"ModelsteadOneReplica"}
+    assert all(any(a.startswith(name) for a in alerts) for name, _ in explained)
+
+
+def test_sections_that_alerts_name_exist() -> None:
+    headings = re.findall(r"^#+ (.*)$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    alerts = (manifests.COMPONENTS / "monitoring" / "alerts.yaml").read_text(encoding="utf-8")
+
+    named = set(re.findall(r'docs/operations\.md, "([^"]+)"', alerts))
+    assert named
+    assert named <= set(headings)
