@@ -417,17 +417,6 @@ async def test_a_wrong_key_lets_nobody_in(browser: Browser, office: Office) -> N
     assert not problems.unexpected, "\n".join(problems.unexpected)
 
 
-async def test_a_run_is_followed_live_by_who_is_signed_in(open_as: OpenAs, office: Office) -> None:
-    run_id = office.post("bob", "runs/create", experiment_id="0")["run"]["info"]["run_id"]
-    office.post("bob", "runs/log-metric", run_id=run_id, key="loss", value=1.0, timestamp=1, step=0)
-    page = await open_as("bob", f"runs/{run_id}")
-    await expect(page.locator("#feed")).to_have_text("Live")
-
-    office.post("bob", "runs/log-metric", run_id=run_id, key="loss", value=0.5, timestamp=2, step=1)
-
-    await expect(page.locator(".chart .latest")).to_have_text("0.5")
-
-
 async def test_any_name_is_shown_as_it_is(open_as: OpenAs, office: Office) -> None:
     name = office.register('it\'s "100%" <img src=x> & ünïcode #1?', "None", "Staging")
     page = await open_as("alice", "models")
@@ -457,3 +446,14 @@ async def test_many_models_come_in_pages(open_as: OpenAs, office: Office) -> Non
     await expect(models).to_have_text(["one-of-many-50", "one-of-many-51"])
     await expect(page.get_by_role("searchbox")).to_have_value("one-of-many")
     await expect(page.get_by_role("link", name="Next page")).to_have_count(0)
+
+
+async def test_a_run_is_followed_live_by_who_is_signed_in(open_as: OpenAs, office: Office) -> None:
+    run_id = office.post("bob", "runs/create", experiment_id="0")["run"]["info"]["run_id"]
+    office.post("bob", "runs/log-metric", run_id=run_id, key="loss", value=1.0, timestamp=1, step=0)
+    page = await open_as("bob", f"runs/{run_id}")
+    await expect(page.locator("#feed")).to_have_text("Live")
+
+    office.post("bob", "runs/log-metric", run_id=run_id, key="loss", value=0.5, timestamp=2, step=1)
+
+    await expect(page.locator(".chart .latest")).to_have_text("0.5")
