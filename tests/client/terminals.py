@@ -18,7 +18,13 @@ from typing import Self
 
 CLIENT = Path(__file__).parents[2] / "client"
 TIMEOUT_S = 120
-_CODE = "from modelstead.cli import main; main()"
+# Who runs tests in the background ignores Ctrl-C, and so would the command.
+_CODE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from modelstead.cli import main
+main()
+"""
 # Colours, movements of the cursor, and whether it is shown.
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
