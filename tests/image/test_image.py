@@ -3,6 +3,7 @@
 Wants root, for the mounts. The network is this machine's, so ports are chosen anew.
 """
 
+import base64
 import json
 import os
 import shutil
@@ -66,6 +67,7 @@ def mounted(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
     files = {
         "modelstead/tracking/database-url": postgres.url("tracking"),
         "modelstead/tracking/page-token-key": KEY,
+        "modelstead/gateway/session-keys": base64.urlsafe_b64encode(KEY.encode()).decode(),
         "modelstead/tokens/tokens": f"admin:admins:{'0' * 64}\n",
         "stores.toml": "",
     }
