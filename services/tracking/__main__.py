@@ -115,6 +115,7 @@ async def _serve(config: Settings) -> None:
     for task in working:
         task.cancel()
     await asyncio.gather(*working, return_exceptions=True)
+    await run_ranks.stop()
     await asyncio.shield(db.close())
 
 

@@ -50,6 +50,9 @@ class IngestServer(pb_grpc.IngestServiceServicer):
         self.metadata: list[dict[str, Any]] = []
         self.stored_count = 0
         self.window_bytes = 1024 * 1024
+        # None are wanted while this is 0; whose each was.
+        self.heartbeat_period_s = 0.0
+        self.heartbeats: list[tuple[pb.Session, pb.Heartbeat]] = []
         self.rejected_params: set[str] = set()
         # Break off so many streams after having stored a batch and before having told so.
         self.replies_to_drop = 0
@@ -75,7 +78,7 @@ class IngestServer(pb_grpc.IngestServiceServicer):
 
     def start(self) -> None:
         """Listen, on the same port as before if there was one."""
-        self._server = grpc.server(futures.ThreadPoolExecutor(32), options=_OPTIONS)
+        self._server = grpc.server(futures.ThreadPoolExecutor(96), options=_OPTIONS)
         pb_grpc.add_IngestServiceServicer_to_server(self, self._server)
         self._port = self._server.add_insecure_port(f"127.0.0.1:{self._port}")
         self._server.start()
@@ -104,8 +107,14 @@ class IngestServer(pb_grpc.IngestServiceServicer):
             context.abort(*refusal)
         if is_over:
             context.abort(grpc.StatusCode.ABORTED, "epoch is over")
-        yield pb.IngestStreamResponse(acknowledged_sequence=mark.sequence, window_bytes=self.window_bytes)
+        opened = pb.IngestStreamResponse(acknowledged_sequence=mark.sequence, window_bytes=self.window_bytes)
+        if self.heartbeat_period_s and opening.open.HasField("rank"):
+            opened.heartbeat_period.FromMilliseconds(int(self.heartbeat_period_s * 1000))
+        yield opened
         for request in requests:
+            if request.HasField("heartbeat"):
+                self.heartbeats.append((opening.open, request.heartbeat))
+                continue
             self.is_answering.wait()
             if not context.is_active():
                 return

@@ -10,13 +10,14 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry
 from mlflow.tracking._model_registry.utils import _get_store_registry
 from mlflow.tracking._tracking_service.utils import _tracking_store_registry
 
 from modelstead.mlflow_plugin.tracking import TrackingStore
+from modelstead.runs.process import CURRENT
 from tests.client import plugins
 from tests.stack import Stack
 
@@ -178,3 +179,28 @@ def test_autologging_works_unmodified(stack: Stack, uri: str, client: MlflowClie
     assert "holdout_r2" in parent.data.metrics
     assert parent.data.params["cv"] == "3"
     assert "not sent" not in done.stderr
+
+
+def test_ranks_of_a_launch_create_one_run_and_the_last_of_them_ends_it(
+    uri: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment_id = client.create_experiment(f"plugin {uuid.uuid4().hex}")
+    monkeypatch.setenv("MODELSTEAD_LAUNCH_ID", uuid.uuid4().hex)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    stores = []
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+        stores.append(TrackingStore(uri))
+        # Each is a process of its own, as far as it counts the runs that it creates.
+        CURRENT._launched.clear()
+        created = stores[rank].create_run(experiment_id, "u", 5, [RunTag("t", "1")], "several")
+        stores[rank].log_metric(created.info.run_id, Metric("m", float(rank), 1, rank))
+
+    first = stores[0].update_run_info(created.info.run_id, RunStatus.FINISHED, 10, None)
+    second = stores[1].update_run_info(created.info.run_id, RunStatus.FINISHED, 11, None)
+
+    [run] = client.search_runs([experiment_id])
+    assert (first.status, second.status, run.info.status) == ("RUNNING", "FINISHED", "FINISHED")
+    assert (run.info.run_id, run.info.run_name, run.info.end_time) == (created.info.run_id, "several", 11)
+    assert run.data.tags["t"] == "1"
+    assert [point.value for point in client.get_metric_history(run.info.run_id, "m")] == [0.0, 1.0]

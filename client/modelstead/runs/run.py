@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from modelstead.runs import checks, launch, settings
+from modelstead.runs import checks, launch, settings, system_metrics
 from modelstead.runs.batches import Control
 from modelstead.runs.process import CURRENT
 from modelstead.runs.settings import Settings, SettingsError
+from modelstead.runs.system_metrics import SystemMetrics
 from modelstead.spool.writer import SpoolFull
 from modelstead.tracking.v1 import ingest_pb2 as pb
 
@@ -41,6 +42,7 @@ class Run:
         self._known: set[str] = set()
         self._told: set[str] = set()
         self._has_ended = False
+        self._sampler: SystemMetrics | None = None
 
     def __reduce__(self) -> tuple[Callable[..., "Run"], tuple[Any, ...]]:
         return _joined, (self._settings, self.run_id, self._strict)
@@ -113,6 +115,8 @@ class Run:
         if status not in _STATUSES:
             raise ValueError(f"status {status!r} is not one of {', '.join(_STATUSES)}")
         self._has_ended = True
+        if self._sampler:
+            self._sampler.stop()
         CURRENT.disown(self)
         ended = time.time_ns() // 1_000_000 if end_time is None else end_time
         self._control(lambda: {"end": pb.EndRun(status=_STATUSES[status], end_time=ended)})
@@ -141,6 +145,14 @@ class Run:
     def leave(self) -> None:
         """Do not end the run when the process ends."""
         CURRENT.disown(self)
+
+    def sample(self) -> None:
+        """Log what the machine does until the run ends, unless another process of this node does."""
+        prefix = system_metrics.prefix(self._settings)
+        if prefix is not None and self._sampler is None:
+            interval_s = self._settings.system_metrics_interval_s
+            self._sampler = SystemMetrics(self.log, prefix=prefix, interval_s=interval_s)
+            self._sampler.start()
 
     def _log_checked(self, metrics: Any, step: Any, timestamp: Any) -> None:
         """Log what is not the usual, number by number."""
@@ -212,6 +224,8 @@ def start_run(
         run.log_params(params)
     if tags:
         run.set_tags(tags)
+    if found.system_metrics:
+        run.sample()
     return run
 
 

@@ -14,6 +14,7 @@ from modelstead.spool.writer import Durability, OnFull
 
 PREFIX = "MODELSTEAD_"
 SPOOL_BYTES_MIN = 1024 * 1024
+_MLFLOW_SYSTEM_METRICS = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
 
 
 class SettingsError(ValueError):
@@ -44,9 +45,12 @@ class Settings:
     local_rank: int | None = None
     # What is sent is the same whichever launch it is for.
     launch_id: str = field(default="", compare=False)
+    # Whether runs that begin here log what the machine does, and how often.
+    system_metrics: bool = field(default=False, compare=False)
+    system_metrics_interval_s: float = field(default=10.0, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("fsync_interval_s", "flush_interval_s", "buffer_points_max"):
+        for name in ("fsync_interval_s", "flush_interval_s", "buffer_points_max", "system_metrics_interval_s"):
             if getattr(self, name) <= 0:
                 raise SettingsError(f"{name}={getattr(self, name)} must be greater than 0")
         if self.exit_timeout_s < 0:
@@ -79,6 +83,8 @@ def load(environ: Mapping[str, str] = os.environ, **arguments: Any) -> Settings:
     if not values.get("address"):
         raise SettingsError("no address: pass `address=` or set MODELSTEAD_ADDRESS, as 127.0.0.1:8081")
     values.setdefault("spool_dir", default_spool_dir(environ))
+    if environ.get(_MLFLOW_SYSTEM_METRICS) and "system_metrics" not in values:
+        values["system_metrics"] = _parsed("system_metrics", environ[_MLFLOW_SYSTEM_METRICS])
     return Settings(**values | _place(values, environ))
 
 
@@ -118,9 +124,18 @@ def _place(values: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, A
     return found
 
 
+def _flag(value: Any) -> bool:
+    """Return what MLflow's variables take for a truth value. Raises ValueError."""
+    text = str(value).lower()
+    if text not in ("true", "false", "1", "0"):
+        raise ValueError("true, false, 1 or 0 is expected")
+    return text in ("true", "1")
+
+
 def _parsed(name: str, value: Any) -> Any:
     types: dict[str, Any] = {"durability": Durability, "on_full": OnFull, "spool_dir": Path, "ca_file": Path}
-    for one in ("fsync_interval_s", "flush_interval_s", "exit_timeout_s"):
+    types["system_metrics"] = _flag
+    for one in ("fsync_interval_s", "flush_interval_s", "exit_timeout_s", "system_metrics_interval_s"):
         types[one] = float
     for one in ("spool_bytes_max", "buffer_points_max", "rank", "world_size", "local_rank"):
         types[one] = int

@@ -32,11 +32,12 @@ class Points:
 
     def take(self, index: "npt.NDArray[np.intp] | BoolColumn | slice") -> "Points":
         """Return the points at the given places."""
+        steps = self.steps[index]
         return Points(
             timestamps=self.timestamps[index],
-            steps=self.steps[index],
+            steps=steps,
             values=self.values[index],
-            ranks=self.ranks[index],
+            ranks=np.broadcast_to(self.ranks[:1], steps.shape) if _is_one(self.ranks) else self.ranks[index],
         )
 
     @property
@@ -99,8 +100,21 @@ def concatenate(parts: Sequence[Points]) -> Points:
         timestamps=np.concatenate([part.timestamps for part in parts]),
         steps=np.concatenate([part.steps for part in parts]),
         values=np.concatenate([part.values for part in parts]),
-        ranks=np.concatenate([part.ranks for part in parts]),
+        ranks=_joined([part.ranks for part in parts]),
     )
+
+
+def _joined(ranks: Sequence[IntColumn]) -> IntColumn:
+    """Return columns in a row. Most often they are of one rank, or of none, and take no memory."""
+    filled = [column for column in ranks if len(column)]
+    if all(map(_is_one, filled)) and len({int(column[0]) for column in filled}) == 1:
+        return np.broadcast_to(filled[0][:1], (sum(map(len, filled)),))
+    return np.concatenate(ranks)
+
+
+def _is_one(column: IntColumn) -> bool:
+    """Whether a column repeats one entry, which is there once."""
+    return column.strides == (0,)
 
 
 def _differs(keys: Sequence[Column]) -> BoolColumn:

@@ -118,6 +118,24 @@ class Tally:
         return self.running + self.finished + self.failed + self.killed + self.lost
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """When a replica last wrote what it had heard, and since when it may find ranks to be lost."""
+
+    worked: int = 0
+    may_lose_from: int = 0
+
+
+def watched(watch: Watch, *, now: int) -> Watch:
+    """Return the watch of a replica that has just written what it had heard.
+
+    Nobody is lost within a lease after a time in which nothing could be written, such as before a start: those who live
+    must be heard of first, by this replica and by others.
+    """
+    has_paused = now - watch.worked > 3 * PERIOD_MS
+    return Watch(now, now + LEASE_MS if has_paused else watch.may_lose_from)
+
+
 def moved(known: RankState | None, move: Move, *, now: int) -> RankState:
     """Return a rank after it has started a run or ended its part."""
     begins = move.state == RUNNING

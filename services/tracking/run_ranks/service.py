@@ -1,6 +1,7 @@
 """The ranks of runs: what is heard of them, who is lost, and what is told of them."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 
@@ -33,11 +34,10 @@ class RunRanks:
         self._pages = pages
         self._now_ms = now_ms
         self._presence = Presence()
-        self._worked = 0
-        self._may_lose_from = 0
+        self._watch = model.Watch()
 
     def heard(self, sender: Rank | None, run_ids: Collection[str]) -> None:
-        """Note that a rank lives, and takes part in these runs. Raises InvalidArgument."""
+        """Note that a rank lives, and takes part in these runs. Raises InvalidArgument, ResourceExhausted."""
         self._presence.heard(model.check_heartbeat(sender, run_ids), run_ids, now=self._now_ms())
 
     def logged(self, rank: Rank, run_id: str, *, step: int, timestamp: int) -> None:
@@ -56,17 +56,11 @@ class RunRanks:
                 _log.exception("looking after ranks failed")
 
     async def look_after_all(self) -> None:
-        """Write what is heard, then find out who is lost.
-
-        Nobody is lost within a lease after a time in which nothing could be written, such as before a start: those who
-        live must be heard of first.
-        """
+        """Write what is heard, then find out who is lost; see `model.watched`."""
         await self.write()
         now = self._now_ms()
-        if now - self._worked > 3 * model.PERIOD_MS:
-            self._may_lose_from = now + model.LEASE_MS
-        self._worked = now
-        if now >= self._may_lose_from:
+        self._watch = model.watched(self._watch, now=now)
+        if now >= self._watch.may_lose_from:
             await self.lose(now=now)
 
     async def write(self) -> None:
@@ -91,6 +85,11 @@ class RunRanks:
                     await store.lock_runs(tx, revived)
                     await _settle(tx, revived)
             run_ids = run_ids[RANKS_A_STEP:]
+
+    async def stop(self) -> None:
+        """Write what was heard last, if that can be done: a restart is then no loss."""
+        with contextlib.suppress(ServiceError):
+            await self.write()
 
     async def lose(self, *, now: int) -> None:
         """Note which ranks are lost, and end runs that have no other ones. One replica does it at a time."""

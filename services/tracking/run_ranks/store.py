@@ -119,7 +119,7 @@ _SELECT_REVIVED = """
 
 # As model.tally.
 _TALLY = """
-    WITH worlds AS (
+    WITH worlds AS MATERIALIZED (
         SELECT DISTINCT ON (r.run_id) r.run_id, runs.status, runs.end_time, r.world_size
         FROM run_ranks AS r
         JOIN runs
@@ -175,8 +175,9 @@ _CLEAR_FAILURES = """
         AND i.value IS NULL
 """
 
+# Materialized: the planner expects one rank, and would count all of them again for each.
 _PROGRESS = """
-    WITH median AS (
+    WITH median AS MATERIALIZED (
         SELECT
             percentile_disc(0.5) WITHIN GROUP (ORDER BY last_step) AS step,
             percentile_disc(0.5) WITHIN GROUP (ORDER BY last_point_timestamp) AS point_timestamp
