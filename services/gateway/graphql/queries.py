@@ -9,7 +9,7 @@ from typing import Any
 from services.gateway import limits
 from services.gateway.console.api import Api, ApiError
 from services.gateway.graphql import schema
-from services.gateway.graphql.documents import Field, QueryError
+from services.gateway.graphql.model import Field, QueryError
 from services.gateway.requests import Request
 
 _UNAUTHENTICATED = 401

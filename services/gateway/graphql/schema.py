@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from services.gateway.graphql.documents import Field, QueryError
+from services.gateway.graphql.model import Field, QueryError
 
 _CAPITAL = re.compile("([A-Z])")
 
