@@ -190,7 +190,7 @@ def _becomes_ready(address: str, process: subprocess.Popen[str]) -> bool:
         return process.poll() is None and serves()
 
 
-def test_the_gateway_answers_its_probe(image_environment: dict[str, str], mounted: Path) -> None:
+def test_the_gateway_answers_its_probe_and_has_the_web_ui(image_environment: dict[str, str], mounted: Path) -> None:
     gateway = RENDERED.workload("Deployment", "gateway")
     port = ports.choose(LOOPBACK)
     environment = _environment(
@@ -206,3 +206,4 @@ def test_the_gateway_answers_its_probe(image_environment: dict[str, str], mounte
         waiting.until(lambda: process.poll() is not None or ports.answers_ok(address, path), timeout_s=READY_TIMEOUT_S)
 
         assert ports.answers_ok(address, path), process.stderr
+        assert ports.answers_ok(address, "/static-files/index.html")
