@@ -13,7 +13,9 @@ from services.local.errors import LocalError
 
 LOCK = Path(__file__).with_name("requirements-ui.lock")
 
-app = typer.Typer(help="MLflow's web UI, which the gateway serves once it is installed.", no_args_is_help=True)
+app = typer.Typer(
+    help="MLflow's web UI, which the gateway serves once it is installed.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @app.callback()

@@ -32,7 +32,9 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 def environment(url: str) -> dict[str, str]:
     """An environment that says nothing of MLflow but where the platform is."""
     kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "COLUMNS", "NO_COLOR"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MLFLOW_", "COLUMNS", "LINES", "NO_COLOR"))
     }
     path = os.pathsep.join(filter(None, [str(CLIENT), os.environ.get("PYTHONPATH")]))
     return {**kept, "MLFLOW_TRACKING_URI": url, "TERM": "xterm-256color", "PYTHONPATH": path}

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import pickle
+import random
 import threading
 from pathlib import Path
 from typing import Any
@@ -266,6 +267,22 @@ def test_a_process_that_ends_sends_ends_its_runs_and_leaves_no_spool(
     assert end.status == pb.EndRun.FINISHED
     assert sessions.find(spool) == []
     assert "not sent" not in capsys.readouterr().err
+
+
+def test_the_generator_that_training_has_seeded_is_left_as_it_is(
+    server: IngestServer, spool: Path, process: Process
+) -> None:
+    server.stop()
+    run = start_run(server.address, spool_dir=spool, exit_timeout_s=0.1)
+    random.seed(7)
+    before = random.getstate()
+
+    _logged(run, range(10))
+
+    # A failure is told of before the pause after it is chosen, so the second one shows that there was a pause.
+    recorder = run._recorder
+    assert waiting.until(lambda: recorder._sender is not None and recorder._sender._failures >= 2, timeout_s=60)
+    assert random.getstate() == before
 
 
 def test_a_process_that_ends_without_a_server_says_where_what_is_not_sent_is(

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import random
 import time
 import urllib.error
 import urllib.request
@@ -10,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
+from modelstead import jitter
 from modelstead.commands.exits import CommandError, Exit, of_answer
 from modelstead.commands.settings import Target
 
@@ -120,7 +120,7 @@ class _Failed(Exception):
         """Return for how long to wait before the next attempt."""
         if self._retry_after and self._retry_after.isdigit():
             return min(float(self._retry_after), _PAUSE_MAX_S)
-        return min(_PAUSE_FIRST_S * float(2**number), _PAUSE_MAX_S) * random.uniform(0.5, 1)  # noqa: S311
+        return min(_PAUSE_FIRST_S * float(2**number), _PAUSE_MAX_S) * jitter.between(0.5, 1)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

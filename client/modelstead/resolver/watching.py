@@ -1,7 +1,6 @@
 """The thread that follows the registry: one stream for all names, made again whenever it ends."""
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from modelstead import jitter
 from modelstead.registry.v1 import lookups_pb2 as pb
 from modelstead.registry.v1 import lookups_pb2_grpc as pb_grpc
 from modelstead.resolver.channels import Connector
@@ -125,7 +125,7 @@ class Watcher:
             if not names:
                 self._wake.wait(_REFUSED_FOR_S if self.refused else None)
             elif not self._renamed:
-                self._wake.wait(random.uniform(0, backoff_s))  # noqa: S311 -- so that not all come back at once
+                self._wake.wait(jitter.between(0, backoff_s))
                 backoff_s = min(2 * backoff_s, _BACKOFF_MAX_S)
 
     def _attempt(self, names: list[str]) -> None:

@@ -4,7 +4,6 @@ told to stop. The spool's writer may be this process, another one, or gone.
 
 import base64
 import logging
-import random
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 import grpc
 
+from modelstead import jitter
 from modelstead.runs import connection, heartbeats
 from modelstead.runs.connection import DiscoveryError, Failure
 from modelstead.runs.heartbeats import Heartbeats
@@ -198,7 +198,7 @@ class Sender:
         except (DiscoveryError, SettingsError, OSError) as error:
             return self._failed(Failure(grpc.StatusCode.UNAVAILABLE, str(error)))
         with self._changed:
-            return 0.0 if self._stopping or self.is_done else random.uniform(0, BACKOFF_MIN_S)  # noqa: S311 - jitter
+            return 0.0 if self._stopping or self.is_done else jitter.between(0, BACKOFF_MIN_S)
 
     def _call(self, stream: _Stream) -> _Call:
         if self._channel is None:
@@ -307,13 +307,13 @@ class Sender:
         if has_unsent and (is_refused or time.monotonic() - self._quiet_since > TELL_AFTER_S):
             self._tell()
         if failure.retry_after_s is not None:
-            return failure.retry_after_s * random.uniform(1, 1.5)  # noqa: S311 - jitter
+            return failure.retry_after_s * jitter.between(1, 1.5)
         if self._failures % 8 == 0 and self._channel is not None:
             # The next attempt asks anew where tracking is.
             self._channel.close()
             self._channel = None
         ceiling = REFUSED_BACKOFF_S if is_refused else BACKOFF_MAX_S
-        return random.uniform(BACKOFF_MIN_S, min(ceiling, BACKOFF_MIN_S * 2 ** min(self._failures, 10)))  # noqa: S311
+        return jitter.between(BACKOFF_MIN_S, min(ceiling, BACKOFF_MIN_S * 2 ** min(self._failures, 10)))
 
     def _tell(self) -> None:
         if self.trouble not in self._told:

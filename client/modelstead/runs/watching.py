@@ -1,7 +1,6 @@
 """Watching a run from a program: `watch_run`, an iterator over what the run is and what it logs, while it goes on."""
 
 import logging
-import random
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, Self
 
 import grpc
 
+from modelstead import jitter
 from modelstead.runs import connection, settings
 from modelstead.runs.settings import Settings
 from modelstead.tracking.v1 import run_watches_pb2 as pb
@@ -188,7 +188,7 @@ class RunWatch(Iterator[RunState | Points]):
             raise WatchError(f"tracking has been away for {away_s:.0f} s: {text}") from error
         _log.debug("run %s: the watch is resumed: %s", self._request.run_id, text)
         # So that not all come back at once.
-        time.sleep(min(delay_s or self._backoff_s, _BACKOFF_S_MAX) * random.uniform(0.5, 1))  # noqa: S311
+        time.sleep(min(delay_s or self._backoff_s, _BACKOFF_S_MAX) * jitter.between(0.5, 1))
         self._backoff_s = min(2 * self._backoff_s, _BACKOFF_S_MAX)
 
 
