@@ -166,6 +166,7 @@ async def test_models_lead_to_their_versions(page: Page, scene: Scene) -> None:
     await page.get_by_role("link", name="Model registry").click()
     # What is new is told in front of the page, once to each browser.
     await page.get_by_role("dialog").get_by_role("button", name="Try it now").click()
+    await expect(page.get_by_role("dialog")).to_have_count(0)
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name=scene.model_name, exact=True))
     await expect(row).to_contain_text("owner: growth")
     await expect(row.get_by_role("link", name="champion")).to_have_attribute("href", re.compile("/versions/2$"))
