@@ -33,6 +33,7 @@ class Stack:
     tracking is.
 
     `s3` takes another S3 than an embedded one. What `artifact_stores` says, in TOML, is what the operator allows.
+    `root_path` is the prefix at which a proxy has the platform; the gateway is there with it and without.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Stack:
         auth: AuthKind | None = None,
         s3: S3 | None = None,
         artifact_stores: str = artifact_stores.TOML,
+        root_path: str = "",
     ) -> None:
         self.postgres = EmbeddedPostgres(path / "database")
         self._path = path
@@ -50,6 +52,7 @@ class Stack:
         self._auth = auth or (AuthKind.TOKENS if tokens_file else AuthKind.NONE)
         self._s3 = s3
         self._artifact_stores = artifact_stores
+        self._root_path = root_path
         self._port = free_ports()
         self._bucket = BUCKET
         self._data_dir: DataDir | None = None
@@ -200,6 +203,7 @@ class Stack:
             tokens_file=self._tokens_file,
             artifact_stores=stores,
             s3=self._other_s3(data_dir),
+            root_path=self._root_path,
         )
 
     def _other_s3(self, data_dir: DataDir) -> S3Settings | None:
