@@ -269,6 +269,23 @@ def test_a_process_that_ends_sends_ends_its_runs_and_leaves_no_spool(
     assert "not sent" not in capsys.readouterr().err
 
 
+def test_who_logs_to_a_run_of_another_process_makes_it_if_he_is_first(
+    server: IngestServer, spool: Path, process: Process
+) -> None:
+    run = start_run(server.address, spool_dir=spool, experiment="e", exit_timeout_s=5)
+    # As in a forked process: nothing of what the parent has recorded, and all that it knew.
+    abandoned = run._recorder.after_fork_in_child()
+    assert abandoned is None
+
+    for step in range(2):
+        run.log({"m": 1.0}, step=step)
+        assert run.flush(10)
+
+    starts = [batch.start for batch in server.batches if batch.HasField("start")]
+    assert [(start.experiment_name, start.takes_no_part) for start in starts] == [("e", True)]
+    assert server.run(run.run_id).steps() == [0, 1]
+
+
 def test_the_generator_that_training_has_seeded_is_left_as_it_is(
     server: IngestServer, spool: Path, process: Process
 ) -> None:

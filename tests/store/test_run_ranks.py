@@ -103,6 +103,22 @@ async def _status(db: Database, run_id: str) -> tuple[str, int | None, str | Non
     return run.info.status, run.info.end_time, run.data.tags.get(model.FAILURE_TAG)
 
 
+async def test_a_process_that_only_helps_makes_the_run_and_takes_no_part(server: Server) -> None:
+    run_id = ingest.new_id()
+    helping = _start(run_id)
+    helping.start.takes_no_part = True
+
+    await server.send(_rank(0, 1), helping)
+    assert await server.states(run_id) == {}
+
+    await server.send(_rank(0, 1), _start(run_id))
+    assert await server.states(run_id) == {0: "RUNNING"}
+    await server.send(_rank(0, 1), _end(run_id, pb.EndRun.FINISHED, server.now))
+    # What a loader has left comes late, and brings nobody back.
+    await server.send(_rank(0, 1), helping)
+    assert await server.states(run_id) == {0: "FINISHED"}
+
+
 async def test_ranks_that_start_a_run_at_once_start_one_and_it_ends_with_the_last_of_them(server: Server) -> None:
     run_id = ingest.new_id()
 

@@ -24,6 +24,7 @@ from modelstead.runs.settings import Settings, fallback_spool_dir
 from modelstead.spool import sessions
 from modelstead.spool.sessions import Info, Session
 from modelstead.spool.writer import Durability, Limits, OnFull, SpoolFull, Writer
+from modelstead.tracking.v1 import ingest_pb2 as pb
 
 # How long nothing is logged until the thread sleeps, to be woken by the next call.
 IDLE_S = 2.0
@@ -61,6 +62,8 @@ class Recorder:
         # The session of an ancestor whose threads send what this process records, as gRPC cannot be used in a child
         # that was forked after it was.
         self.sent_by: str | None = None
+        # How runs begin that are under way. A forked child logs to them too, and its session may be there first.
+        self._starts: dict[str, pb.StartRun] = {}
         self._reset()
 
     def _reset(self) -> None:
@@ -75,6 +78,8 @@ class Recorder:
         self._writer: Writer | None = None
         self._sender: Sender | None = None
         self._waiting: deque[Batch] = deque()
+        # The runs that this process's session begins, or makes for what it logs.
+        self._begun: set[str] = set()
         self._next_try = 0.0
         self._synced = 0.0
         self._told_dropped = 0
@@ -105,6 +110,21 @@ class Recorder:
         self.is_awake = self.is_full = False
         self._reset()
         return abandoned
+
+    def begins(self, run_id: str, start: pb.StartRun) -> None:
+        """Know how a run begins, which this process is about to say itself."""
+        self._begun.add(run_id)
+        self.follows(run_id, start)
+
+    def follows(self, run_id: str, start: pb.StartRun) -> None:
+        """Know how a run begins that another process has begun, or is about to."""
+        known = self._starts[run_id] = pb.StartRun()
+        known.CopyFrom(start)
+        known.takes_no_part = True
+
+    def ends(self, run_id: str) -> None:
+        """Forget how a run began."""
+        self._starts.pop(run_id, None)
 
     def wake(self) -> None:
         """See to it that what was added is recorded."""
@@ -197,13 +217,22 @@ class Recorder:
                 left -= len(items)
                 self._count_out(items)
                 try:
-                    self._record(batches.of(items))
+                    self._record(batches.of([*self._beginnings(items), *items]))
                 except Exception:  # noqa: BLE001 - the boundary of a thread: nothing that training logs may end it
                     _log.exception("%d calls of log were lost", len(items))
                 if not left:
                     break
             self._tell_dropped()
             return bool(count)
+
+    def _beginnings(self, items: list[Row | Control]) -> list[Control]:
+        """Return what makes the runs which this session has not named yet, and another one begins."""
+        if self._starts.keys() <= self._begun:
+            return []
+        named = {item[0] if isinstance(item, tuple) else item.run_id for item in items}
+        new = (named & self._starts.keys()) - self._begun
+        self._begun |= new
+        return [Control(run_id, start=self._starts[run_id]) for run_id in new]
 
     def _count_out(self, items: list[Row | Control]) -> None:
         points = sum(len(item[4]) for item in items if isinstance(item, tuple))

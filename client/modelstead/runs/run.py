@@ -42,10 +42,11 @@ class Run:
         self._known: set[str] = set()
         self._told: set[str] = set()
         self._has_ended = False
+        self._start: pb.StartRun | None = None
         self._sampler: SystemMetrics | None = None
 
     def __reduce__(self) -> tuple[Callable[..., "Run"], tuple[Any, ...]]:
-        return _joined, (self._settings, self.run_id, self._strict)
+        return _joined, (self._settings, self.run_id, self._strict, self._start and self._start.SerializeToString())
 
     def __enter__(self) -> Self:
         return self
@@ -118,6 +119,7 @@ class Run:
         if self._sampler:
             self._sampler.stop()
         CURRENT.disown(self)
+        self._recorder.ends(self.run_id)
         ended = time.time_ns() // 1_000_000 if end_time is None else end_time
         self._control(lambda: {"end": pb.EndRun(status=_STATUSES[status], end_time=ended)})
 
@@ -134,8 +136,15 @@ class Run:
 
     def begin(self, start: pb.StartRun) -> None:
         """Begin the run at the server; this process ends it."""
+        self._start = start
+        self._recorder.begins(self.run_id, start)
         self._control(lambda: {"start": start})
         CURRENT.own(self)
+
+    def follow(self, start: pb.StartRun) -> None:
+        """Log to a run that another process begins so, whichever of the two the server hears of first."""
+        self._start = start
+        self._recorder.follows(self.run_id, start)
 
     def take_part(self) -> None:
         """See to it that a rank ends its part when its process ends. A process that only helps a rank has none."""
@@ -243,8 +252,11 @@ def _new_run_id(how: Settings, experiment: str, launch_id: str | None) -> str:
     return uuid.uuid4().hex
 
 
-def _joined(how: Settings, run_id: str, strict: bool) -> Run:
-    return Run(how, run_id, strict=strict)
+def _joined(how: Settings, run_id: str, strict: bool, start: bytes | None) -> Run:
+    run = Run(how, run_id, strict=strict)
+    if start is not None:
+        run.follow(pb.StartRun.FromString(start))
+    return run
 
 
 def _user() -> str:

@@ -75,6 +75,7 @@ class Start:
     experiment_name: str
     run_name: str
     start_time: int
+    takes_no_part: bool = False
     user_id: str
 
 
@@ -113,7 +114,8 @@ class Batch:
         rank, run_id = self.session.rank, self.entry.run_id
         if rank is None:
             return []
-        starts = [Move(run_id=run_id, rank=rank, state=RUNNING)] if self.start else []
+        takes_part = self.start is not None and not self.start.takes_no_part
+        starts = [Move(run_id=run_id, rank=rank, state=RUNNING)] if takes_part else []
         end = self.end
         ends = [Move(run_id=run_id, rank=rank, state=end.status, end_timestamp=end.end_time)] if end else []
         return starts + ends
@@ -316,6 +318,7 @@ def _start(run_id: str, message: Any, caller: str) -> Start:
         experiment_name=message.experiment_name,
         run_name=message.run_name,
         start_time=message.start_time,
+        takes_no_part=message.takes_no_part,
         user_id=message.user_id or caller,
     )
 

@@ -175,6 +175,7 @@ class StartRun(_message.Message):
     RUN_NAME_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
+    TAKES_NO_PART_FIELD_NUMBER: _builtins.int
     experiment_id: _builtins.str
     """The experiment; one of the two, or neither for the default one."""
     experiment_name: _builtins.str
@@ -185,6 +186,10 @@ class StartRun(_message.Message):
     """Milliseconds since the Unix epoch."""
     user_id: _builtins.str
     """At most 256 characters. Absent: the caller."""
+    takes_no_part: _builtins.bool
+    """The run is only made, if it is not there yet, for what follows: somebody else begins it, and no rank takes part by
+    this. So a forked process can log to a run whose beginning is still on its way in the session of its parent.
+    """
     def __init__(
         self,
         *,
@@ -193,10 +198,11 @@ class StartRun(_message.Message):
         run_name: _builtins.str | None = ...,
         start_time: _builtins.int | None = ...,
         user_id: _builtins.str | None = ...,
+        takes_no_part: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["experiment_id", b"experiment_id", "experiment_name", b"experiment_name", "run_name", b"run_name", "start_time", b"start_time", "user_id", b"user_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["experiment_id", b"experiment_id", "experiment_name", b"experiment_name", "run_name", b"run_name", "start_time", b"start_time", "takes_no_part", b"takes_no_part", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["experiment_id", b"experiment_id", "experiment_name", b"experiment_name", "run_name", b"run_name", "start_time", b"start_time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["experiment_id", b"experiment_id", "experiment_name", b"experiment_name", "run_name", b"run_name", "start_time", b"start_time", "takes_no_part", b"takes_no_part", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
