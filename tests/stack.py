@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import random
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,8 @@ from tests import artifact_stores
 from tests.s3 import S3
 
 READY_TIMEOUT_S = 60
+_BASES = range(10_000, 19_997, 4)
+_WORKERS = 16
 OBJECT_STORE = "object-store"
 # The bucket of an embedded S3, which is there for this platform alone.
 BUCKET = "modelstead"
@@ -219,11 +222,17 @@ class Stack:
 
 
 def free_ports() -> int:
-    """Return the first of four free ports in a row, which the platform takes."""
-    while True:
-        port = ports.choose(LOOPBACK)
-        if all(ports.is_free(Address(LOOPBACK, port + offset)) for offset in (1, 2, 3)):
+    """Return the first of four free ports in a row, which the platform takes.
+
+    They are not among those that `ports.choose` gives, nor another worker's: so nobody else, such as the object store
+    of the same platform, takes one between this look and the platform's start.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    bases = _BASES[worker % _WORKERS :: _WORKERS]
+    for port in random.SystemRandom().sample(bases, len(bases)):
+        if all(ports.is_free(Address(LOOPBACK, port + offset)) for offset in range(4)):
             return port
+    raise AssertionError("no four free ports in a row")
 
 
 def is_ready_at(address: str) -> bool:
