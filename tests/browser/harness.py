@@ -14,7 +14,6 @@ from playwright.async_api import Browser, ConsoleMessage, Page, Request, Respons
 # As Debian and others name it. `scripts/install-test-browser.sh` installs it.
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 # In software: some charts are drawn with it.
-_WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 _WAIT_MS = 60_000
 _SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
 # Chromium says again on the console what each failed request has already told.
