@@ -14,7 +14,7 @@ async def test_a_page_can_be_asked_about_what_was_logged(page: Page, scene: Scen
 
 
 async def test_what_goes_wrong_on_a_page_is_found(page: Page, problems: Problems) -> None:
-    await page.goto("/openapi.json")
+    await page.goto("/health")
     problems.expect(r"^request: GET .*/api/2\.0/nothing: 404$")
     async with page.expect_event("pageerror"):
         await page.evaluate("setTimeout(() => { throw new Error('nobody caught it') })")

@@ -16,11 +16,12 @@ from services.local import waiting
 from tests.faults.commands import fsck
 from tests.faults.files import Files, Uploader
 from tests.faults.lying_s3 import LIES_ON_READING, LIES_ON_STORING, LyingS3
+from tests.long_form import SLOWNESS
 from tests.s3 import EmbeddedS3
 from tests.stack import OBJECT_STORE, Stack
 
-ANSWER_S_MAX = 2.0
-RECOVERY_S_MAX = 10.0
+ANSWER_S_MAX = 2.0 * SLOWNESS
+RECOVERY_S_MAX = 10.0 * SLOWNESS
 LONG_TRANSFER_S = 3.0
 # Enough for a 99th percentile, in each of so many rounds.
 METADATA_CALLS = 1000

@@ -16,11 +16,12 @@ from typing import Any
 import httpx
 
 from services.local import waiting
+from tests.long_form import SLOWNESS
 from tests.stack import Stack
 
 # What is promised of a rank that is killed.
-_LOST_WITHIN_S = 30
-_TIMEOUT_S = 120
+_LOST_WITHIN_S = 30 * SLOWNESS
+_TIMEOUT_S = 300
 
 _Process = subprocess.Popen[str]
 

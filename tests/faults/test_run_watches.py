@@ -31,7 +31,7 @@ _WATCHERS = 3
 _PATIENCE_S = 300.0
 _SLOW_WATCHERS = 50
 _SLOW_POINTS = 10_000_000 if IS_LONG else 2_000_000
-_GROWTH_MB_MAX = 100
+_GROWTH_MB_MAX = 100 if IS_LONG else 200
 
 
 class Follower(threading.Thread):

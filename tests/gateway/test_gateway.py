@@ -319,7 +319,7 @@ class TestErrors:
         assert str(own.backend.port) not in away.text
         assert "127.0.0.1" not in away.text
         assert back.status_code == 200
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
 
     async def test_a_call_is_made_once(self, running: Platform) -> None:
         running.script.run_error = (grpc.StatusCode.UNAVAILABLE, "", ())

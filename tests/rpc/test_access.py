@@ -22,10 +22,11 @@ from modelstead.registry.v1 import (
 )
 from services.common.auth import AuthKind
 from services.local import waiting
+from tests.long_form import SLOWNESS
 from tests.stack import Stack
 
 # The promise is 250 ms on a machine that does nothing else: benchmarks measure it. Here it is heard at all, and soon.
-HEARD_WITHIN_S = 5.0
+HEARD_WITHIN_S = 5.0 * SLOWNESS
 READ = permissions_pb2.RegisteredModelPermission.CAN_READ
 EDIT = permissions_pb2.RegisteredModelPermission.CAN_EDIT
 MANAGE = permissions_pb2.RegisteredModelPermission.CAN_MANAGE

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from modelstead.commands.output import when
 from modelstead.commands.runs.compare import better
 from modelstead.commands.screens import tables, texts
 from modelstead.commands.screens.cells import Cell, cell, moment
@@ -77,6 +78,13 @@ def test_lengths_of_time(milliseconds: int, text: str) -> None:
 def test_no_time_is_nothing() -> None:
     assert (moment(None, NOW).shown, moment(0, NOW).exact) == ("", "")
     assert moment(NOW, NOW).exact == "2027-01-15T08:00:00Z"
+
+
+@pytest.mark.parametrize("milliseconds", [2**63 - 1, -(2**63)])
+def test_a_time_that_no_calendar_reaches_is_a_number(milliseconds: int) -> None:
+    assert texts.exact(milliseconds) == f"{milliseconds} ms"
+    assert when(milliseconds) == f"{milliseconds} ms"
+    assert texts.ago(-(2**63), NOW) == f"{-(2**63)} ms"
 
 
 def test_what_would_command_the_terminal_is_made_harmless() -> None:

@@ -65,6 +65,11 @@ def test_an_exact_time_says_its_zone() -> None:
     )
 
 
+def test_a_time_that_no_calendar_reaches_is_a_number() -> None:
+    assert rendering.exact_time(2**63 - 1) == "<span>9223372036854775807 ms</span>"
+    assert rendering.age(-(2**63), now_ms=0) == "<span>-9223372036854775808 ms</span>"
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

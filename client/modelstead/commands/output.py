@@ -3,7 +3,6 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import typer
@@ -14,6 +13,7 @@ from modelstead.commands.screens.cells import cell
 from modelstead.commands.screens.screen import Screen
 from modelstead.commands.screens.tables import Column
 from modelstead.commands.screens.texts import plain
+from modelstead.commands.times import written
 
 
 class Output:
@@ -73,6 +73,4 @@ def end(code: Exit) -> None:
 
 def when(milliseconds: Any) -> str:
     """Return a time as people read it."""
-    if not milliseconds:
-        return ""
-    return f"{datetime.fromtimestamp(int(milliseconds) / 1000, UTC):%Y-%m-%d %H:%M:%S}Z"
+    return written(int(milliseconds), "%Y-%m-%d %H:%M:%SZ") if milliseconds else ""

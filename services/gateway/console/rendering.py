@@ -47,14 +47,20 @@ class Renderer:
 
 
 def exact_time(ms: int) -> Markup:
-    """Return a time, in milliseconds since the Unix epoch, to the second; scripts show it in the viewer's zone."""
-    moment = datetime.fromtimestamp(ms / 1000, UTC)
+    """Return a time, in milliseconds since the Unix epoch, to the second; scripts show it in the viewer's zone. What no
+    calendar reaches, and clients may send all the same, is shown as its number.
+    """
+    moment = _moment(ms)
+    if moment is None:
+        return Markup("<span>{} ms</span>").format(ms)
     return Markup('<time datetime="{}">{} UTC</time>').format(_iso(moment), moment.strftime("%Y-%m-%d %H:%M:%S"))
 
 
 def age(ms: int, *, now_ms: int) -> Markup:
     """Return how long ago a time was, or its date if that is long; the exact time stands in its title."""
-    moment = datetime.fromtimestamp(ms / 1000, UTC)
+    moment = _moment(ms)
+    if moment is None:
+        return exact_time(ms)
     seconds = (now_ms - ms) // 1000
     words = moment.strftime("%Y-%m-%d") if seconds > _AGE_S_MAX else _ago(seconds)
     title = moment.strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -71,6 +77,13 @@ def _ago(seconds: int) -> str:
         if seconds >= unit_s:
             return f"{seconds // unit_s} {unit} ago"
     return "just now"
+
+
+def _moment(ms: int) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _iso(moment: datetime) -> str:

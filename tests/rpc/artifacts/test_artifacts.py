@@ -481,4 +481,4 @@ def test_calls_end_with_their_callers_deadline(service: ArtifactService, folder:
         service.artifacts.UploadArtifact(slowly(), timeout=0.5)
 
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert waiting.until(lambda: not _exists(service, f"{folder}/a"), timeout_s=1)
+    assert waiting.until(lambda: not _exists(service, f"{folder}/a"), timeout_s=30)

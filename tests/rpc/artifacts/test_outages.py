@@ -14,6 +14,7 @@ from modelstead.artifacts.v1 import artifacts_pb2 as pb
 from modelstead.artifacts.v1 import maintenance_pb2
 from services.local import waiting
 from tests.artifacts import ArtifactService
+from tests.long_form import SLOWNESS
 from tests.rpc.artifacts.calls import CHUNK, download, messages, refusal, upload
 from tests.s3 import EmbeddedS3
 
@@ -46,7 +47,7 @@ def _assert_away(service: ArtifactService, folder: str) -> None:
     ):
         started = time.monotonic()
         assert refusal(call, request)[0] == "TEMPORARILY_UNAVAILABLE"
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 2 * SLOWNESS
     listed = service.artifacts.ListArtifacts(pb.ListArtifactsRequest(path=folder))
     assert [file.path for file in listed.files] == ["a"]
     assert service.is_ready()

@@ -27,6 +27,7 @@ from services.registry.permissions import store
 from services.registry.permissions.authorizer import Authorizer
 from services.registry.permissions.model import Defaults, Level
 from services.registry.registered_models import store as registered_models_store
+from tests.long_form import SLOWNESS
 from tests.store.registry import factories
 from tests.store.registry.factories import CALLER, Registry
 from tests.store.registry.test_permissions import Entry
@@ -34,7 +35,7 @@ from tests.store.registry.test_permissions import Entry
 ALICE = Caller(name="alice")
 ADMIN = Caller(name="root", groups=frozenset({"admins"}))
 # The promise is 250 ms on a machine that does nothing else: benchmarks measure it. Here it is heard at all, and soon.
-HEARD_WITHIN_S = 5.0
+HEARD_WITHIN_S = 5.0 * SLOWNESS
 
 CONTRACTS: dict[str, Contract] = {
     method.name: method

@@ -334,8 +334,9 @@ async def test_by_alias_many_share_one_look(registry: Registry, registry_db: Dat
     assert {id(answer) for answer in found} == {id(first)}
 
 
-async def test_a_version_by_its_number_is_read_once(registry: Registry, lookups: Lookups) -> None:
+async def test_a_version_by_its_number_is_read_once(registry: Registry, registry_db: Database) -> None:
     name = await _champion(registry, versions=5)
+    lookups = Lookups(registry_db, Ear())  # type: ignore[arg-type]
 
     first = await _resolve(lookups, name, Selector(version="3"))
 

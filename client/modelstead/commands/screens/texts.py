@@ -1,8 +1,9 @@
 """How numbers, times and sizes read: short, and of one width where they stand below each other."""
 
 import math
-from datetime import UTC, datetime
 from typing import Any
+
+from modelstead.commands.times import written
 
 # What an infinite metric is stored as.
 _INFINITE = 1.7976931348623157e308
@@ -65,7 +66,7 @@ def ago(milliseconds: int, now_ms: int) -> str:
         return "now" if passed > -_MINUTE_MS else f"in {lasted(-passed)}"
     if passed < _AGO_DAYS_MAX * _DAY_MS:
         return f"{lasted(passed, parts=1)} ago"
-    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d}"
+    return written(milliseconds, "%Y-%m-%d")
 
 
 def lasted(milliseconds: int, *, parts: int = 2) -> str:
@@ -86,7 +87,7 @@ def lasted(milliseconds: int, *, parts: int = 2) -> str:
 
 def exact(milliseconds: int) -> str:
     """Return a time as ISO 8601 has it, in one word; nothing for no time."""
-    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}" if milliseconds else ""
+    return written(milliseconds, "%Y-%m-%dT%H:%M:%SZ") if milliseconds else ""
 
 
 def _scaled(value: float, base: int, units: tuple[str, ...]) -> str:

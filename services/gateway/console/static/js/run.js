@@ -5,7 +5,7 @@ import { api, element } from "./dom.js";
 import { follow } from "./events.js";
 import { Points } from "./points.js";
 import { watchRanks } from "./ranks.js";
-import { formats } from "./units.js";
+import { written } from "./units.js";
 
 const STATES = { open: "Live", waiting: "Connection lost, trying again…", over: "Not followed any more." };
 const NOTE_AFTER_MS = 300;
@@ -77,7 +77,7 @@ function tellRun(run) {
   settings.start = run.start_time;
   byId("name").textContent = run.run_name;
   byId("status").replaceChildren(status(run.status));
-  byId("ended").textContent = run.end_time ? formats.moment(new Date(run.end_time).toISOString()) : "–";
+  byId("ended").textContent = run.end_time ? written(run.end_time) : "–";
   document.title = `${run.run_name} · Modelstead`;
   list(byId("params"), run.params ?? []);
   list(byId("tags"), (run.tags ?? []).filter(({ key }) => !key.startsWith("mlflow.")));

@@ -23,6 +23,12 @@ function moment(text) {
   return `${text.slice(0, 19).replace("T", " ")} UTC`;
 }
 
+/** A time of the API, which may be one that no calendar reaches. */
+export function written(ms) {
+  const at = new Date(ms);
+  return Number.isNaN(at.valueOf()) ? `${ms} ms` : moment(at.toISOString());
+}
+
 export const formats = {
   text: String,
   number,
