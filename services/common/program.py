@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,11 +75,6 @@ def descriptor(module: ModuleType, name: str) -> ServiceDescriptor:
     """Return a service of a module of stubs, such as `runs_pb2`."""
     service: ServiceDescriptor = module.DESCRIPTOR.services_by_name[name]
     return service
-
-
-def now_ms() -> int:
-    """Return the time in milliseconds since the Unix epoch."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,10 @@ from modelstead.registry.v1 import (
     webhooks_pb2,
 )
 from services.common import artifact_stores, auth, program
+from services.common.clock import now_ms
 from services.common.database import Database
 from services.common.pages import PageTokens
-from services.common.program import descriptor, now_ms
+from services.common.program import descriptor
 from services.common.readiness import Readiness
 from services.common.rpc.contract import WATCH_AGE_S_MAX
 from services.common.rpc.pipeline import Pipeline

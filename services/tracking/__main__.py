@@ -24,9 +24,10 @@ from modelstead.tracking.v1 import (
 )
 from services.common import artifact_stores, auth, program
 from services.common.artifact_stores import Stores
+from services.common.clock import now_ms
 from services.common.database import Database
 from services.common.pages import PageTokens
-from services.common.program import descriptor, now_ms
+from services.common.program import descriptor
 from services.common.readiness import Readiness
 from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
 from services.common.rpc.server import Service, serve
