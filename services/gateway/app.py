@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
@@ -47,6 +48,10 @@ class _Exchange:
     found: Found | None
     status: int | None = None
     note: str | None = None
+
+    @property
+    def is_watch(self) -> bool:
+        return self.match is not None and self.match.route.is_watch
 
     async def reply(self, reply: Reply | StreamedReply) -> None:
         request_id: Header = (b"x-request-id", self.request.request_id.encode())
@@ -105,7 +110,8 @@ class Gateway:
         exchange = self._begin(self._sessions.recognise(request), Incoming(receive), send)
         with telemetry.serving(exchange.label, exchange.request.trace_headers()) as span:
             try:
-                await self._answer(exchange)
+                with nullcontext() if exchange.is_watch else telemetry.IN_FLIGHT.track_inprogress():
+                    await self._answer(exchange)
             finally:
                 if span.is_recording() and exchange.status is not None:
                     span.set_attribute("http.response.status_code", exchange.status)

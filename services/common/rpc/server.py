@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from services.common import garbage
 from services.common.rpc import contract
 from services.common.rpc.pipeline import Pipeline
-from services.common.settings import Address, SettingsError
+from services.common.settings import Address, SettingsError, variable
 
 LIVENESS, READINESS = "liveness", "readiness"
 DRAIN_S = 30.0
@@ -25,7 +25,6 @@ CONNECTION_GRACE_S = 60.0
 READINESS_PERIOD_S = 1.0
 
 OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", 32 * 1024 * 1024),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_metadata_size", 16 * 1024),
@@ -53,6 +52,8 @@ async def serve(
     services: Sequence[Service],
     *,
     listen: Address,
+    shares_port: bool = False,
+    health_listen: Address | None = None,
     pipeline: Pipeline,
     ready: Callable[[], Awaitable[bool]],
     with_reflection: bool,
@@ -63,13 +64,16 @@ async def serve(
     """Serve until SIGTERM or SIGINT, then drain: tell NOT_SERVING, go on for `drain_notice_s` so that peers look
     elsewhere, end the watches, let other calls under way end within 30 s, return.
 
+    With `shares_port` other processes may listen on the same address. Health is told there, and in plain text at
+    `health_listen`, which answers for as long as the process lives.
+
     `ready` is asked once a second. Connections are closed after 300 s, so that callers spread, and then calls under way
     have `connection_grace_s` to end. Of a stream of requests `lookahead_bytes` are taken in before they are asked for,
     else as many as the network seems to want.
 
     Raises SettingsError if the address is taken, ContractError for a wrong proto.
     """
-    server = grpc.aio.server(options=_options(connection_grace_s, lookahead_bytes))
+    server = grpc.aio.server(options=_options(connection_grace_s, lookahead_bytes, shares_port=shares_port))
     for service in services:
         server.add_generic_rpc_handlers((_handlers(service, pipeline),))
     health = HealthServicer()
@@ -77,9 +81,10 @@ async def serve(
     if with_reflection:
         names = [service.descriptor.full_name for service in services]
         reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
-    _bind(server, listen)
+    _bind(server, listen, "listen")
+    probed = _health_server(health, health_listen, shares_port=shares_port)
     garbage.collect_seldom()
-    await server.start()
+    await asyncio.gather(server.start(), *(each.start() for each in probed))
     await health.set(LIVENESS, _SERVING)
     _log.info("listening", extra={"address": str(listen)})
     watcher = asyncio.create_task(_watch_readiness(health, ready))
@@ -90,11 +95,26 @@ async def serve(
         await asyncio.wait_for(server.wait_for_termination(), drain_notice_s)
     pipeline.drain()
     await server.stop(DRAIN_S)
+    await asyncio.gather(*(each.stop(0) for each in probed))
     _log.info("stopped")
 
 
-def _options(connection_grace_s: float, lookahead_bytes: int | None) -> list[tuple[str, int]]:
-    options = [*OPTIONS, ("grpc.max_connection_age_grace_ms", int(connection_grace_s * 1000))]
+def _health_server(health: HealthServicer, listen: Address | None, *, shares_port: bool) -> list[grpc.aio.Server]:
+    """Return the server that tells of health and nothing else, if there is to be one."""
+    if listen is None:
+        return []
+    server = grpc.aio.server(options=[("grpc.so_reuseport", int(shares_port))])
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    _bind(server, listen, "health_listen")
+    return [server]
+
+
+def _options(connection_grace_s: float, lookahead_bytes: int | None, *, shares_port: bool) -> list[tuple[str, int]]:
+    options = [
+        *OPTIONS,
+        ("grpc.so_reuseport", int(shares_port)),
+        ("grpc.max_connection_age_grace_ms", int(connection_grace_s * 1000)),
+    ]
     if lookahead_bytes is not None:
         options += [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", lookahead_bytes)]
     return options
@@ -117,11 +137,11 @@ def _handler(method: contract.Contract, function: Any, pipeline: Pipeline) -> "g
     return grpc.unary_unary_rpc_method_handler(pipeline.unary(method, function))
 
 
-def _bind(server: grpc.aio.Server, listen: Address) -> None:
+def _bind(server: grpc.aio.Server, listen: Address, name: str) -> None:
     try:
         server.add_insecure_port(str(listen))
     except RuntimeError as error:
-        raise SettingsError(f"MODELSTEAD_LISTEN={listen} cannot be listened on; is the port taken?") from error
+        raise SettingsError(f"{variable(name)}={listen} cannot be listened on; is the port taken?") from error
 
 
 async def _watch_readiness(health: HealthServicer, ready: Callable[[], Awaitable[bool]]) -> None:

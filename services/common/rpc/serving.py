@@ -36,6 +36,8 @@ class Serving:
         self._span = telemetry.serving(contract.full_name, self.metadata)
 
     async def __aenter__(self) -> Self:
+        if self._contract.ends_by_itself:
+            telemetry.IN_FLIGHT.inc()
         self._span.__enter__()
         return self
 
@@ -65,6 +67,8 @@ class Serving:
         return ServiceError(f"An unexpected error occurred. Its id is {error_id}; the server's log tells more.")
 
     def _record(self, code: str) -> None:
+        if self._contract.ends_by_itself:
+            telemetry.IN_FLIGHT.dec()
         duration_s = time.perf_counter() - self._started
         self._outcomes.add(code, duration_s)
         if _log.isEnabledFor(logging.INFO):
