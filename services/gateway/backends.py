@@ -1,7 +1,6 @@
 """The gateway's connections to its backends: gRPC channels, serialized messages in and out, no retries."""
 
 import asyncio
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import grpc.aio
 from grpc_health.v1 import health_pb2
 
+from services.common.rpc import peers
 from services.gateway import limits
 from services.gateway.catalog import Backend
 
@@ -31,8 +31,7 @@ _OPTIONS = (
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
     ("grpc.enable_retries", 0),
     ("grpc.enable_http_proxy", 0),
-    # All addresses of a headless service share the load.
-    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+    ("grpc.service_config", peers.SERVICE_CONFIG),
 )
 
 Metadata = Sequence[tuple[str, str]]
@@ -127,7 +126,7 @@ class Connections:
 
 
 def _connect(backend: Backend) -> Connection:
-    target = f"dns:///{backend.address}"
+    target = backend.address.target
     return Connection(
         name=backend.name,
         channel=grpc.aio.insecure_channel(target, options=_OPTIONS),
