@@ -110,6 +110,7 @@ async def _serve(config: Settings) -> None:
             ready=Readiness(db, MIGRATIONS),
             with_reflection=config.reflection,
             drain_notice_s=config.drain_notice_s,
+            connection_age_s=config.connection_age_s,
             connection_grace_s=PLATFORM_DEADLINE_S_MAX,
             lookahead_bytes=CHUNK_BYTES_MAX,
         )

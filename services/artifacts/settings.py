@@ -55,6 +55,8 @@ class Settings:
     reflection: bool = False
     # How long a server that was told to stop goes on, so that peers look elsewhere.
     drain_notice_s: float = 0.0
+    # How long callers keep a connection: after about that time they look who is there, and so find new replicas.
+    connection_age_s: float = 300.0
     log_format: LogFormat = LogFormat.AUTO
     log_level: LogLevel = LogLevel.INFO
     otlp_endpoint: str = ""

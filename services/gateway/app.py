@@ -46,6 +46,8 @@ class _Exchange:
     match: Match | None
     page: Page | None
     found: Found | None
+    # Whether the client is to make a new connection for its next request, to a gateway that goes on.
+    is_last_here: bool
     status: int | None = None
     note: str | None = None
 
@@ -54,14 +56,17 @@ class _Exchange:
         return self.match is not None and self.match.route.is_watch
 
     async def reply(self, reply: Reply | StreamedReply) -> None:
-        request_id: Header = (b"x-request-id", self.request.request_id.encode())
+        headers: list[Header] = [(b"x-request-id", self.request.request_id.encode())]
         self.status = reply.status
+        if isinstance(reply, Reply) and self._is_last(reply):
+            await send_last_reply(self.send, reply, *headers, linger=self.incoming.linger)
+            return
+        if self.is_last_here:
+            headers.append((b"connection", b"close"))
         if isinstance(reply, StreamedReply):
-            await send_stream(self.send, reply, request_id)
-        elif self._is_last(reply):
-            await send_last_reply(self.send, reply, request_id, linger=self.incoming.linger)
+            await send_stream(self.send, reply, *headers)
         else:
-            await send_reply(self.send, reply, request_id)
+            await send_reply(self.send, reply, *headers)
 
     def _is_last(self, reply: Reply) -> bool:
         """Whether the rest of the request is not worth its reading, or will not come."""
@@ -98,6 +103,14 @@ class Gateway:
         self._watch_admission = watch_admission
         self._outcomes: dict[str, telemetry.Outcomes] = {}
         self._root_path = root_path
+        self._is_draining = False
+
+    def drain(self) -> None:
+        """Tell that this gateway is about to stop, and with each answer that its connection ends: a request that is
+        sent as the server closes one would be lost.
+        """
+        self._is_draining = True
+        self._pages.drain()
 
     def end_watches(self) -> None:
         """End the answers that have no end of their own."""
@@ -129,7 +142,14 @@ class Gateway:
         if found is not None:
             label = f"{request.method} {found.label}"
         return _Exchange(
-            request=request, incoming=incoming, send=send, label=label, match=match, page=page, found=found
+            request=request,
+            incoming=incoming,
+            send=send,
+            label=label,
+            match=match,
+            page=page,
+            found=found,
+            is_last_here=self._is_draining,
         )
 
     async def _answer(self, exchange: _Exchange) -> None:

@@ -150,6 +150,7 @@ async def _serve(config: Settings) -> None:
             ready=Readiness(db, MIGRATIONS),
             with_reflection=config.reflection,
             drain_notice_s=config.drain_notice_s,
+            connection_age_s=config.connection_age_s,
             # Of a connection that is given up, the watches go on for as long as they would have.
             connection_grace_s=WATCH_AGE_S_MAX,
         )

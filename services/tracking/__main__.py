@@ -125,6 +125,7 @@ async def _serve(config: Settings) -> None:
         ready=Readiness(db, MIGRATIONS, prepare=experiments.ensure_default),
         with_reflection=config.reflection,
         drain_notice_s=config.drain_notice_s,
+        connection_age_s=config.connection_age_s,
     )
     for task in working:
         task.cancel()
