@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from modelstead import tracing
 from modelstead.runs import checks, launch, settings, system_metrics
 from modelstead.runs.batches import Control
 from modelstead.runs.process import CURRENT
@@ -93,7 +94,8 @@ class Run:
         if recorder.buffered_points > recorder.settings.buffer_points_max:
             recorder.dropped_points += len(values)
             return
-        recorder.buffer.append((self.run_id, step, timestamp, tuple(metrics), values))
+        trace_parent = tracing.trace_parent()
+        recorder.buffer.append((self.run_id, step, timestamp, tuple(metrics), values, trace_parent))
         if not recorder.is_awake:
             recorder.wake()
 
@@ -183,7 +185,7 @@ class Run:
 
     def _control(self, content: Callable[[], dict[str, Any]]) -> None:
         try:
-            control = Control(self.run_id, **content())
+            control = Control(self.run_id, **content(), trace_parent=tracing.trace_parent())
         except (TypeError, ValueError) as error:
             self._mistake(error)
             return
