@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.common.database import CONNECTIONS_MIN
+from services.common.pool_size import CONNECTIONS_MIN
 from services.common.settings import Address
 from services.local import ports
 from services.local.cluster import CONNECTIONS_MAX, SERVICE_ROLES, Cluster

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.common.auth import AuthKind
-from services.common.database import CONNECTIONS_MAX, CONNECTIONS_MIN
 from services.common.logs import LogFormat, LogLevel
+from services.common.pool_size import CONNECTIONS_MAX, CONNECTIONS_MIN
 from services.common.settings import Address, SettingsError, secret, shared
 from services.tracking.ingest.model import BATCH_BYTES_MAX
 

@@ -107,9 +107,7 @@ def _health_server(health: Health, listen: Address | None, *, shares_port: bool)
     return [server]
 
 
-def _options(
-    age_s: float, grace_s: float, lookahead_bytes: int | None, *, shares_port: bool
-) -> list[tuple[str, int]]:
+def _options(age_s: float, grace_s: float, lookahead_bytes: int | None, *, shares_port: bool) -> list[tuple[str, int]]:
     options = [
         *OPTIONS,
         ("grpc.so_reuseport", int(shares_port)),
