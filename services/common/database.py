@@ -14,7 +14,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util.concurrency import greenlet_spawn
 
 from services.common import arrays
-from services.common.errors import DeadlineExceeded, ResourceExhausted, ServiceError, Unavailable
+from services.common.errors import DeadlineExceeded, Interrupted, ResourceExhausted, ServiceError
 from services.common.pool_size import CONNECTIONS_MAX, CONNECTIONS_MIN
 from services.common.settings import SettingsError
 
@@ -108,7 +108,7 @@ class Database:
     async def begin(self, *, snapshot: bool = False) -> AsyncIterator[Tx]:
         """Open a transaction; it commits at the end of the block and rolls back when an exception leaves it.
 
-        With `snapshot` it only reads, and every statement sees the same state. Raises Unavailable,
+        With `snapshot` it only reads, and every statement sees the same state. Raises Interrupted,
         ResourceExhausted or DeadlineExceeded when the database is away, full or too slow.
         """
         async with self._translating(), self._engine.begin() as tx:
@@ -207,7 +207,7 @@ class Database:
         elif not state.startswith(_RETRIABLE_CLASSES):
             return error
         _log.warning("database unavailable", extra={"sqlstate": state or None, "cause": type(cause).__name__})
-        return Unavailable("The database is unavailable; try again.", retry_after_s=1)
+        return Interrupted("The database is unavailable; try again.", retry_after_s=1)
 
 
 async def _return(reader: PoolProxiedConnection) -> None:
