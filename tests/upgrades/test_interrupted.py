@@ -16,7 +16,8 @@ from tests.long_form import IS_LONG
 from tests.upgrades import dying, schemas
 from tests.upgrades.schemas import catalog
 
-_TIMEOUT_S = 280
+_TIMEOUT_S = 900
+pytestmark = pytest.mark.timeout(_TIMEOUT_S)
 
 
 def _deaths(url: str, schema: str, scripts: Path) -> list[dict[str, Any]]:
