@@ -17,7 +17,7 @@ _TIMEOUT_S = 3600 if IS_LONG else 900
 pytestmark = pytest.mark.timeout(_TIMEOUT_S)
 # What writes and reads the most of each schema; in the long form all that needs a database.
 _TELLING = {
-    "tracking": ("tests/store/test_metric_points.py", "tests/store/test_run_logs.py"),
+    "tracking": ("tests/store/test_ingest.py", "tests/store/test_run_logs.py"),
     "registry": tuple(f"tests/store/registry/test_{name}.py" for name in ("events", "lookups", "promotion_policies")),
 }
 _LONG = {"tracking": ("tests/store/test_*.py",), "registry": ("tests/store/registry",)}
