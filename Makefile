@@ -8,7 +8,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 # What `make test` runs: paths, or anything else that pytest takes.
 TESTS ?= tests
-# How many processes share the tests.
+# How many processes share the tests; of `make up WORKERS=4`, how many each service has.
 WORKERS ?= 2
 # `make up UI=0` leaves MLflow's web UI out.
 UI ?= 1
@@ -28,8 +28,8 @@ PROJECTS := pyproject.toml client/pyproject.toml
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 16
 
-up: .venv/.run $(if $(filter-out 0,$(UI)),.venv/.ui) ## Run the whole platform here (MODELSTEAD_PORT, MODELSTEAD_DATA_DIR; UI=0 without the web UI)
-	@$(if $(filter 0,$(UI)),MODELSTEAD_UI=false )exec $(BIN)/modelstead up
+up: .venv/.run $(if $(filter-out 0,$(UI)),.venv/.ui) ## Run the whole platform here (MODELSTEAD_PORT, MODELSTEAD_DATA_DIR; UI=0 without the web UI, WORKERS=4 processes of each service)
+	@$(if $(filter 0,$(UI)),MODELSTEAD_UI=false )exec $(BIN)/modelstead up$(if $(filter command,$(origin WORKERS)), --workers $(WORKERS))
 
 test: .venv/.dev .venv/.ui $(if $(filter tests tests/deploy tests/deploy/%,$(TESTS)),.venv-deploy/.ready) ## Run the tests (TESTS=tests/unit narrows, WORKERS=2 spreads)
 	$(if $(filter tests tests/store tests/store/%,$(TESTS)),@scripts/install-test-servers.sh)

@@ -47,6 +47,8 @@ SECTIONS: dict[str, dict[str, Listed]] = {
     "Run the platform": {
         "up": Listed(help="Run all of the platform on this machine until Ctrl-C."),
         "migrate": Listed(help="Bring the database up to date without starting it."),
+        "backup": Listed(help="Back up the platform while it runs."),
+        "restore": Listed(help="Restore a backup into a new data folder."),
         "gc": Listed(help="Purge for good what was deleted long ago."),
         "fsck": Listed(help="Compare what is recorded of artifacts with what is stored."),
         "ui": Listed(help="Install MLflow's web UI, which the gateway then serves."),

@@ -15,6 +15,7 @@ from sqlalchemy.util.concurrency import greenlet_spawn
 
 from services.common import arrays
 from services.common.errors import DeadlineExceeded, ResourceExhausted, ServiceError, Unavailable
+from services.common.pool_size import CONNECTIONS_MAX, CONNECTIONS_MIN
 from services.common.settings import SettingsError
 
 # A transaction as SQLAlchemy Core sees it.
@@ -24,7 +25,6 @@ Driver = psycopg.AsyncConnection[Any]
 Cursor = psycopg.AsyncCursor[Any]
 
 STATEMENT_TIMEOUT_S = 30
-_POOL_SIZE = 12
 _POOL_WAIT_S = 5
 # Of the pool, those that are kept as they are for statements that only read.
 _READERS_MAX = 2
@@ -67,14 +67,28 @@ class Database:
     Connections time out after 3 s, statements after 30 s; a caller waits at most 5 s for a free connection.
     """
 
-    def __init__(self, url: str, *, schema: str, parameters: Mapping[str, str] | None = None) -> None:
-        """`parameters` are set on every connection, by name, for what statements read with `current_setting`."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        schema: str,
+        parameters: Mapping[str, str] | None = None,
+        connections: int = CONNECTIONS_MAX,
+    ) -> None:
+        """`parameters` are set on every connection, by name, for what statements read with `current_setting`.
+
+        Raises SettingsError for too few connections.
+        """
+        if connections < CONNECTIONS_MIN:
+            raise SettingsError(
+                f"MODELSTEAD_DATABASE_CONNECTIONS={connections} is not valid: expected {CONNECTIONS_MIN} or more."
+            )
         arrays.register(psycopg.adapters)
         options = f"-c search_path={schema} -c statement_timeout={STATEMENT_TIMEOUT_S}s -c timezone=UTC"
         options += "".join(f" -c {name}={_escaped(value)}" for name, value in (parameters or {}).items())
         self._engine: AsyncEngine = create_async_engine(
             parse_url(url),
-            pool_size=_POOL_SIZE,
+            pool_size=connections,
             max_overflow=0,
             pool_timeout=_POOL_WAIT_S,
             pool_use_lifo=True,
@@ -88,6 +102,7 @@ class Database:
             },
         )
         self._readers: list[PoolProxiedConnection] = []
+        self._readers_max = min(_READERS_MAX, connections // CONNECTIONS_MIN)
 
     @contextlib.asynccontextmanager
     async def begin(self, *, snapshot: bool = False) -> AsyncIterator[Tx]:
@@ -137,7 +152,7 @@ class Database:
             except BaseException:
                 await _return(reader)
                 raise
-            if len(self._readers) < _READERS_MAX:
+            if len(self._readers) < self._readers_max:
                 self._readers.append(reader)
             else:
                 await _return(reader)

@@ -65,6 +65,16 @@ def secret(*, default: Any = dataclasses.MISSING) -> Any:
     return dataclasses.field(default=default, metadata={"secret": True})
 
 
+def shared(default: int, *, least: int) -> Any:
+    """Declare a field whose amount is that of all workers of a service together; each has its part, or `least`."""
+    return dataclasses.field(default=default, metadata={"least_share": least})
+
+
+def least_share(field: "dataclasses.Field[Any]") -> int | None:
+    """Return the least that a worker has of what is shared; None if it is not."""
+    return field.metadata.get("least_share")
+
+
 def load(cls: type[_T], environ: Mapping[str, str]) -> _T:
     """Build `cls`, a frozen dataclass, from the environment. Raises SettingsError at the first wrong variable."""
     hints = typing.get_type_hints(cls)

@@ -59,11 +59,16 @@ class Server(uvicorn.Server):
         asyncio.get_running_loop().call_later(self._drain_notice_s, self.stop)
 
 
-def listen(address: Address) -> socket.socket:
-    """Open the socket to serve on. Raises SettingsError if the address is taken or not this machine's."""
+def listen(address: Address, *, shares_port: bool = False) -> socket.socket:
+    """Open the socket to serve on; with `shares_port` other processes may do so as well.
+
+    Raises SettingsError if the address is taken or not this machine's.
+    """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        return socket.create_server((address.host, address.port), family=family, backlog=_BACKLOG)
+        return socket.create_server(
+            (address.host, address.port), family=family, backlog=_BACKLOG, reuse_port=shares_port
+        )
     except OSError as error:
         raise SettingsError(
             f"MODELSTEAD_LISTEN={address} cannot be listened on ({error.strerror or error}); is the port taken?"

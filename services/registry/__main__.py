@@ -30,9 +30,11 @@ from modelstead.registry.v1 import (
     webhooks_pb2,
 )
 from services.common import artifact_stores, auth, program
+from services.common.clock import now_ms
 from services.common.database import Database
 from services.common.pages import PageTokens
-from services.common.program import descriptor, now_ms
+from services.common.prefork import launch
+from services.common.program import descriptor
 from services.common.readiness import Readiness
 from services.common.rpc.contract import WATCH_AGE_S_MAX
 from services.common.rpc.pipeline import Pipeline
@@ -100,7 +102,12 @@ def main(arguments: list[str]) -> None:
 
 async def _serve(config: Settings) -> None:
     defaults = Defaults(level=config.default_permission, admin_group=config.admin_group)
-    db = Database(config.database_url, schema=SCHEMA, parameters=permissions_store.parameters(defaults))
+    db = Database(
+        config.database_url,
+        schema=SCHEMA,
+        connections=config.database_connections,
+        parameters=permissions_store.parameters(defaults),
+    )
     pages = PageTokens(config.page_token_key.encode())
     listener = Listener(config.database_url)
     authorizer = Authorizer(db, defaults, hears=lambda: listener.hears)
@@ -136,6 +143,8 @@ async def _serve(config: Settings) -> None:
                 Service(descriptor(status_pb2, "RegistryStatusService"), RegistryStatusServicer(status)),
             ],
             listen=config.listen,
+            health_listen=config.health_listen,
+            shares_port=launch.shares_port(config),
             pipeline=pipeline,
             # What is registered is served also while tracking is away.
             ready=Readiness(db, MIGRATIONS),

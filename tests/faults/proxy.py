@@ -10,8 +10,7 @@ class Proxy:
     """Listens on a port of its own. `cut` ends every connection at once; while `is_deaf` answers get lost."""
 
     def __init__(self, address: str) -> None:
-        host, _, port = address.rpartition(":")
-        self._target = (host, int(port))
+        self.lead_to(address)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._lock = threading.Lock()
@@ -25,6 +24,11 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         self._listener.close()
         self.cut()
+
+    def lead_to(self, address: str) -> None:
+        """Lead new connections to another server; those that are open stay where they are."""
+        host, _, port = address.rpartition(":")
+        self._target = (host, int(port))
 
     def cut(self) -> None:
         """End every connection, in both directions."""

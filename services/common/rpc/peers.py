@@ -2,7 +2,7 @@
 
 import grpc.aio
 
-from services.common import telemetry
+from services.common import tracing
 from services.common.auth import Asker
 from services.common.errors import ServiceError, Unavailable
 from services.common.rpc import failures
@@ -36,7 +36,7 @@ def connect(address: Address) -> grpc.aio.Channel:
 def metadata(asker: Asker) -> tuple[tuple[str, str], ...]:
     """Return what a call carries: the asker's own credentials, which the other service checks itself, and its id."""
     credentials = () if asker.authorization is None else (("authorization", asker.authorization),)
-    return (*credentials, ("x-request-id", asker.request_id), *telemetry.inject().items())
+    return (*credentials, ("x-request-id", asker.request_id), *tracing.inject().items())
 
 
 def failure(error: grpc.aio.AioRpcError, *, service: str) -> ServiceError:

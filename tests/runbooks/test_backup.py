@@ -1,0 +1,140 @@
+"""A backup that is taken under load is restored elsewhere: what was acknowledged before the moment is there (R29)."""
+
+import shutil
+import signal
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from services.local import waiting
+from services.local.backups.folder import BackupFolder
+from tests.faults.files import Files
+from tests.long_form import IS_LONG
+from tests.runbooks.load import Load, content_of, lost_points
+from tests.runbooks.platform import TIMEOUT_S, Following, Platform, modelstead
+
+_LOSS_S_MAX = 60
+_MORE = 20_000 if IS_LONG else 150
+
+
+def test_all_that_was_acknowledged_before_a_moment_is_restored(tmp_path: Path) -> None:
+    backups, restored = tmp_path / "back ups", tmp_path / "restored"
+    with Platform(tmp_path / "data") as platform, Load(platform.url, pause_s=0.01) as load:
+        _await_more(load)
+        following = Following(backups, platform.data_path)
+        following.await_line("Following")
+        _await_more(load)
+        moment = datetime.now(UTC)
+        _await_more(load)
+        assert following.end(signal.SIGINT) == 0
+
+    began = time.monotonic()
+    done = modelstead("restore", str(backups), "--data-dir", str(restored), "--to", moment.isoformat())
+    took_s = time.monotonic() - began
+    assert done.returncode == 0, done.stderr
+    with Platform(restored) as again:
+        lost = lost_points(again.url, load.points)
+        checked = again.fsck("--deep")
+        dangling = {line.split("  ")[-1].removeprefix("/") for line in checked.stdout.splitlines() if "missing" in line}
+        unreadable = _unreadable(again, [path for at, path in load.files if at < moment])
+
+    before = [point for point in load.points if point[0] < moment]
+    print(
+        f"{len(before)} points and {sum(at < moment for at, _ in load.files)} files acknowledged before the moment, "
+        f"{len([p for p in lost if p in before])} points lost of them, {len(lost)} of {len(load.points)} in all; "
+        f"{len(dangling)} dangling files; restored in {took_s:.1f} s"
+    )
+    assert load.failed == []
+    assert [point for point in lost if point[0] < moment] == []
+    assert lost, "what came after the moment is there as well"
+    assert dangling == set(unreadable)
+    assert set(unreadable) <= _uploaded_after(load, BackupFolder(backups).objects_copied)
+    assert checked.returncode == (1 if dangling or "orphaned" in checked.stdout else 0), checked.stdout
+
+
+def test_a_host_that_is_lost_with_all_it_had_loses_less_than_a_minute(tmp_path: Path) -> None:
+    backups, restored = tmp_path / "backups", tmp_path / "restored"
+    with Platform(tmp_path / "data") as platform, Load(platform.url, pause_s=0.01) as load:
+        following = Following(backups, platform.data_path)
+        following.await_line("Following")
+        _await_more(load)
+        lost_at = datetime.now(UTC)
+        following.end(signal.SIGKILL)
+        _await_more(load)
+    shutil.rmtree(tmp_path / "data")
+
+    assert modelstead("restore", str(backups), "--data-dir", str(restored)).returncode == 0
+    with Platform(restored) as again:
+        lost = [at for at, _, _ in lost_points(again.url, load.points) if at < lost_at]
+
+    loss_s = max(((lost_at - at).total_seconds() for at in lost), default=0.0)
+    print(
+        f"{sum(at < lost_at for at, _, _ in load.points)} acknowledged, {len(lost)} lost, the oldest {loss_s:.2f} s old"
+    )
+    assert loss_s <= _LOSS_S_MAX
+
+
+def test_a_backup_of_its_own_moment_needs_nothing_else(tmp_path: Path) -> None:
+    backups, restored = tmp_path / "backups", tmp_path / "restored"
+    with Platform(tmp_path / "data") as platform:
+        with Load(platform.url) as load:
+            _await_more(load)
+        for _ in range(3):
+            done = modelstead("backup", str(backups), "--keep", "1", "--data-dir", str(platform.data_path))
+            assert done.returncode == 0, done.stderr
+        refused = modelstead("restore", str(backups), "--data-dir", str(platform.data_path))
+    assert len(BackupFolder(backups).sets()) == 1
+    assert "Objects: 0 of" in done.stdout, "contents were copied again"
+    assert refused.returncode == 1
+
+    # One that was killed is begun anew.
+    restored.mkdir()
+    for name, text in (("VERSION", "1\n"), ("restoring", "")):
+        (restored / name).write_text(text)
+    unfinished = modelstead("migrate", "--data-dir", str(restored))
+    done = modelstead("restore", str(backups), "--data-dir", str(restored))
+    assert done.returncode == 0, done.stderr
+    assert "was not restored to its end" in unfinished.stderr
+    with Platform(restored) as again:
+        assert lost_points(again.url, load.points) == []
+        assert _unreadable(again, [path for _, path in load.files]) == []
+        assert again.fsck("--deep").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["restore", "nowhere"], "is not a folder of backups"),
+        (["restore", "nowhere", "--to", "noon"], "expected a time with its zone"),
+        (["restore", "nowhere", "--only-objects"], "go together"),
+        (["backup", "b", "--data-dir", "nowhere"], "is not the data folder of a platform"),
+        (["backup", "b", "--follow", "--only-objects"], "which --only-objects leaves out"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(
+    options: list[str], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    done = modelstead(*options)
+
+    assert done.returncode != 0
+    assert complaint in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
+
+
+def _await_more(load: Load) -> None:
+    goal = load.count + _MORE
+    assert waiting.until(lambda: load.count >= goal, timeout_s=TIMEOUT_S * (20 if IS_LONG else 1)), load.failed[-1:]
+
+
+def _unreadable(platform: Platform, paths: list[str]) -> list[str]:
+    with Files(platform.url) as files:
+        return [path for path in paths if not files.is_stored(path, content_of(path))]
+
+
+def _uploaded_after(load: Load, moment: datetime | None) -> set[str]:
+    assert moment
+    return {path for at, path in load.files if at > moment}
