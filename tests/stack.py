@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -36,7 +37,8 @@ class Stack:
     tracking is.
 
     `s3` takes another S3 than an embedded one. What `artifact_stores` says, in TOML, is what the operator allows.
-    `root_path` is the prefix at which a proxy has the platform; the gateway is there with it and without.
+    `root_path` is the prefix at which a proxy has the platform; the gateway is there with it and without. `extra` has
+    variables of single services, by name.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Stack:
         s3: S3 | None = None,
         artifact_stores: str = artifact_stores.TOML,
         root_path: str = "",
+        extra: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self.postgres = EmbeddedPostgres(path / "database")
         self._path = path
@@ -56,6 +59,7 @@ class Stack:
         self._s3 = s3
         self._artifact_stores = artifact_stores
         self._root_path = root_path
+        self._extra = extra or {}
         self._port = free_ports()
         self._bucket = BUCKET
         self._data_dir: DataDir | None = None
@@ -126,7 +130,10 @@ class Stack:
             environ={**os.environ, **_WEBHOOKS_MAY_STAY_HERE},
         )
         mine = [child for child in self._plan.children() if child.name != "postgres"]
-        self._children = {child.name: child for child in mine}
+        self._children = {
+            child.name: dataclasses.replace(child, env={**child.env, **self._extra.get(child.name, {})})
+            for child in mine
+        }
         for name in self._children:
             self.start(name)
         self.wait_until_ready()

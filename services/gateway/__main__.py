@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 import uvloop
+from prometheus_client import Gauge
 
 from services.common import auth, garbage, logs, memory, settings, telemetry
 from services.common.auth import Authenticator
@@ -28,6 +29,8 @@ from services.gateway.settings import Settings
 from services.gateway.transcoding import Transcoder
 from services.gateway.ui import wheel
 from services.gateway.ui.pages import WebUI
+
+IN_FLIGHT = Gauge("modelstead_gateway_requests_in_flight", "Requests that are being answered, by kind.", ["kind"])
 
 _log = logging.getLogger("modelstead.gateway")
 
@@ -66,6 +69,10 @@ def build(
     transcoder = Transcoder(table, connections)
     sessions = Sessions(config.session_keys, lifetime_s=config.session_lifetime_s, now=time.time)
     api = Api(table, transcoder)
+    admission = Admission(requests_max=limits.REQUESTS_MAX, per_caller_max=limits.REQUESTS_PER_CALLER_MAX)
+    watch_admission = Admission(requests_max=limits.WATCHES_MAX, per_caller_max=limits.WATCHES_PER_CALLER_MAX)
+    IN_FLIGHT.labels("request").set_function(lambda: admission.count)
+    IN_FLIGHT.labels("watch").set_function(lambda: watch_admission.count)
     gateway = Gateway(
         table=table,
         transcoder=transcoder,
@@ -82,8 +89,8 @@ def build(
         sessions=sessions,
         hosts=Hosts.of(config),
         authenticator=authenticator,
-        admission=Admission(requests_max=limits.REQUESTS_MAX, per_caller_max=limits.REQUESTS_PER_CALLER_MAX),
-        watch_admission=Admission(requests_max=limits.WATCHES_MAX, per_caller_max=limits.WATCHES_PER_CALLER_MAX),
+        admission=admission,
+        watch_admission=watch_admission,
         root_path=config.root_path,
     )
     return connections, gateway

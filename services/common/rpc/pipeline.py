@@ -151,7 +151,8 @@ class Pipeline:
         self, contract: Contract, handler: ExchangeHandler
     ) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
         """Return the handler of a method that takes a stream of messages and answers with one, side by side."""
-        outcomes = _outcomes(contract)
+        # It lasts for as long as its caller has something to say.
+        outcomes = Outcomes(contract.full_name, is_timed=False)
 
         async def serve(bodies: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
             async with Serving(contract, outcomes, context) as serving, _deadline(context, contract.deadline_s):

@@ -47,6 +47,7 @@ class Serving:
 
     async def __aenter__(self) -> Self:
         self._span = self._opened.__enter__()
+        telemetry.IN_FLIGHT.inc()
         return self
 
     async def __aexit__(
@@ -63,6 +64,7 @@ class Serving:
                 code = "INTERNAL"
                 await abort(self._context, self._unexpected(error))
         finally:
+            telemetry.IN_FLIGHT.dec()
             self._opened.__exit__(kind, error, trace)
             self._record(code)
         # Of a call that was ended here, there is nothing left to tell.
