@@ -26,7 +26,9 @@ Driver = psycopg.AsyncConnection[Any]
 Cursor = psycopg.AsyncCursor[Any]
 
 STATEMENT_TIMEOUT_S = 30
-_POOL_SIZE = 12
+CONNECTIONS_MAX = 12
+# Fewer have calls wait for each other.
+CONNECTIONS_MIN = 4
 _POOL_WAIT_S = 5
 # Of the pool, those that are kept as they are for statements that only read.
 _READERS_MAX = 2
@@ -51,7 +53,7 @@ POOL_WAIT_SECONDS = Histogram(
     buckets=(0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5),
 )
 CONNECTIONS_USED = Gauge("modelstead_database_connections_used", "Connections to Postgres that somebody uses.")
-CONNECTIONS_MAX = Gauge("modelstead_database_connections_max", "Connections to Postgres that the process may have.")
+CONNECTIONS_ALLOWED = Gauge("modelstead_database_connections_max", "Connections to Postgres that the process may have.")
 
 _log = logging.getLogger("modelstead.database")
 
@@ -77,15 +79,29 @@ class Database:
     Connections time out after 3 s, statements after 30 s; a caller waits at most 5 s for a free connection.
     """
 
-    def __init__(self, url: str, *, schema: str, parameters: Mapping[str, str] | None = None) -> None:
-        """`parameters` are set on every connection, by name, for what statements read with `current_setting`."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        schema: str,
+        parameters: Mapping[str, str] | None = None,
+        connections: int = CONNECTIONS_MAX,
+    ) -> None:
+        """`parameters` are set on every connection, by name, for what statements read with `current_setting`.
+
+        Raises SettingsError for too few connections.
+        """
+        if connections < CONNECTIONS_MIN:
+            raise SettingsError(
+                f"MODELSTEAD_DATABASE_CONNECTIONS={connections} is not valid: expected {CONNECTIONS_MIN} or more."
+            )
         arrays.register(psycopg.adapters)
         options = f"-c search_path={schema} -c statement_timeout={STATEMENT_TIMEOUT_S}s -c timezone=UTC"
         options += "".join(f" -c {name}={_escaped(value)}" for name, value in (parameters or {}).items())
         self._engine: AsyncEngine = create_async_engine(
             parse_url(url),
             poolclass=_Pool,
-            pool_size=_POOL_SIZE,
+            pool_size=connections,
             max_overflow=0,
             pool_timeout=_POOL_WAIT_S,
             pool_use_lifo=True,
@@ -100,7 +116,8 @@ class Database:
         )
         self._readers: list[PoolProxiedConnection] = []
         CONNECTIONS_USED.set_function(self._used_count)
-        CONNECTIONS_MAX.set(_POOL_SIZE)
+        CONNECTIONS_ALLOWED.set(connections)
+        self._readers_max = min(_READERS_MAX, connections // CONNECTIONS_MIN)
 
     @contextlib.asynccontextmanager
     async def begin(self, *, snapshot: bool = False) -> AsyncIterator[Tx]:
@@ -150,7 +167,7 @@ class Database:
             except BaseException:
                 await _return(reader)
                 raise
-            if len(self._readers) < _READERS_MAX:
+            if len(self._readers) < self._readers_max:
                 self._readers.append(reader)
             else:
                 await _return(reader)

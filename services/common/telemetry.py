@@ -14,7 +14,8 @@ CALLS = Counter("modelstead_calls", "Calls answered, by method and outcome.", ["
 CALL_SECONDS = Histogram("modelstead_call_seconds", "Time to answer a call.", ["method"], buckets=_LATENCY_BUCKETS_S)
 # How long a watch lasts says nothing, so it is not among the times to answer.
 WATCHES = Gauge("modelstead_watches", "Watches that are open, by method.", ["method"])
-IN_FLIGHT = Gauge("modelstead_calls_in_flight", "Calls that are being answered, watches and streams among them.")
+# What asks for more replicas. Watches and streams that go both ways stay, and say nothing of how much there is to do.
+IN_FLIGHT = Gauge("modelstead_calls_in_flight", "Calls under way that end by themselves.")
 
 
 class Outcomes:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from opentelemetry.trace import Span
@@ -46,18 +47,27 @@ class _Exchange:
     match: Match | None
     page: Page | None
     found: Found | None
+    # Whether the client is to make a new connection for its next request, to a gateway that goes on.
+    is_last_here: bool
     status: int | None = None
     note: str | None = None
 
+    @property
+    def is_watch(self) -> bool:
+        return self.match is not None and self.match.route.is_watch
+
     async def reply(self, reply: Reply | StreamedReply) -> None:
-        request_id: Header = (b"x-request-id", self.request.request_id.encode())
+        headers: list[Header] = [(b"x-request-id", self.request.request_id.encode())]
         self.status = reply.status
+        if isinstance(reply, Reply) and self._is_last(reply):
+            await send_last_reply(self.send, reply, *headers, linger=self.incoming.linger)
+            return
+        if self.is_last_here:
+            headers.append((b"connection", b"close"))
         if isinstance(reply, StreamedReply):
-            await send_stream(self.send, reply, request_id)
-        elif self._is_last(reply):
-            await send_last_reply(self.send, reply, request_id, linger=self.incoming.linger)
+            await send_stream(self.send, reply, *headers)
         else:
-            await send_reply(self.send, reply, request_id)
+            await send_reply(self.send, reply, *headers)
 
     def _is_last(self, reply: Reply) -> bool:
         """Whether the rest of the request is not worth its reading, or will not come."""
@@ -94,6 +104,14 @@ class Gateway:
         self._watch_admission = watch_admission
         self._outcomes: dict[str, telemetry.Outcomes] = {}
         self._root_path = root_path
+        self._is_draining = False
+
+    def drain(self) -> None:
+        """Tell that this gateway is about to stop, and with each answer that its connection ends: a request that is
+        sent as the server closes one would be lost.
+        """
+        self._is_draining = True
+        self._pages.drain()
 
     def end_watches(self) -> None:
         """End the answers that have no end of their own."""
@@ -106,7 +124,8 @@ class Gateway:
         exchange = self._begin(self._sessions.recognise(request), Incoming(receive), send)
         with tracing.serving(exchange.label, exchange.request.trace_headers()) as span:
             try:
-                await self._answer(exchange)
+                with nullcontext() if exchange.is_watch else telemetry.IN_FLIGHT.track_inprogress():
+                    await self._answer(exchange)
             finally:
                 if span.is_recording() and exchange.status is not None:
                     span.set_attribute("http.response.status_code", exchange.status)
@@ -124,7 +143,14 @@ class Gateway:
         if found is not None:
             label = f"{request.method} {found.label}"
         return _Exchange(
-            request=request, incoming=incoming, send=send, label=label, match=match, page=page, found=found
+            request=request,
+            incoming=incoming,
+            send=send,
+            label=label,
+            match=match,
+            page=page,
+            found=found,
+            is_last_here=self._is_draining,
         )
 
     async def _answer(self, exchange: _Exchange) -> None:

@@ -27,6 +27,7 @@ SERVICE_ROLES = ("tracking", "artifacts", "registry")
 """Each owns the schema of its name in DATABASE and may do nothing else."""
 
 _HOST = "127.0.0.1"
+CONNECTIONS_MAX = 100
 _MAJOR = "18"
 _STEP_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 60.0
@@ -34,7 +35,6 @@ _STOP_TIMEOUT_S = 60.0
 # For a laptop: durable, small, quiet. A value in the folder's postgresql.conf wins.
 _SETTINGS: Mapping[str, str] = {
     "shared_buffers": "128MB",
-    "max_connections": "100",
     "synchronous_commit": "on",
     "wal_compression": "on",
     "max_wal_size": "2GB",
@@ -52,7 +52,12 @@ class Cluster:
     """The Postgres data folder inside a data folder of ours, and the address its server has. Runs nothing itself."""
 
     def __init__(
-        self, data_dir: DataDir, *, roles: Sequence[str] = SERVICE_ROLES, pause: waiting.Pause = time.sleep
+        self,
+        data_dir: DataDir,
+        *,
+        roles: Sequence[str] = SERVICE_ROLES,
+        connections_max: int = CONNECTIONS_MAX,
+        pause: waiting.Pause = time.sleep,
     ) -> None:
         """Choose port and passwords, or find them as they were; the port changes if another program took it.
 
@@ -60,6 +65,7 @@ class Cluster:
         """
         self._data_dir = data_dir
         self._roles = roles
+        self._connections_max = connections_max
         self._pause = pause
         self._bin = _binaries()
         self._namespace_uid = _namespace_uid()
@@ -126,7 +132,12 @@ class Cluster:
         draft.rename(self.folder)
 
     def _configure(self, folder: Path) -> None:
-        settings = {"listen_addresses": _HOST, "port": str(self.address.port), **_SETTINGS}
+        settings = {
+            "listen_addresses": _HOST,
+            "port": str(self.address.port),
+            "max_connections": str(self._connections_max),
+            **_SETTINGS,
+        }
         lines = [f"{name} = '{value}'\n" for name, value in settings.items()]
         (folder / "modelstead.conf").write_text("".join(lines), encoding="ascii")
         main_file = folder / "postgresql.conf"

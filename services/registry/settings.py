@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.common.auth import AuthKind
+from services.common.database import CONNECTIONS_MAX, CONNECTIONS_MIN
 from services.common.logs import LogFormat, LogLevel
-from services.common.settings import Address, SettingsError, secret, variable
+from services.common.settings import Address, SettingsError, secret, shared, variable
 from services.registry.permissions.model import Level
 from services.registry.webhooks.networks import parse_networks
 from services.registry.webhooks.sealing import Sealer
@@ -42,6 +43,11 @@ class Settings:
     # How long a delivery that has ended can be looked up, and sent again.
     webhook_log_days: int = 30
     listen: Address = _LISTEN
+    # How many processes serve on this address; which of them this one is, their parent tells it.
+    workers: int = 1
+    worker: int | None = None
+    # Where gRPC health is told besides, always in plain text: the probes of Kubernetes speak no TLS.
+    health_listen: Address | None = None
     auth: AuthKind = AuthKind.NONE
     tokens_file: Path | None = None
     # What every caller may do with every model, besides what is granted on it: NONE, READ, EDIT,
@@ -50,9 +56,13 @@ class Settings:
     # The group whose members may do everything.
     admin_group: str = "admins"
     migrate_on_start: bool = False
+    # How many connections of Postgres this service may have, besides one that listens.
+    database_connections: int = shared(CONNECTIONS_MAX, least=CONNECTIONS_MIN)
     reflection: bool = False
     # How long a server that was told to stop goes on, so that peers look elsewhere.
     drain_notice_s: float = 0.0
+    # How long callers keep a connection: after about that time they look who is there, and so find new replicas.
+    connection_age_s: float = 300.0
     log_format: LogFormat = LogFormat.AUTO
     log_level: LogLevel = LogLevel.INFO
     otlp_endpoint: str = ""

@@ -124,6 +124,10 @@ class Recorder:
         known.CopyFrom(start)
         known.takes_no_part = True
 
+    def start_of(self, run_id: str) -> pb.StartRun | None:
+        """Return how a run that is under way began, for processes that log to it as well; None if nobody said so."""
+        return self._starts.get(run_id)
+
     def ends(self, run_id: str) -> None:
         """Forget how a run began."""
         self._starts.pop(run_id, None)

@@ -43,11 +43,11 @@ class Run:
         self._known: set[str] = set()
         self._told: set[str] = set()
         self._has_ended = False
-        self._start: pb.StartRun | None = None
         self._sampler: SystemMetrics | None = None
 
     def __reduce__(self) -> tuple[Callable[..., "Run"], tuple[Any, ...]]:
-        return _joined, (self._settings, self.run_id, self._strict, self._start and self._start.SerializeToString())
+        start = self._recorder.start_of(self.run_id)
+        return _joined, (self._settings, self.run_id, self._strict, start and start.SerializeToString())
 
     def __enter__(self) -> Self:
         return self
@@ -138,14 +138,12 @@ class Run:
 
     def begin(self, start: pb.StartRun) -> None:
         """Begin the run at the server; this process ends it."""
-        self._start = start
         self._recorder.begins(self.run_id, start)
         self._control(lambda: {"start": start})
         CURRENT.own(self)
 
     def follow(self, start: pb.StartRun) -> None:
         """Log to a run that another process begins so, whichever of the two the server hears of first."""
-        self._start = start
         self._recorder.follows(self.run_id, start)
 
     def take_part(self) -> None:

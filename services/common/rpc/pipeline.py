@@ -151,8 +151,7 @@ class Pipeline:
         self, contract: Contract, handler: ExchangeHandler
     ) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
         """Return the handler of a method that takes a stream of messages and answers with one, side by side."""
-        # It lasts for as long as its caller has something to say.
-        outcomes = Outcomes(contract.full_name, is_timed=False)
+        outcomes = _outcomes(contract)
 
         async def serve(bodies: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
             async with Serving(contract, outcomes, context) as serving, _deadline(context, contract.deadline_s):
@@ -215,7 +214,7 @@ async def _arriving(bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _outcomes(contract: Contract) -> Outcomes:
-    return Outcomes(contract.full_name, is_timed=not contract.is_watch)
+    return Outcomes(contract.full_name, is_timed=contract.ends_by_itself)
 
 
 def _wire_form(answer: Answer) -> bytes:

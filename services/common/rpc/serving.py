@@ -46,8 +46,9 @@ class Serving:
         self._opened = tracing.serving(contract.full_name, self.metadata)
 
     async def __aenter__(self) -> Self:
+        if self._contract.ends_by_itself:
+            telemetry.IN_FLIGHT.inc()
         self._span = self._opened.__enter__()
-        telemetry.IN_FLIGHT.inc()
         return self
 
     async def __aexit__(
@@ -64,7 +65,6 @@ class Serving:
                 code = "INTERNAL"
                 await abort(self._context, self._unexpected(error))
         finally:
-            telemetry.IN_FLIGHT.dec()
             self._opened.__exit__(kind, error, trace)
             self._record(code)
         # Of a call that was ended here, there is nothing left to tell.
@@ -77,6 +77,8 @@ class Serving:
         return ServiceError(f"An unexpected error occurred. Its id is {error_id}; the server's log tells more.")
 
     def _record(self, code: str) -> None:
+        if self._contract.ends_by_itself:
+            telemetry.IN_FLIGHT.dec()
         duration_s = time.perf_counter() - self._started
         self._outcomes.add(code, duration_s, self._span)
         if _log.isEnabledFor(logging.INFO):
