@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import uvloop
 from prometheus_client import Gauge
 
-from services.common import auth, garbage, logs, memory, settings, telemetry
+from services.common import auth, garbage, logs, memory, settings, telemetry, tracing
 from services.common.auth import Authenticator
 from services.common.prefork import launch
 from services.common.settings import Address, SettingsError
@@ -40,7 +40,7 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT, then let requests under way end. Exits 2 with one sentence for a wrong setting."""
     try:
         config = settings.load(Settings, os.environ)
-        logs.configure(log_format=config.log_format, log_level=config.log_level)
+        logs.configure(log_format=config.log_format, log_level=config.log_level, context=tracing.current_ids)
         # What uvicorn says at INFO is about itself; requests and the start have lines of ours.
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         authenticator = auth.authenticator(config.auth, tokens_file=config.tokens_file, listen=config.listen)
