@@ -2,15 +2,17 @@
 
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import psycopg
 import sqlalchemy
+from prometheus_client import Gauge, Histogram
 from sqlalchemy import exc
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util.concurrency import greenlet_spawn
 
 from services.common import arrays
@@ -42,6 +44,14 @@ _REVISION = sqlalchemy.text("""
     FROM alembic_version
 """)
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+POOL_WAIT_SECONDS = Histogram(
+    "modelstead_database_wait_seconds",
+    "Time to get a connection to Postgres from the pool.",
+    buckets=(0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5),
+)
+CONNECTIONS_USED = Gauge("modelstead_database_connections_used", "Connections to Postgres that somebody uses.")
+CONNECTIONS_ALLOWED = Gauge("modelstead_database_connections_max", "Connections to Postgres that the process may have.")
 
 _log = logging.getLogger("modelstead.database")
 
@@ -88,6 +98,7 @@ class Database:
         options += "".join(f" -c {name}={_escaped(value)}" for name, value in (parameters or {}).items())
         self._engine: AsyncEngine = create_async_engine(
             parse_url(url),
+            poolclass=_Pool,
             pool_size=connections,
             max_overflow=0,
             pool_timeout=_POOL_WAIT_S,
@@ -102,6 +113,8 @@ class Database:
             },
         )
         self._readers: list[PoolProxiedConnection] = []
+        CONNECTIONS_USED.set_function(self._used_count)
+        CONNECTIONS_ALLOWED.set(connections)
         self._readers_max = min(_READERS_MAX, connections // CONNECTIONS_MIN)
 
     @contextlib.asynccontextmanager
@@ -172,6 +185,11 @@ class Database:
             await _return(self._readers.pop())
         await self._engine.dispose()
 
+    def _used_count(self) -> int:
+        pool = self._engine.pool
+        assert isinstance(pool, _Pool)
+        return pool.checkedout() - len(self._readers)
+
     async def _new_reader(self) -> PoolProxiedConnection:
         reader: PoolProxiedConnection = await self._engine.raw_connection()
         try:
@@ -208,6 +226,17 @@ class Database:
             return error
         _log.warning("database unavailable", extra={"sqlstate": state or None, "cause": type(cause).__name__})
         return Interrupted("The database is unavailable; try again.", retry_after_s=1)
+
+
+class _Pool(AsyncAdaptedQueuePool):
+    """A pool that measures how long one waits for a connection, and for its making where there is none."""
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        began_s = time.perf_counter()
+        try:
+            return super()._do_get()
+        finally:
+            POOL_WAIT_SECONDS.observe(time.perf_counter() - began_s)
 
 
 async def _return(reader: PoolProxiedConnection) -> None:

@@ -243,7 +243,7 @@ async def _arriving(bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _outcomes(contract: Contract) -> Outcomes:
-    return Outcomes(contract.full_name, is_timed=not contract.is_watch)
+    return Outcomes(contract.full_name, is_timed=contract.ends_by_itself)
 
 
 def _wire_form(answer: Answer) -> bytes:
