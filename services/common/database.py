@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import sqlalchemy
-from sqlalchemy import exc
+from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import PoolProxiedConnection
@@ -15,6 +15,7 @@ from sqlalchemy.util.concurrency import greenlet_spawn
 
 from services.common import arrays
 from services.common.errors import DeadlineExceeded, ResourceExhausted, ServiceError, Unavailable
+from services.common.secret_files import Derived, Secret
 from services.common.settings import SettingsError
 
 # A transaction as SQLAlchemy Core sees it.
@@ -67,26 +68,35 @@ class Database:
     Connections time out after 3 s, statements after 30 s; a caller waits at most 5 s for a free connection.
     """
 
-    def __init__(self, url: str, *, schema: str, parameters: Mapping[str, str] | None = None) -> None:
-        """`parameters` are set on every connection, by name, for what statements read with `current_setting`."""
+    def __init__(self, url: str | Secret, *, schema: str, parameters: Mapping[str, str] | None = None) -> None:
+        """`parameters` are set on every connection, by name, for what statements read with `current_setting`.
+
+        Of a `url` with several lines each new connection takes the first that lets it in: so a password is exchanged
+        while both are in the file.
+        """
         arrays.register(psycopg.adapters)
         options = f"-c search_path={schema} -c statement_timeout={STATEMENT_TIMEOUT_S}s -c timezone=UTC"
         options += "".join(f" -c {name}={_escaped(value)}" for name, value in (parameters or {}).items())
+        secret = Secret.of(url)
+        newest = parse_url(secret.lines()[0])
+        self._urls = Derived(secret, _parse_urls)
+        self._connect_args = {
+            "options": options,
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+        }
         self._engine: AsyncEngine = create_async_engine(
-            parse_url(url),
+            newest,
             pool_size=_POOL_SIZE,
             max_overflow=0,
             pool_timeout=_POOL_WAIT_S,
             pool_use_lifo=True,
-            connect_args={
-                "options": options,
-                "connect_timeout": _CONNECT_TIMEOUT_S,
-                "keepalives_idle": 10,
-                "keepalives_interval": 5,
-                "keepalives_count": 3,
-                "tcp_user_timeout": 10_000,
-            },
+            connect_args=self._connect_args,
         )
+        event.listen(self._engine.sync_engine, "do_connect", self._connect)
         self._readers: list[PoolProxiedConnection] = []
 
     @contextlib.asynccontextmanager
@@ -157,6 +167,17 @@ class Database:
             await _return(self._readers.pop())
         await self._engine.dispose()
 
+    def _connect(self, dialect: Any, record: object, arguments: object, parameters: Mapping[str, Any]) -> object:
+        """Connect as the URL says now, not as it did when the pool was made."""
+        *earlier, last = self._urls()
+        for url in earlier:
+            with contextlib.suppress(psycopg.OperationalError):
+                return dialect.connect(**self._parameters(dialect, url, parameters))
+        return dialect.connect(**self._parameters(dialect, last, parameters))
+
+    def _parameters(self, dialect: Any, url: URL, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        return {**parameters, **dialect.create_connect_args(url)[1], **self._connect_args}
+
     async def _new_reader(self) -> PoolProxiedConnection:
         reader: PoolProxiedConnection = await self._engine.raw_connection()
         try:
@@ -211,6 +232,14 @@ async def driver_of(tx: Tx) -> Driver:
     """Return the driver's own connection of an open transaction, for its statements that are fixed."""
     driver: Driver = (await tx.get_raw_connection()).driver_connection  # type: ignore[assignment]
     return driver
+
+
+def _parse_urls(text: str) -> list[URL]:
+    """Return the URLs in a text, one a line. Raises ValueError."""
+    try:
+        return [parse_url(line) for line in Secret(text).lines()]
+    except SettingsError as error:
+        raise ValueError(str(error)) from error
 
 
 def _escaped(value: str) -> str:

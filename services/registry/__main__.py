@@ -101,7 +101,7 @@ def main(arguments: list[str]) -> None:
 async def _serve(config: Settings) -> None:
     defaults = Defaults(level=config.default_permission, admin_group=config.admin_group)
     db = Database(config.database_url, schema=SCHEMA, parameters=permissions_store.parameters(defaults))
-    pages = PageTokens(config.page_token_key.encode())
+    pages = PageTokens(config.page_token_key)
     listener = Listener(config.database_url)
     authorizer = Authorizer(db, defaults, hears=lambda: listener.hears)
     listener.subscribe(authorizer.forget)
