@@ -27,12 +27,14 @@ Cursor = psycopg.AsyncCursor[Any]
 STATEMENT_TIMEOUT_S = 30
 _POOL_SIZE = 12
 _POOL_WAIT_S = 5
+_DISK_FULL_RETRY_S = 5
 # Of the pool, those that are kept as they are for statements that only read.
 _READERS_MAX = 2
 _CONNECT_TIMEOUT_S = 3
 
 _QUERY_CANCELED = "57014"
 _READ_ONLY = "25006"
+_DISK_FULL = "53100"
 _TOO_MANY_CONNECTIONS = "53300"
 # Class 08 connection, 57P shutdown, 40 rolled back by a conflict: the same call may succeed later.
 _RETRIABLE_CLASSES = ("08", "57P", "40")
@@ -204,6 +206,10 @@ class Database:
             return DeadlineExceeded("The database did not answer in time.")
         if state == _TOO_MANY_CONNECTIONS:
             return ResourceExhausted("The database has no free connection; try again.", retry_after_s=1)
+        if state == _DISK_FULL:
+            # A person has to make room, and then the same call succeeds.
+            _log.error("the database has no space left")
+            return Unavailable("The database has no space left; try again.", retry_after_s=_DISK_FULL_RETRY_S)
         is_lost = state.startswith(_RETRIABLE_CLASSES[:2]) or (
             isinstance(cause, psycopg.OperationalError) and not state
         )
