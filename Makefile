@@ -8,7 +8,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 # What `make test` runs: paths, or anything else that pytest takes.
 TESTS ?= tests
-# How many processes share the tests.
+# How many processes share the tests; of `make up WORKERS=4`, how many each service has.
 WORKERS ?= 2
 # `make up UI=0` leaves MLflow's web UI out.
 UI ?= 1
@@ -22,14 +22,14 @@ UV ?= $(BIN)/uv
 PIP_FLAGS := --quiet --disable-pip-version-check
 PROJECTS := pyproject.toml client/pyproject.toml
 
-.PHONY: help up test faults check fix proto proto-release bench image lock
+.PHONY: help up test faults check fix proto proto-release release bench image lock
 .PHONY: check-format check-lint check-types check-protos check-stubs check-architecture
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 16
 
-up: .venv/.run $(if $(filter-out 0,$(UI)),.venv/.ui) ## Run the whole platform here (MODELSTEAD_PORT, MODELSTEAD_DATA_DIR; UI=0 without the web UI)
-	@$(if $(filter 0,$(UI)),MODELSTEAD_UI=false )exec $(BIN)/modelstead up
+up: .venv/.run $(if $(filter-out 0,$(UI)),.venv/.ui) ## Run the whole platform here (MODELSTEAD_PORT, MODELSTEAD_DATA_DIR; UI=0 without the web UI, WORKERS=4 processes of each service)
+	@$(if $(filter 0,$(UI)),MODELSTEAD_UI=false )exec $(BIN)/modelstead up$(if $(filter command,$(origin WORKERS)), --workers $(WORKERS))
 
 test: .venv/.dev .venv/.ui $(if $(filter tests tests/deploy tests/deploy/%,$(TESTS)),.venv-deploy/.ready) ## Run the tests (TESTS=tests/unit narrows, WORKERS=2 spreads)
 	$(if $(filter tests tests/store tests/store/%,$(TESTS)),@scripts/install-test-servers.sh)
@@ -37,7 +37,7 @@ test: .venv/.dev .venv/.ui $(if $(filter tests tests/deploy tests/deploy/%,$(TES
 	@exec $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(TESTS)
 
 faults: .venv/.dev ## Run the tests of what is promised under faults in their long form, alone, for hours
-	@MODELSTEAD_FAULTS=long exec $(BIN)/python -m pytest tests/faults tests/stateful
+	@MODELSTEAD_FAULTS=long exec $(BIN)/python -m pytest tests/faults tests/stateful tests/upgrades
 
 check: check-format check-lint check-types check-protos check-stubs check-architecture ## Run every check that needs no running service
 
@@ -48,6 +48,9 @@ fix: .venv/.dev .cache/googleapis/.copied ## Format the code and the protos, and
 
 proto: .venv/.dev .venv-proto/.ready ## Generate client/modelstead/**/*_pb2* from protos/
 	.venv-proto/bin/python scripts/generate_stubs.py
+
+release: proto-release ## Record this version as released: contracts and schemas that those after it must suit
+	$(BIN)/python scripts/record_release.py
 
 proto-release: .venv/.dev .cache/googleapis/.copied ## Record protos/ as released: later breaking changes to it fail the check
 	$(BIN)/buf build protos --exclude-source-info --output protos/released.binpb

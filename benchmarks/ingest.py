@@ -110,12 +110,11 @@ async def _load(address: str, run_id: str, count: int) -> None:
 
 async def stored_bytes(scene: Scene) -> Measurement:
     """Bytes a point of the tables of metrics."""
+    await sealed(scene)
     is_ours = scene.grpc_address is not None
     tables, count = (_OUR_TABLES, _OUR_COUNT) if is_ours else (_MLFLOW_TABLES, _MLFLOW_COUNT)
     clock = Clock()
     with psycopg.connect(scene.admin_url.replace("+psycopg2", ""), autocommit=True) as connection:
-        if is_ours and not await asyncio.to_thread(waiting.until, lambda: _is_sealed(connection), timeout_s=_SEAL_S):
-            raise UnexpectedAnswer("The background work on chunks has not ended.")
         total = 0
         for table in tables:
             connection.execute(sql.SQL("VACUUM FULL {}").format(sql.Identifier(*table)))
@@ -123,6 +122,15 @@ async def stored_bytes(scene: Scene) -> Measurement:
             total += size
         [[points]] = connection.execute(count).fetchall()
     return clock.measurement([total / float(points)])
+
+
+async def sealed(scene: Scene) -> None:
+    """Wait until the background work on chunks has ended; of a system that has none there is nothing to wait for."""
+    if scene.grpc_address is None:
+        return
+    with psycopg.connect(scene.admin_url, autocommit=True) as connection:
+        if not await asyncio.to_thread(waiting.until, lambda: _is_sealed(connection), timeout_s=_SEAL_S):
+            raise UnexpectedAnswer("The background work on chunks has not ended.")
 
 
 def _is_sealed(connection: "psycopg.Connection[Any]") -> bool:

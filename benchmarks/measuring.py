@@ -4,7 +4,7 @@ import asyncio
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks import machine
 from benchmarks.scale import Scale
@@ -19,6 +19,8 @@ class Measurement:
     samples: tuple[float, ...]
     client_cores: float = 0.0
     foreign_cores: float = 0.0
+    # How many calls were made for them, those to warm up included.
+    count: int = 0
 
     @property
     def median(self) -> float:
@@ -48,7 +50,7 @@ async def rate(calls: Sequence[Call], *, per_call: int, scale: Scale) -> Measure
             samples.append((done - done_before) * per_call / (time.perf_counter() - began))
         measurement = clock.measurement(samples)
         running = False
-    return measurement
+    return replace(measurement, count=done)
 
 
 async def duration(call: Call, *, factor: float, scale: Scale) -> Measurement:
@@ -59,7 +61,7 @@ async def duration(call: Call, *, factor: float, scale: Scale) -> Measurement:
         began = time.perf_counter()
         await call()
         samples.append((time.perf_counter() - began) * factor)
-    return clock.measurement(samples)
+    return replace(clock.measurement(samples), count=len(samples))
 
 
 class Clock:

@@ -79,8 +79,9 @@ class Modelstead:
     name = "Modelstead"
     version = metadata.version("modelstead-server")
 
-    def __init__(self, *, database_url: str, s3: S3, folder: Path) -> None:
+    def __init__(self, *, database_url: str, s3: S3, folder: Path, workers: int = 1) -> None:
         self.admin_url = database_url
+        self._workers = workers
         self._s3 = s3
         self._bucket = s3.make_bucket()
         self._folder = folder
@@ -99,6 +100,7 @@ class Modelstead:
             f"--s3-bucket={self._bucket}",
             *(f"--s3-{name}-key-file={self._folder / f'{name}-key'}" for name in keys),
             f"--database-url={self.admin_url}",
+            f"--workers={self._workers}",
         )
 
     def start_cold(self) -> Running:

@@ -21,7 +21,7 @@ from services.local.process import Child, Process
 from tests import artifact_stores
 from tests.s3 import S3
 
-READY_TIMEOUT_S = 60
+READY_TIMEOUT_S = 180
 _BASES = range(10_000, 19_997, 4)
 _WORKERS = 16
 OBJECT_STORE = "object-store"
@@ -36,7 +36,8 @@ class Stack:
     tracking is.
 
     `s3` takes another S3 than an embedded one. What `artifact_stores` says, in TOML, is what the operator allows.
-    `root_path` is the prefix at which a proxy has the platform; the gateway is there with it and without.
+    `root_path` is the prefix at which a proxy has the platform; the gateway is there with it and without. `workers` is
+    how many processes each service has.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Stack:
         s3: S3 | None = None,
         artifact_stores: str = artifact_stores.TOML,
         root_path: str = "",
+        workers: int = 1,
     ) -> None:
         self.postgres = EmbeddedPostgres(path / "database")
         self._path = path
@@ -56,6 +58,7 @@ class Stack:
         self._s3 = s3
         self._artifact_stores = artifact_stores
         self._root_path = root_path
+        self._workers = workers
         self._port = free_ports()
         self._bucket = BUCKET
         self._data_dir: DataDir | None = None
@@ -207,6 +210,7 @@ class Stack:
             artifact_stores=stores,
             s3=self._other_s3(data_dir),
             root_path=self._root_path,
+            workers=self._workers,
         )
 
     def _other_s3(self, data_dir: DataDir) -> S3Settings | None:

@@ -38,6 +38,7 @@ from services.common import artifact_stores, auth, memory, program
 from services.common.database import Database
 from services.common.errors import Unavailable
 from services.common.pages import PageTokens
+from services.common.prefork import launch
 from services.common.program import descriptor
 from services.common.readiness import Readiness
 from services.common.rpc.contract import PLATFORM_DEADLINE_S_MAX
@@ -59,7 +60,7 @@ def main(arguments: list[str]) -> None:
 
 async def _serve(config: Settings) -> None:
     memory.keep_little()
-    db = Database(config.database_url, schema=SCHEMA)
+    db = Database(config.database_url, schema=SCHEMA, connections=config.database_connections)
     traffic = Traffic()
     objects = Objects(_location(config), traffic=traffic)
     files = Files(
@@ -99,6 +100,8 @@ async def _serve(config: Settings) -> None:
                 Service(descriptor(status_pb2, "ArtifactsStatusService"), ArtifactsStatusServicer(status)),
             ],
             listen=config.listen,
+            health_listen=config.health_listen,
+            shares_port=launch.shares_port(config),
             pipeline=Pipeline(
                 auth.authenticator(config.auth, tokens_file=config.tokens_file, listen=config.listen),
                 EveryoneMayEverything(),
@@ -107,6 +110,7 @@ async def _serve(config: Settings) -> None:
             ready=Readiness(db, MIGRATIONS),
             with_reflection=config.reflection,
             drain_notice_s=config.drain_notice_s,
+            connection_age_s=config.connection_age_s,
             connection_grace_s=PLATFORM_DEADLINE_S_MAX,
             lookahead_bytes=CHUNK_BYTES_MAX,
         )

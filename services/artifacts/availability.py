@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
 
+from services.common import tracing
 from services.common.errors import Unavailable
 
 # Together they bound how long a call goes unanswered while the store is away.
@@ -42,7 +43,7 @@ class Watch:
         """
         if self._is_away:
             await self.check()
-        running = asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
+        running = asyncio.get_running_loop().run_in_executor(self._pool, tracing.carried(call), *arguments)
         try:
             while not (await asyncio.wait((running,), timeout=PATIENCE_S))[0]:
                 await self.check()

@@ -24,7 +24,7 @@ from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 
 from services.artifacts.availability import PROBE_TIMEOUT_S, Watch
-from services.artifacts.connections import SILENCE_S_MAX, Connections, Exchange
+from services.artifacts.connections import SILENCE_S_MAX, Connections, Exchange, TracedPool
 from services.artifacts.traffic import Traffic
 from services.artifacts.trees import CHUNK_BYTES_MAX
 from services.common.errors import DataLoss, NotImplemented_, ResourceExhausted, Unavailable
@@ -358,7 +358,7 @@ def _client(location: Location, endpoint: str, *, timeout_s: float = SILENCE_S_M
         secure=parts.scheme == "https",
         # Known, so that signing asks nobody.
         region=location.region,
-        http_client=urllib3.PoolManager(
+        http_client=TracedPool(
             timeout=urllib3.Timeout(connect=PROBE_TIMEOUT_S, read=timeout_s), retries=False, maxsize=_THREADS
         ),
     )

@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 from services.common.auth import AuthKind
 from services.common.logs import LogFormat, LogLevel
 from services.common.pages import KEY_LENGTH_MIN, keys_of
+from services.common.pool_size import CONNECTIONS_MAX, CONNECTIONS_MIN
 from services.common.secret_files import Secret
-from services.common.settings import Address, SettingsError, secret, variable
+from services.common.settings import Address, SettingsError, secret, shared, variable
 
 _LISTEN = Address("127.0.0.1", 8082)
 _TRACKING = Address("127.0.0.1", 8081)
@@ -43,12 +44,21 @@ class Settings:
     garbage_grace_s: int = 3600
     sweep_interval_s: float = 60.0
     listen: Address = _LISTEN
+    # How many processes serve on this address; which of them this one is, their parent tells it.
+    workers: int = 1
+    worker: int | None = None
+    # Where gRPC health is told besides, always in plain text: the probes of Kubernetes speak no TLS.
+    health_listen: Address | None = None
     auth: AuthKind = AuthKind.NONE
     tokens_file: Path | None = None
     migrate_on_start: bool = False
+    # How many connections of Postgres this service may have, besides one that listens.
+    database_connections: int = shared(CONNECTIONS_MAX, least=CONNECTIONS_MIN)
     reflection: bool = False
     # How long a server that was told to stop goes on, so that peers look elsewhere.
     drain_notice_s: float = 0.0
+    # How long callers keep a connection: after about that time they look who is there, and so find new replicas.
+    connection_age_s: float = 300.0
     log_format: LogFormat = LogFormat.AUTO
     log_level: LogLevel = LogLevel.INFO
     otlp_endpoint: str = ""

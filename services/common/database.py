@@ -15,6 +15,7 @@ from sqlalchemy.util.concurrency import greenlet_spawn
 
 from services.common import arrays
 from services.common.errors import DeadlineExceeded, ResourceExhausted, ServiceError, Unavailable
+from services.common.pool_size import CONNECTIONS_MAX, CONNECTIONS_MIN
 from services.common.secret_files import Derived, Secret
 from services.common.settings import SettingsError
 
@@ -25,7 +26,6 @@ Driver = psycopg.AsyncConnection[Any]
 Cursor = psycopg.AsyncCursor[Any]
 
 STATEMENT_TIMEOUT_S = 30
-_POOL_SIZE = 12
 _POOL_WAIT_S = 5
 _DISK_FULL_RETRY_S = 5
 # Of the pool, those that are kept as they are for statements that only read.
@@ -70,12 +70,23 @@ class Database:
     Connections time out after 3 s, statements after 30 s; a caller waits at most 5 s for a free connection.
     """
 
-    def __init__(self, url: str | Secret, *, schema: str, parameters: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        url: str | Secret,
+        *,
+        schema: str,
+        parameters: Mapping[str, str] | None = None,
+        connections: int = CONNECTIONS_MAX,
+    ) -> None:
         """`parameters` are set on every connection, by name, for what statements read with `current_setting`.
 
         Of a `url` with several lines each new connection takes the first that lets it in: so a password is exchanged
-        while both are in the file.
+        while both are in the file. Raises SettingsError for too few connections.
         """
+        if connections < CONNECTIONS_MIN:
+            raise SettingsError(
+                f"MODELSTEAD_DATABASE_CONNECTIONS={connections} is not valid: expected {CONNECTIONS_MIN} or more."
+            )
         arrays.register(psycopg.adapters)
         options = f"-c search_path={schema} -c statement_timeout={STATEMENT_TIMEOUT_S}s -c timezone=UTC"
         options += "".join(f" -c {name}={_escaped(value)}" for name, value in (parameters or {}).items())
@@ -92,7 +103,7 @@ class Database:
         }
         self._engine: AsyncEngine = create_async_engine(
             newest,
-            pool_size=_POOL_SIZE,
+            pool_size=connections,
             max_overflow=0,
             pool_timeout=_POOL_WAIT_S,
             pool_use_lifo=True,
@@ -100,6 +111,7 @@ class Database:
         )
         event.listen(self._engine.sync_engine, "do_connect", self._connect)
         self._readers: list[PoolProxiedConnection] = []
+        self._readers_max = min(_READERS_MAX, connections // CONNECTIONS_MIN)
 
     @contextlib.asynccontextmanager
     async def begin(self, *, snapshot: bool = False) -> AsyncIterator[Tx]:
@@ -149,7 +161,7 @@ class Database:
             except BaseException:
                 await _return(reader)
                 raise
-            if len(self._readers) < _READERS_MAX:
+            if len(self._readers) < self._readers_max:
                 self._readers.append(reader)
             else:
                 await _return(reader)

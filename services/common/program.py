@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from services.common import logs, settings, telemetry
 from services.common.errors import ServiceError
 from services.common.logs import LogFormat, LogLevel
+from services.common.prefork import launch
 from services.common.readiness import newest_revision
 from services.common.secret_files import Secret
 from services.common.settings import Address, SettingsError
@@ -35,6 +35,12 @@ class ProgramSettings(Protocol):
     def otlp_endpoint(self) -> str: ...
     @property
     def metrics_listen(self) -> Address | None: ...
+    @property
+    def listen(self) -> Address: ...
+    @property
+    def workers(self) -> int: ...
+    @property
+    def worker(self) -> int | None: ...
 
 
 SettingsT = TypeVar("SettingsT", bound=ProgramSettings)
@@ -53,6 +59,8 @@ def run(
 
     `migrate --to 0003` goes as far as that revision, and `migrate --check` only says whether there is something to do.
 
+    With several workers it migrates and then becomes their parent; `prefork.launch` tells more.
+
     Exits 2 with one sentence for a wrong setting or argument, 1 for a migration that failed or is due.
     """
     try:
@@ -65,6 +73,8 @@ def run(
         if config.migrate_on_start:
             newest = _Migration(newest_revision(migrations))
             _in_child(lambda: _migrate(config.database_url.lines()[0], schema, migrations, newest), schema)
+        if launch.becomes_parent(config):
+            launch.become_parent(config, f"services.{schema}", environ=environ)
         telemetry.start(schema, otlp_endpoint=config.otlp_endpoint, metrics_listen=config.metrics_listen)
         uvloop.run(serve(config))
     except SettingsError as error:
@@ -77,11 +87,6 @@ def descriptor(module: ModuleType, name: str) -> ServiceDescriptor:
     """Return a service of a module of stubs, such as `runs_pb2`."""
     service: ServiceDescriptor = module.DESCRIPTOR.services_by_name[name]
     return service
-
-
-def now_ms() -> int:
-    """Return the time in milliseconds since the Unix epoch."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

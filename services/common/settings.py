@@ -14,6 +14,7 @@ _T = TypeVar("_T")
 PREFIX = "MODELSTEAD_"
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
+_DNS = "dns://"
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -23,10 +24,13 @@ class SettingsError(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Address:
-    """A host and a TCP port; port 0 lets the system choose."""
+    """A host and a TCP port; port 0 lets the system choose. `dns_server` is who is asked where the host is, if that is
+    not for the system to know.
+    """
 
     host: str
     port: int
+    dns_server: str = ""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -35,14 +39,22 @@ class Address:
     def is_loopback(self) -> bool:
         return self.host in _LOOPBACK_HOSTS
 
+    @property
+    def target(self) -> str:
+        """Under what gRPC connects there: to all addresses that the host has."""
+        return f"dns://{self.dns_server}/{self}"
+
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """Parse `host:port` or `[v6]:port`. Raises ValueError."""
+        """Parse `host:port`, `[v6]:port` or `dns://server:port/host:port`. Raises ValueError."""
+        server = ""
+        if text.startswith(_DNS):
+            server, _, text = text.removeprefix(_DNS).partition("/")
         host, colon, port = text.rpartition(":")
         host = host.strip("[]")
         if not colon or not host or not port.isdecimal() or int(port) > 65535:
             raise ValueError("expected host:port, as 127.0.0.1:8081")
-        return cls(host, int(port))
+        return cls(host, int(port), server)
 
 
 def variable(field_name: str) -> str:
@@ -56,6 +68,16 @@ def secret(*, default: Any = dataclasses.MISSING) -> Any:
     As a `Secret` it is read again when the file changes.
     """
     return dataclasses.field(default=default, metadata={"secret": True})
+
+
+def shared(default: int, *, least: int) -> Any:
+    """Declare a field whose amount is that of all workers of a service together; each has its part, or `least`."""
+    return dataclasses.field(default=default, metadata={"least_share": least})
+
+
+def least_share(field: "dataclasses.Field[Any]") -> int | None:
+    """Return the least that a worker has of what is shared; None if it is not."""
+    return field.metadata.get("least_share")
 
 
 def load(cls: type[_T], environ: Mapping[str, str]) -> _T:

@@ -1,4 +1,4 @@
-"""The gateway: settings → routes and channels → ASGI application → uvicorn, one process."""
+"""The gateway: settings → routes and channels → ASGI application → uvicorn, one process or several on one address."""
 
 import logging
 import os
@@ -11,6 +11,7 @@ import uvloop
 
 from services.common import auth, garbage, logs, memory, settings, telemetry
 from services.common.auth import Authenticator
+from services.common.prefork import launch
 from services.common.settings import Address, SettingsError
 from services.gateway import catalog, limits
 from services.gateway.admission import Admission
@@ -40,8 +41,10 @@ def main() -> None:
         # What uvicorn says at INFO is about itself; requests and the start have lines of ours.
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         authenticator = auth.authenticator(config.auth, tokens_file=config.tokens_file, listen=config.listen)
+        if launch.becomes_parent(config):
+            launch.become_parent(config, "services.gateway", environ=os.environ)
         telemetry.start("gateway", otlp_endpoint=config.otlp_endpoint, metrics_listen=config.metrics_listen)
-        uvloop.run(_serve(config, authenticator, listen(config.listen)))
+        uvloop.run(_serve(config, authenticator, listen(config.listen, shares_port=launch.shares_port(config))))
     except SettingsError as error:
         print(f"gateway: {error}", file=sys.stderr)
         sys.exit(2)
@@ -62,7 +65,7 @@ def build(
 ) -> tuple[Connections, Gateway]:
     """Put the application together, within a running event loop. Raises RouteError or DialectError."""
     table = RouteTable(backends)
-    connections = Connections(backends)
+    connections = Connections(backends, count=config.backend_connections)
     transcoder = Transcoder(table, connections)
     sessions = Sessions(config.session_keys, lifetime_s=config.session_lifetime_s, now=time.time)
     api = Api(table, transcoder)

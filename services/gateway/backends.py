@@ -1,7 +1,7 @@
 """The gateway's connections to its backends: gRPC channels, serialized messages in and out, no retries."""
 
 import asyncio
-import json
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import grpc.aio
 from grpc_health.v1 import health_pb2
 
+from services.common.rpc import peers
 from services.gateway import limits
 from services.gateway.catalog import Backend
 
@@ -31,9 +32,11 @@ _OPTIONS = (
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
     ("grpc.enable_retries", 0),
     ("grpc.enable_http_proxy", 0),
-    # All addresses of a headless service share the load.
-    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+    ("grpc.service_config", peers.SERVICE_CONFIG),
 )
+
+# Channels to one address would else share a connection.
+_OPTIONS_OF_ITS_OWN = (*_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
 
 Metadata = Sequence[tuple[str, str]]
 
@@ -43,19 +46,18 @@ class Connection:
     """A backend's channels. Calls take and return messages in their wire form and raise grpc.aio.AioRpcError."""
 
     name: str
-    channel: grpc.aio.Channel
+    # Calls take turns among them.
+    channels: Sequence[grpc.aio.Channel]
     # Watches stay for long, and a connection has room for so many calls: they have one of their own.
     watch_channel: grpc.aio.Channel
 
     def unary(self, rpc: str) -> Callable[..., Any]:
         """Return the callable of a method that answers with one message."""
-        call: Callable[..., Any] = self.channel.unary_unary(rpc)
-        return call
+        return _in_turns([channel.unary_unary(rpc) for channel in self.channels])
 
     def stream(self, rpc: str) -> Callable[..., Any]:
         """Return the callable of a method that answers with a stream of messages."""
-        call: Callable[..., Any] = self.channel.unary_stream(rpc)
-        return call
+        return _in_turns([channel.unary_stream(rpc) for channel in self.channels])
 
     def watch(self, rpc: str) -> Callable[..., Any]:
         """Return the callable of a method that answers with a stream that has no end of its own."""
@@ -64,13 +66,11 @@ class Connection:
 
     def upload(self, rpc: str) -> Callable[..., Any]:
         """Return the callable of a method that takes a stream of messages and answers with one."""
-        call: Callable[..., Any] = self.channel.stream_unary(rpc)
-        return call
+        return _in_turns([channel.stream_unary(rpc) for channel in self.channels])
 
     async def close(self) -> None:
         """Close the channels."""
-        await self.channel.close()
-        await self.watch_channel.close()
+        await asyncio.gather(*(channel.close() for channel in (*self.channels, self.watch_channel)))
 
     async def is_ready(self) -> bool:
         """Whether the backend answers in time that it serves."""
@@ -105,8 +105,9 @@ class Sending:
 class Connections:
     """The connections to all backends; made within a running event loop."""
 
-    def __init__(self, backends: Iterable[Backend]) -> None:
-        self._by_name = {backend.name: _connect(backend) for backend in backends}
+    def __init__(self, backends: Iterable[Backend], *, count: int = 1) -> None:
+        """`count` is how many connections there are to each address of a backend, besides one for watches."""
+        self._by_name = {backend.name: _connect(backend, count) for backend in backends}
         self._check: asyncio.Task[bool] | None = None
 
     def __getitem__(self, name: str) -> Connection:
@@ -126,10 +127,18 @@ class Connections:
         return all(await asyncio.gather(*(connection.is_ready() for connection in self._by_name.values())))
 
 
-def _connect(backend: Backend) -> Connection:
-    target = f"dns:///{backend.address}"
+def _in_turns(calls: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
+    """Return what calls one after the other."""
+    if len(calls) == 1:
+        return calls[0]
+    turns = itertools.cycle(calls)
+    return lambda *arguments, **options: next(turns)(*arguments, **options)
+
+
+def _connect(backend: Backend, count: int) -> Connection:
+    target = backend.address.target
     return Connection(
         name=backend.name,
-        channel=grpc.aio.insecure_channel(target, options=_OPTIONS),
-        watch_channel=grpc.aio.insecure_channel(target, options=(*_OPTIONS, ("grpc.use_local_subchannel_pool", 1))),
+        channels=[grpc.aio.insecure_channel(target, options=_OPTIONS_OF_ITS_OWN) for _ in range(count)],
+        watch_channel=grpc.aio.insecure_channel(target, options=_OPTIONS_OF_ITS_OWN),
     )

@@ -8,7 +8,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from starlette.types import Receive
 
-from services.common import telemetry
+from services.common import tracing
 from services.gateway import errors
 from services.gateway.backends import Metadata
 from services.gateway.bodies import ClientGone
@@ -23,7 +23,7 @@ class StreamBroken(Exception):
 
 def metadata(request: Request) -> Metadata:
     """Return what a call tells besides its message: the request's id, its trace and the caller's credentials."""
-    pairs = [("x-request-id", request.request_id), *telemetry.inject().items()]
+    pairs = [("x-request-id", request.request_id), *tracing.inject().items()]
     if request.authorization is not None:
         pairs.append(("authorization", request.authorization))
     return pairs

@@ -11,6 +11,7 @@ from services.common.secret_files import Secret, words_of
 from services.common.settings import Address, SettingsError, secret, variable
 from services.gateway.sessions import ciphers
 
+BACKEND_CONNECTIONS_MAX = 64
 _NO_KEYS = Secret("")
 _ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
@@ -20,6 +21,12 @@ class Settings:
     """Each field is the variable `MODELSTEAD_<FIELD>`."""
 
     listen: Address = Address("127.0.0.1", 8080)
+    # How many processes serve on this address; which of them this one is, their parent tells it.
+    workers: int = 1
+    worker: int | None = None
+    # How many connections it keeps to each address of a backend. One leads to one process, so where a backend has
+    # several workers on an address, several connections have them share the load.
+    backend_connections: int = 1
     tracking_address: Address = Address("127.0.0.1", 8081)
     artifacts_address: Address = Address("127.0.0.1", 8082)
     registry_address: Address = Address("127.0.0.1", 8083)
@@ -51,6 +58,11 @@ class Settings:
     metrics_listen: Address | None = None
 
     def __post_init__(self) -> None:
+        if not 1 <= self.backend_connections <= BACKEND_CONNECTIONS_MAX:
+            raise SettingsError(
+                f"{variable('backend_connections')}={self.backend_connections} is not valid: expected 1 to "
+                f"{BACKEND_CONNECTIONS_MAX}."
+            )
         if self.root_path and not _ROOT_PATH.fullmatch(self.root_path):
             raise SettingsError(
                 f"{variable('root_path')}={self.root_path!r} must be a path such as /ml, without a / at its end."

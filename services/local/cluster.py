@@ -31,6 +31,7 @@ PORT_FILE = "postgres.port"
 """Where a data folder keeps the port of its server."""
 
 _HOST = "127.0.0.1"
+CONNECTIONS_MAX = 100
 _MAJOR = "18"
 _STEP_TIMEOUT_S = 120.0
 _RECOVERY_TIMEOUT_S = 24 * 3600.0
@@ -41,7 +42,6 @@ _PROVISIONED = "modelstead.provisioned"
 # For a laptop: durable, small, quiet. A value in the folder's postgresql.conf wins.
 _SETTINGS: Mapping[str, str] = {
     "shared_buffers": "128MB",
-    "max_connections": "100",
     "synchronous_commit": "on",
     "wal_compression": "on",
     "max_wal_size": "2GB",
@@ -59,7 +59,12 @@ class Cluster:
     """The Postgres data folder inside a data folder of ours, and the address its server has. Runs nothing itself."""
 
     def __init__(
-        self, data_dir: DataDir, *, roles: Sequence[str] = SERVICE_ROLES, pause: waiting.Pause = time.sleep
+        self,
+        data_dir: DataDir,
+        *,
+        roles: Sequence[str] = SERVICE_ROLES,
+        connections_max: int = CONNECTIONS_MAX,
+        pause: waiting.Pause = time.sleep,
     ) -> None:
         """Choose port and passwords, or find them as they were; the port changes if another program took it.
 
@@ -67,6 +72,7 @@ class Cluster:
         """
         self._data_dir = data_dir
         self._roles = roles
+        self._connections_max = connections_max
         self._pause = pause
         self._bin = programs()
         self._namespace_uid = _namespace_uid()
@@ -161,7 +167,13 @@ class Cluster:
         draft.rename(self.folder)
 
     def _configure(self, folder: Path, further: Mapping[str, str] | None = None) -> None:
-        settings = {"listen_addresses": _HOST, "port": str(self.address.port), **_SETTINGS, **(further or {})}
+        settings = {
+            "listen_addresses": _HOST,
+            "port": str(self.address.port),
+            "max_connections": str(self._connections_max),
+            **_SETTINGS,
+            **(further or {}),
+        }
         lines = [f"{name} = {_quoted(value)}\n" for name, value in settings.items()]
         (folder / "modelstead.conf").write_text("".join(lines), encoding="utf-8")
         main_file = folder / "postgresql.conf"

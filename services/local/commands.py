@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from services.common.auth import AuthKind
+from services.common.prefork.launch import WORKERS_MAX
 from services.common.settings import Address
 from services.local import up as platform
 from services.local.errors import LocalError
@@ -83,6 +84,15 @@ def up(
     s3_secret_key_file: S3SecretKeyOption = None,
     s3_public_endpoint: S3PublicEndpointOption = None,
     artifact_stores: ArtifactStoresOption = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            envvar="MODELSTEAD_WORKERS",
+            min=1,
+            max=WORKERS_MAX,
+            help="Processes of each service, for a machine with many cores: about a quarter of them.",
+        ),
+    ] = 1,
     root_path: Annotated[
         str, typer.Option(envvar="MODELSTEAD_ROOT_PATH", help="Prefix of the path at which a proxy has it, as /ml.")
     ] = "",
@@ -102,6 +112,7 @@ def up(
         s3=s3_settings(s3_endpoint, s3_bucket, s3_access_key_file, s3_secret_key_file, s3_public_endpoint),
         artifact_stores=artifact_stores,
         root_path=root_path,
+        workers=workers,
     )
     explained(lambda: platform.run(settings, environ=os.environ, say=say))
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.common.pool_size import CONNECTIONS_MIN
 from services.common.settings import Address
 from services.local import ports
-from services.local.cluster import Cluster
+from services.local.cluster import CONNECTIONS_MAX, SERVICE_ROLES, Cluster
 from services.local.data_dir import DataDir
 from services.local.object_store import ACCESS_KEY, KEY_NAME, ObjectStore
 from services.local.process import LAUNCHED_FOR, Child
@@ -16,6 +17,9 @@ LOOPBACK = "127.0.0.1"
 # Allowed only with tokens; a client on this machine cannot connect to them as they are written.
 _ANY_HOST = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104
 
+# Which worker a connection leads to is chance: of two a worker, a gateway misses a given worker with 13 %, and all
+# gateways together hardly ever.
+CONNECTIONS_A_WORKER = 2
 BUCKET = "modelstead"
 """The bucket of an embedded S3."""
 WEBHOOK_KEY = "webhook-secret-key"
@@ -64,6 +68,7 @@ class UpSettings:
     auth: str = "none"
     tokens_file: Path | None = None
     root_path: str = ""
+    workers: int = 1
 
     @property
     def gateway(self) -> Address:
@@ -80,6 +85,14 @@ class UpSettings:
     @property
     def registry(self) -> Address:
         return Address(self.host, self.port + 3)
+
+    @property
+    def database_connections_max(self) -> int:
+        """How many connections the embedded Postgres allows: those of all workers, one to listen for each, and half as
+        many for tools as a platform of one.
+        """
+        a_worker = len(SERVICE_ROLES) * CONNECTIONS_MIN + 1
+        return max(CONNECTIONS_MAX, a_worker * self.workers + CONNECTIONS_MAX // 2)
 
     @property
     def url(self) -> str:
@@ -210,13 +223,20 @@ class Plan:
             MODELSTEAD_PRESIGNED_ARTIFACTS="true" if self._public_endpoint else "false",
             MODELSTEAD_PUBLIC_TRACKING_ADDRESS=f":{self.settings.tracking.port}",
             MODELSTEAD_ROOT_PATH=self.settings.root_path,
+            MODELSTEAD_BACKEND_CONNECTIONS=str(self._connections),
         )
+
+    @property
+    def _connections(self) -> int:
+        """How many connections have calls of one gateway reach all workers of a service, all but always."""
+        return 1 if self.settings.workers == 1 else CONNECTIONS_A_WORKER * self.settings.workers
 
     def _service(self, name: str, module: tuple[str, ...], **variables: str) -> Child:
         inherited = {key: value for key, value in self.environ.items() if key not in _NOT_INHERITED}
         if self.settings.tokens_file is not None:
             variables["MODELSTEAD_TOKENS_FILE"] = str(self.settings.tokens_file)
         variables["MODELSTEAD_AUTH"] = self.settings.auth
+        variables["MODELSTEAD_WORKERS"] = str(self.settings.workers)
         variables[LAUNCHED_FOR] = str(self.data_dir.path)
         return Child(
             name=name,

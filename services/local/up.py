@@ -78,7 +78,9 @@ def _plan(settings: UpSettings, *, data_dir: DataDir, environ: Mapping[str, str]
     return Plan(
         settings=settings,
         data_dir=data_dir,
-        cluster=None if settings.database_url else Cluster(data_dir, pause=pause),
+        cluster=None
+        if settings.database_url
+        else Cluster(data_dir, connections_max=settings.database_connections_max, pause=pause),
         object_store=None if settings.s3 else ObjectStore(data_dir),
         environ=environ,
     )

@@ -30,9 +30,11 @@ from modelstead.registry.v1 import (
     webhooks_pb2,
 )
 from services.common import artifact_stores, auth, program
+from services.common.clock import now_ms
 from services.common.database import Database
 from services.common.pages import PageTokens
-from services.common.program import descriptor, now_ms
+from services.common.prefork import launch
+from services.common.program import descriptor
 from services.common.readiness import Readiness
 from services.common.rpc.contract import WATCH_AGE_S_MAX
 from services.common.rpc.pipeline import Pipeline
@@ -100,7 +102,12 @@ def main(arguments: list[str]) -> None:
 
 async def _serve(config: Settings) -> None:
     defaults = Defaults(level=config.default_permission, admin_group=config.admin_group)
-    db = Database(config.database_url, schema=SCHEMA, parameters=permissions_store.parameters(defaults))
+    db = Database(
+        config.database_url,
+        schema=SCHEMA,
+        connections=config.database_connections,
+        parameters=permissions_store.parameters(defaults),
+    )
     pages = PageTokens(config.page_token_key)
     listener = Listener(config.database_url)
     authorizer = Authorizer(db, defaults, hears=lambda: listener.hears)
@@ -136,11 +143,14 @@ async def _serve(config: Settings) -> None:
                 Service(descriptor(status_pb2, "RegistryStatusService"), RegistryStatusServicer(status)),
             ],
             listen=config.listen,
+            health_listen=config.health_listen,
+            shares_port=launch.shares_port(config),
             pipeline=pipeline,
             # What is registered is served also while tracking is away.
             ready=Readiness(db, MIGRATIONS),
             with_reflection=config.reflection,
             drain_notice_s=config.drain_notice_s,
+            connection_age_s=config.connection_age_s,
             # Of a connection that is given up, the watches go on for as long as they would have.
             connection_grace_s=WATCH_AGE_S_MAX,
         )

@@ -6,8 +6,9 @@ from pathlib import Path
 from services.common.auth import AuthKind
 from services.common.logs import LogFormat, LogLevel
 from services.common.pages import KEY_LENGTH_MIN, keys_of
+from services.common.pool_size import CONNECTIONS_MAX, CONNECTIONS_MIN
 from services.common.secret_files import Secret
-from services.common.settings import Address, SettingsError, secret, variable
+from services.common.settings import Address, SettingsError, secret, shared, variable
 from services.registry.permissions.model import Level
 from services.registry.webhooks.networks import parse_networks
 from services.registry.webhooks.sealing import Sealer
@@ -45,6 +46,11 @@ class Settings:
     # How long a delivery that has ended can be looked up, and sent again.
     webhook_log_days: int = 30
     listen: Address = _LISTEN
+    # How many processes serve on this address; which of them this one is, their parent tells it.
+    workers: int = 1
+    worker: int | None = None
+    # Where gRPC health is told besides, always in plain text: the probes of Kubernetes speak no TLS.
+    health_listen: Address | None = None
     auth: AuthKind = AuthKind.NONE
     tokens_file: Path | None = None
     # What every caller may do with every model, besides what is granted on it: NONE, READ, EDIT,
@@ -53,9 +59,13 @@ class Settings:
     # The group whose members may do everything.
     admin_group: str = "admins"
     migrate_on_start: bool = False
+    # How many connections of Postgres this service may have, besides one that listens.
+    database_connections: int = shared(CONNECTIONS_MAX, least=CONNECTIONS_MIN)
     reflection: bool = False
     # How long a server that was told to stop goes on, so that peers look elsewhere.
     drain_notice_s: float = 0.0
+    # How long callers keep a connection: after about that time they look who is there, and so find new replicas.
+    connection_age_s: float = 300.0
     log_format: LogFormat = LogFormat.AUTO
     log_level: LogLevel = LogLevel.INFO
     otlp_endpoint: str = ""

@@ -24,9 +24,11 @@ from modelstead.tracking.v1 import (
 )
 from services.common import artifact_stores, auth, program
 from services.common.artifact_stores import Stores
+from services.common.clock import now_ms
 from services.common.database import Database
 from services.common.pages import PageTokens
-from services.common.program import descriptor, now_ms
+from services.common.prefork import launch
+from services.common.program import descriptor
 from services.common.readiness import Readiness
 from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
 from services.common.rpc.server import Service, serve
@@ -71,7 +73,7 @@ def main(arguments: list[str]) -> None:
 
 
 async def _serve(config: Settings) -> None:
-    db = Database(config.database_url, schema=SCHEMA)
+    db = Database(config.database_url, schema=SCHEMA, connections=config.database_connections)
     pages = PageTokens(config.page_token_key)
     stores = _stores(config)
     experiments = Experiments(db=db, pages=pages, artifact_root=config.artifact_root, now_ms=now_ms, stores=stores)
@@ -114,6 +116,8 @@ async def _serve(config: Settings) -> None:
             Service(descriptor(status_pb2, "TrackingStatusService"), TrackingStatusServicer(status)),
         ],
         listen=config.listen,
+        health_listen=config.health_listen,
+        shares_port=launch.shares_port(config),
         pipeline=Pipeline(
             auth.authenticator(config.auth, tokens_file=config.tokens_file, listen=config.listen),
             EveryoneMayEverything(),
@@ -121,6 +125,7 @@ async def _serve(config: Settings) -> None:
         ready=Readiness(db, MIGRATIONS, prepare=experiments.ensure_default),
         with_reflection=config.reflection,
         drain_notice_s=config.drain_notice_s,
+        connection_age_s=config.connection_age_s,
     )
     for task in working:
         task.cancel()

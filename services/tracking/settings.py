@@ -6,8 +6,9 @@ from pathlib import Path
 from services.common.auth import AuthKind
 from services.common.logs import LogFormat, LogLevel
 from services.common.pages import KEY_LENGTH_MIN, keys_of
+from services.common.pool_size import CONNECTIONS_MAX, CONNECTIONS_MIN
 from services.common.secret_files import Secret
-from services.common.settings import Address, SettingsError, secret
+from services.common.settings import Address, SettingsError, secret, shared
 from services.tracking.ingest.model import BATCH_BYTES_MAX
 
 _LISTEN = Address("127.0.0.1", 8081)
@@ -22,6 +23,11 @@ class Settings:
     # Keys, one a line: the first signs page tokens, all are good for reading them. The same for all replicas.
     page_token_key: Secret = secret()
     listen: Address = _LISTEN
+    # How many processes serve on this address; which of them this one is, their parent tells it.
+    workers: int = 1
+    worker: int | None = None
+    # Where gRPC health is told besides, always in plain text: the probes of Kubernetes speak no TLS.
+    health_listen: Address | None = None
     auth: AuthKind = AuthKind.NONE
     tokens_file: Path | None = None
     # Where artifacts of experiments without a location of their own go.
@@ -29,9 +35,13 @@ class Settings:
     # TOML: the stores besides that in which experiments may keep artifacts; docs/artifact-stores.md.
     artifact_stores: Path | None = None
     migrate_on_start: bool = False
+    # How many connections of Postgres this service may have, besides one that listens.
+    database_connections: int = shared(CONNECTIONS_MAX, least=CONNECTIONS_MIN)
     reflection: bool = False
     # How long a server that was told to stop goes on, so that peers look elsewhere.
     drain_notice_s: float = 0.0
+    # How long callers keep a connection: after about that time they look who is there, and so find new replicas.
+    connection_age_s: float = 300.0
     log_format: LogFormat = LogFormat.AUTO
     log_level: LogLevel = LogLevel.INFO
     otlp_endpoint: str = ""

@@ -31,7 +31,7 @@ _WORKLOADS = ("Deployment", "StatefulSet", "Job", "CronJob")
 _DATABASES = (("postgres-trial",), ("postgres-cnpg",), ("postgres-cnpg", "postgres-pooler"))
 _STORES = ("minio", "seaweedfs", "external-s3")
 _EDGES = ((), ("ingress", "tls-cert-manager"), ("gateway-api", "tls-cert-manager"))
-_SEEING = ("otel-collector", "monitoring")
+_SEEING = ("otel-collector", "monitoring", "autoscaling-calls")
 # What the components of the edge read.
 _SITE = f"""
 apiVersion: kustomize.config.k8s.io/v1alpha1

@@ -167,6 +167,24 @@ def test_startup_asks_what_liveness_asks_and_readiness_more(deployment: Workload
     assert "readiness" in asked["readinessProbe"].values() or "/health" in asked["readinessProbe"].values()
 
 
+@each_database_owner
+def test_probes_come_to_a_port_in_plain_text_that_nobody_else_may_come_to(service: str) -> None:
+    deployment = _deployment(service)
+    port = deployment.ports["health"]
+
+    assert _environment(deployment)["MODELSTEAD_HEALTH_LISTEN"] == f"{LISTENS_ON_ALL}{port}"
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert _container(deployment)[probe]["grpc"]["port"] == port
+    opened = [
+        port["port"]
+        for policy in manifests.render(Variant("overlays/production")).of("NetworkPolicy")
+        for rule in policy["spec"].get("ingress", [])
+        for port in rule.get("ports", [])
+    ]
+    exposed = [each["targetPort"] for each in RENDERED.one("Service", service)["spec"]["ports"]]
+    assert not {"health", port} & {*opened, *exposed}
+
+
 @each_deployment
 def test_a_stop_leaves_time_to_drain(deployment: Workload) -> None:
     # The servers end calls under way within 30 s after they have told that they stop.

@@ -1,5 +1,6 @@
-"""The gateway as a process: it starts with good settings only, and ends well."""
+"""The gateway as a process, or as several: it starts with good settings only, and ends well."""
 
+import http.client
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+FORM = "application/x-www-form-urlencoded"
 
 
 @contextmanager
@@ -49,6 +51,18 @@ def address(process: subprocess.Popen[str]) -> str:
     raise AssertionError("the gateway did not say where it listens")
 
 
+def ask(place: str, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> http.client.HTTPResponse:
+    """Send one request on a connection of its own, as a page of ours does."""
+    connection = http.client.HTTPConnection(place, timeout=30)
+    try:
+        connection.request(method, path, body, {"sec-fetch-site": "same-origin", **headers})
+        answer = connection.getresponse()
+        answer.read()
+        return answer
+    finally:
+        connection.close()
+
+
 @pytest.mark.parametrize(
     ("variables", "named"),
     [
@@ -60,6 +74,8 @@ def address(process: subprocess.Popen[str]) -> str:
         ({"MODELSTEAD_REGISTRY_ADDRESS": "registry"}, "MODELSTEAD_REGISTRY_ADDRESS"),
         ({"MODELSTEAD_PRESIGNED_ARTIFACTS": "maybe"}, "MODELSTEAD_PRESIGNED_ARTIFACTS"),
         ({"MODELSTEAD_DRAIN_NOTICE_S": "soon"}, "MODELSTEAD_DRAIN_NOTICE_S"),
+        ({"MODELSTEAD_WORKERS": "0"}, "MODELSTEAD_WORKERS"),
+        ({"MODELSTEAD_BACKEND_CONNECTIONS": "0"}, "MODELSTEAD_BACKEND_CONNECTIONS"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_one_sentence(variables: dict[str, str], named: str) -> None:
@@ -109,3 +125,39 @@ def test_a_request_under_way_is_answered_before_the_end() -> None:
 
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert process.wait(timeout=15) == 0
+
+
+def test_several_processes_serve_on_one_port_and_a_signal_ends_all_well() -> None:
+    with gateway(MODELSTEAD_LISTEN="127.0.0.1:0", MODELSTEAD_WORKERS="2") as process:
+        first, second = address(process), address(process)
+        with urllib.request.urlopen(f"http://{first}/version", timeout=30) as response:
+            assert response.read() == b"3.18.0"
+
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(timeout=60) == 0
+    assert first == second
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_several_processes_take_no_port_from_others(is_shared: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0), reuse_port=is_shared) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        status, said = outcome({"MODELSTEAD_LISTEN": listen, "MODELSTEAD_WORKERS": "2"})
+
+    assert status == 2
+    assert said.startswith(f"gateway: MODELSTEAD_LISTEN={listen} cannot be listened on")
+    assert said.count("\n") == 1
+
+
+def test_a_session_that_one_process_began_is_known_to_all() -> None:
+    with gateway(MODELSTEAD_LISTEN="127.0.0.1:0", MODELSTEAD_WORKERS="2", MODELSTEAD_AUTH="dev") as process:
+        served = {address(process), address(process)}
+        [place] = served
+        login = ask(place, "POST", "/console/login", {"content-type": FORM}, b"name=ada&groups=")
+        cookie = str(login.headers["set-cookie"]).partition(";")[0]
+        # Each on a connection of its own, of which either process takes half.
+        statuses = {ask(place, "GET", "/console/login/check", {"cookie": cookie}).status for _ in range(32)}
+
+    assert login.status == 303
+    assert statuses == {303}

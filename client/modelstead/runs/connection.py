@@ -29,7 +29,11 @@ _OPTIONS = (
     # What is sent again is decided by sequences, here.
     ("grpc.enable_retries", 0),
     ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+    # Replicas take turns, but for one that has told that it stops.
+    (
+        "grpc.service_config",
+        '{"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}',
+    ),
 )
 
 

@@ -49,6 +49,11 @@ class Contract:
     def full_name(self) -> str:
         return f"{self.service}/{self.name}"
 
+    @property
+    def ends_by_itself(self) -> bool:
+        """Whether a call lasts as long as its work, and not as long as its caller wants to go on."""
+        return not (self.is_watch or (self.streams_requests and self.streams_responses))
+
 
 def of_service(service: ServiceDescriptor) -> list[Contract]:
     """Return the contracts of a service's methods, in their order. Raises ContractError."""

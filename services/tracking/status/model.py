@@ -24,3 +24,5 @@ class TrackingStatus:
     unsealed_run_count: int
     seal_lag_ms: int
     active_run_count: int
+    unsent_point_count: int
+    unsent_age_ms: int

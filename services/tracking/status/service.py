@@ -50,4 +50,6 @@ class Status:
             unsealed_run_count=unsealed_run_count,
             seal_lag_ms=self._sealing.lag_ms if unsealed_run_count else 0,
             active_run_count=self._meter.active_run_count,
+            unsent_point_count=load.backlog.point_count,
+            unsent_age_ms=load.backlog.age_ms,
         )
