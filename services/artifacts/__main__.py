@@ -68,7 +68,7 @@ async def _serve(config: Settings) -> None:
         db=db,
         objects=objects,
         commits=Commits(db=db, now=_now),
-        pages=PageTokens(config.page_token_key.encode()),
+        pages=PageTokens(config.page_token_key),
         now=_now,
         new_id=_new_id,
     )

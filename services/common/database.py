@@ -9,15 +9,16 @@ from typing import Any
 import psycopg
 import sqlalchemy
 from prometheus_client import Gauge, Histogram
-from sqlalchemy import exc
+from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util.concurrency import greenlet_spawn
 
 from services.common import arrays
-from services.common.errors import DeadlineExceeded, Interrupted, ResourceExhausted, ServiceError
+from services.common.errors import DeadlineExceeded, Interrupted, ResourceExhausted, ServiceError, Unavailable
 from services.common.pool_size import CONNECTIONS_MAX, CONNECTIONS_MIN
+from services.common.secret_files import Derived, Secret
 from services.common.settings import SettingsError
 
 # A transaction as SQLAlchemy Core sees it.
@@ -28,12 +29,14 @@ Cursor = psycopg.AsyncCursor[Any]
 
 STATEMENT_TIMEOUT_S = 30
 _POOL_WAIT_S = 5
+_DISK_FULL_RETRY_S = 5
 # Of the pool, those that are kept as they are for statements that only read.
 _READERS_MAX = 2
 _CONNECT_TIMEOUT_S = 3
 
 _QUERY_CANCELED = "57014"
 _READ_ONLY = "25006"
+_DISK_FULL = "53100"
 _TOO_MANY_CONNECTIONS = "53300"
 # Class 08 connection, 57P shutdown, 40 rolled back by a conflict: the same call may succeed later.
 _RETRIABLE_CLASSES = ("08", "57P", "40")
@@ -79,7 +82,7 @@ class Database:
 
     def __init__(
         self,
-        url: str,
+        url: str | Secret,
         *,
         schema: str,
         parameters: Mapping[str, str] | None = None,
@@ -87,7 +90,8 @@ class Database:
     ) -> None:
         """`parameters` are set on every connection, by name, for what statements read with `current_setting`.
 
-        Raises SettingsError for too few connections.
+        Of a `url` with several lines each new connection takes the first that lets it in: so a password is exchanged
+        while both are in the file. Raises SettingsError for too few connections.
         """
         if connections < CONNECTIONS_MIN:
             raise SettingsError(
@@ -96,22 +100,27 @@ class Database:
         arrays.register(psycopg.adapters)
         options = f"-c search_path={schema} -c statement_timeout={STATEMENT_TIMEOUT_S}s -c timezone=UTC"
         options += "".join(f" -c {name}={_escaped(value)}" for name, value in (parameters or {}).items())
+        secret = Secret.of(url)
+        newest = parse_url(secret.lines()[0])
+        self._urls = Derived(secret, _parse_urls)
+        self._connect_args = {
+            "options": options,
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+        }
         self._engine: AsyncEngine = create_async_engine(
-            parse_url(url),
+            newest,
             poolclass=_Pool,
             pool_size=connections,
             max_overflow=0,
             pool_timeout=_POOL_WAIT_S,
             pool_use_lifo=True,
-            connect_args={
-                "options": options,
-                "connect_timeout": _CONNECT_TIMEOUT_S,
-                "keepalives_idle": 10,
-                "keepalives_interval": 5,
-                "keepalives_count": 3,
-                "tcp_user_timeout": 10_000,
-            },
+            connect_args=self._connect_args,
         )
+        event.listen(self._engine.sync_engine, "do_connect", self._connect)
         self._readers: list[PoolProxiedConnection] = []
         CONNECTIONS_USED.set_function(self._used_count)
         CONNECTIONS_ALLOWED.set(connections)
@@ -190,6 +199,17 @@ class Database:
         assert isinstance(pool, _Pool)
         return pool.checkedout() - len(self._readers)
 
+    def _connect(self, dialect: Any, record: object, arguments: object, parameters: Mapping[str, Any]) -> object:
+        """Connect as the URL says now, not as it did when the pool was made."""
+        *earlier, last = self._urls()
+        for url in earlier:
+            with contextlib.suppress(psycopg.OperationalError):
+                return dialect.connect(**self._parameters(dialect, url, parameters))
+        return dialect.connect(**self._parameters(dialect, last, parameters))
+
+    def _parameters(self, dialect: Any, url: URL, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        return {**parameters, **dialect.create_connect_args(url)[1], **self._connect_args}
+
     async def _new_reader(self) -> PoolProxiedConnection:
         reader: PoolProxiedConnection = await self._engine.raw_connection()
         try:
@@ -216,6 +236,10 @@ class Database:
             return DeadlineExceeded("The database did not answer in time.")
         if state == _TOO_MANY_CONNECTIONS:
             return ResourceExhausted("The database has no free connection; try again.", retry_after_s=1)
+        if state == _DISK_FULL:
+            # A person has to make room, and then the same call succeeds.
+            _log.error("the database has no space left")
+            return Unavailable("The database has no space left; try again.", retry_after_s=_DISK_FULL_RETRY_S)
         is_lost = state.startswith(_RETRIABLE_CLASSES[:2]) or (
             isinstance(cause, psycopg.OperationalError) and not state
         )
@@ -255,6 +279,14 @@ async def driver_of(tx: Tx) -> Driver:
     """Return the driver's own connection of an open transaction, for its statements that are fixed."""
     driver: Driver = (await tx.get_raw_connection()).driver_connection  # type: ignore[assignment]
     return driver
+
+
+def _parse_urls(text: str) -> list[URL]:
+    """Return the URLs in a text, one a line. Raises ValueError."""
+    try:
+        return [parse_url(line) for line in Secret(text).lines()]
+    except SettingsError as error:
+        raise ValueError(str(error)) from error
 
 
 def _escaped(value: str) -> str:

@@ -16,6 +16,7 @@ from services.common.errors import ServiceError
 from services.common.logs import LogFormat, LogLevel
 from services.common.prefork import launch
 from services.common.readiness import newest_revision
+from services.common.secret_files import Secret
 from services.common.settings import Address, SettingsError
 
 
@@ -23,7 +24,7 @@ class ProgramSettings(Protocol):
     """What every service that keeps tables is told."""
 
     @property
-    def database_url(self) -> str: ...
+    def database_url(self) -> Secret: ...
     @property
     def migrate_on_start(self) -> bool: ...
     @property
@@ -67,11 +68,11 @@ def run(
         config = settings.load(settings_class, environ)
         logs.configure(log_format=config.log_format, log_level=config.log_level, context=tracing.current_ids)
         if migration is not None:
-            _migrate(config.database_url, schema, migrations, migration)
+            _migrate(config.database_url.lines()[0], schema, migrations, migration)
             return
         if config.migrate_on_start:
             newest = _Migration(newest_revision(migrations))
-            _in_child(lambda: _migrate(config.database_url, schema, migrations, newest), schema)
+            _in_child(lambda: _migrate(config.database_url.lines()[0], schema, migrations, newest), schema)
         if launch.becomes_parent(config):
             launch.become_parent(config, f"services.{schema}", environ=environ)
         telemetry.start(schema, otlp_endpoint=config.otlp_endpoint, metrics_listen=config.metrics_listen)

@@ -8,6 +8,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from services.common.secret_files import Secret, words_of
+
 _T = TypeVar("_T")
 PREFIX = "MODELSTEAD_"
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -61,7 +63,10 @@ def variable(field_name: str) -> str:
 
 
 def secret(*, default: Any = dataclasses.MISSING) -> Any:
-    """Declare a field that may also come from a file named by the variable with `_FILE` appended."""
+    """Declare a field that may also come from a file named by the variable with `_FILE` appended.
+
+    As a `Secret` it is read again when the file changes.
+    """
     return dataclasses.field(default=default, metadata={"secret": True})
 
 
@@ -80,25 +85,27 @@ def load(cls: type[_T], environ: Mapping[str, str]) -> _T:
     hints = typing.get_type_hints(cls)
     values = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        text = _raw(field, environ)
-        if text is not None:
-            values[field.name] = _parse(variable(field.name), text, hints[field.name])
+        value = _value(field, environ, hints[field.name])
+        if value is not None:
+            values[field.name] = value
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise SettingsError(f"{variable(field.name)} is not set, and there is no default for it.")
     return cls(**values)
 
 
-def _raw(field: "dataclasses.Field[Any]", environ: Mapping[str, str]) -> str | None:
+def _value(field: "dataclasses.Field[Any]", environ: Mapping[str, str], hint: Any) -> Any:
+    """Return what the environment sets, None if it does not."""
     name = variable(field.name)
     if text := environ.get(name):
-        return text
+        return _parse(name, text, hint)
     path = environ.get(f"{name}_FILE") if field.metadata.get("secret") else None
     if not path:
         return None
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        read = Secret.of_file(Path(path))
     except OSError as error:
         raise SettingsError(f"{name}_FILE: cannot read {path}: {error.strerror}.") from error
+    return read if hint is Secret else _parse(name, read.read(), hint)
 
 
 def _parse(name: str, text: str, hint: Any) -> Any:
@@ -125,5 +132,5 @@ def _convert(text: str, hint: Any) -> Any:
             raise ValueError(f"expected one of {', '.join(members)}")
         return members[text]
     if typing.get_origin(hint) is tuple:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
+        return words_of(text)
     return hint(text)

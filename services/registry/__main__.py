@@ -109,7 +109,7 @@ async def _serve(config: Settings) -> None:
         connections=config.database_connections,
         parameters=permissions_store.parameters(defaults),
     )
-    pages = PageTokens(config.page_token_key.encode())
+    pages = PageTokens(config.page_token_key)
     listener = Listener(config.database_url)
     authorizer = Authorizer(db, defaults, hears=lambda: listener.hears)
     listener.subscribe(authorizer.forget)

@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> None:
 
 async def _serve(config: Settings) -> None:
     db = Database(config.database_url, schema=SCHEMA, connections=config.database_connections)
-    pages = PageTokens(config.page_token_key.encode())
+    pages = PageTokens(config.page_token_key)
     stores = _stores(config)
     experiments = Experiments(db=db, pages=pages, artifact_root=config.artifact_root, now_ms=now_ms, stores=stores)
     changes = run_changes(db)

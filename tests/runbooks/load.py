@@ -19,8 +19,11 @@ class Load:
     `failed` are the answers other than 200, and calls without an answer.
     """
 
-    def __init__(self, url: str, *, writers: int = 2, uploaders: int = 1, pause_s: float = 0.0) -> None:
+    def __init__(
+        self, url: str, *, writers: int = 2, uploaders: int = 1, pause_s: float = 0.0, token: str = ""
+    ) -> None:
         self._url = url
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._pause_s = pause_s
         self._stopping = threading.Event()
         self._threads = [
@@ -47,7 +50,7 @@ class Load:
         return len(self.points) + len(self.files)
 
     def _log_points(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=30) as client:
+        with httpx.Client(base_url=self._url, timeout=30, headers=self._headers) as client:
             while (run_id := self._create_run(client)) is None:
                 pass
             step = 0
@@ -74,7 +77,7 @@ class Load:
 
     def _upload(self, folder: str) -> None:
         number = 0
-        with Files(self._url) as files:
+        with Files(self._url, self._headers) as files:
             while not self._stopping.wait(self._pause_s):
                 path = f"{folder}/{number}"
                 try:

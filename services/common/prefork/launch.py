@@ -15,6 +15,7 @@ from typing import Any, NoReturn, Protocol
 
 from services.common import settings
 from services.common.logs import LogFormat
+from services.common.secret_files import Secret
 from services.common.settings import Address, SettingsError, variable
 
 WORKERS_MAX = 64
@@ -83,7 +84,8 @@ def _variables(config: PreforkSettings, listen: Address, number: int) -> dict[st
 
 def _secrets(config: Any) -> dict[str, str]:
     """Return what workers must agree on and nobody has set: they stay out of the command line."""
-    if getattr(config, "session_keys", None) == ():
+    keys: Secret | None = getattr(config, "session_keys", None)
+    if keys is not None and not keys.read():
         return {variable("session_keys"): secrets.token_urlsafe(32)}
     return {}
 

@@ -35,7 +35,7 @@ class Restoring:
         """Restore what was committed until a moment; None is the last that there is. Raises LocalError."""
         chosen = self.folder.set_for(to)
         self._begin()
-        self._warn_of_contents(to)
+        self._warn_of_contents(chosen, to)
         self._restore_objects()
         self._restore_database(chosen, to)
         self.data_dir.end_restoring()
@@ -48,7 +48,10 @@ class Restoring:
         if self.folder.webhook_key.exists():
             self.data_dir.keep_secret(WEBHOOK_KEY, self.folder.webhook_key.read_text(encoding="utf-8").strip())
 
-    def _warn_of_contents(self, to: datetime | None) -> None:
+    def _warn_of_contents(self, chosen: BackupSet, to: datetime | None) -> None:
+        if not any(chosen.wal.iterdir()):
+            # It can be restored to its own moment alone, after which contents were copied.
+            return
         copied = self.folder.objects_copied
         if copied is None:
             self.say("No contents were ever copied to the end: `modelstead fsck` will name what is missing.")
