@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -26,6 +26,8 @@ from services.local.process import Child, Process
 from tests.cluster.names import Names
 from tests.faults.proxy import Proxy
 from tests.stack import is_ready_at
+
+T = TypeVar("T")
 
 BACKENDS = ("tracking", "artifacts", "registry")
 SERVICES = (*BACKENDS, "gateway")
@@ -252,11 +254,11 @@ class Cluster:
                 return port
 
 
-def together(action: Callable[[Replica], object], replicas: Iterable[Replica]) -> None:
-    """Do something with all replicas at once; raises what any of them raises."""
+def together(action: Callable[[Replica], T], replicas: Iterable[Replica]) -> list[T]:
+    """Do something with all replicas at once and return what came of it; raises what any of them raises."""
     chosen = list(replicas)
     with ThreadPoolExecutor(max(len(chosen), 1)) as threads:
-        list(threads.map(action, chosen))
+        return list(threads.map(action, chosen))
 
 
 def _address(service: str, number: int, port: int) -> Address:

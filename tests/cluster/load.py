@@ -21,6 +21,7 @@ from typing import Any
 
 import dns.asyncresolver
 import dns.exception
+import dns.resolver
 import grpc
 import httpcore
 import uvloop
@@ -131,6 +132,8 @@ class _Spread(httpcore.AsyncNetworkBackend):
         host, _, port = server.partition(":")
         self._resolver = dns.asyncresolver.Resolver(configure=False)
         self._resolver.nameservers, self._resolver.port = [host], int(port)
+        self._resolver.cache = dns.resolver.Cache()
+        self._resolver.lifetime = DEADLINE_S
         self._turn = itertools.count(random.randrange(100))
         self._network = httpcore.AnyIOBackend()
 
