@@ -27,6 +27,9 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$backups" ] || fail "--backups is needed"$'\n'"$usage"
 
+newest=$(find "$backups" -mindepth 2 -maxdepth 2 -name complete | sort | tail -n 1)
+newest=${newest%/complete}
+[ -n "$newest" ] || fail "$backups has no complete backup"
 work=$(mktemp -d)
 up=''
 # SIGTERM: a shell has its background processes ignore SIGINT.
@@ -40,5 +43,16 @@ until grep -q ' is ready ' "$work/log"; do
   kill -0 "$up" 2>/dev/null || fail "what was restored does not start:"$'\n'"$(cat "$work/log")"
   sleep 0.2
 done
-modelstead fsck --deep --artifacts "127.0.0.1:$((port + 2))"
+# Exits 1 for orphans too: contents that came after the database's moment, which every backup under load has.
+modelstead fsck --deep --artifacts "127.0.0.1:$((port + 2))" >"$work/found" 2>"$work/told" || true
+grep 'compared' "$work/found" || fail "fsck did not come to its end:"$'\n'"$(cat "$work/told")"
+echo "Orphaned: $(grep -c '^orphaned' "$work/found" || true)."
+bad='^(missing|truncated|changed)'
+if [ -n "$(ls "$newest/wal")" ] && [ ${#to[@]} = 0 ]; then
+  bad='^(truncated|changed)'
+  echo "Missing, as they came after contents were copied last: $(grep -c '^missing' "$work/found" || true)."
+fi
+if grep -E "$bad" "$work/found"; then
+  fail 'these contents are not as the restored database has them'
+fi
 echo "Restored, started and checked in $((SECONDS - began)) s."

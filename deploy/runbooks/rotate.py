@@ -14,7 +14,8 @@ them: sessions last 12 hours, secrets of webhooks are sealed anew by the next `m
 it again.
 
 Secrets are in a Kubernetes namespace (--namespace), or in folders SECRET/KEY of the same names below --folder, which
-are exchanged as a whole as a kubelet does. They are never on a command line. Needs psycopg for `database-password`.
+are exchanged as a whole as a kubelet does. They are never on a command line. `database-password` without --managed
+needs psycopg, and Postgres within reach under the address of the URL.
 """
 
 import argparse
@@ -43,8 +44,8 @@ class Stop(Exception):
 class Store(Protocol):
     """Where secrets are: by their name and, in each, by their key."""
 
-    def get(self, secret: str, key: str) -> str:
-        """Return a value. Raises Stop if there is none."""
+    def find(self, secret: str, key: str) -> str:
+        """Return a value, the empty text if there is none."""
 
     def put(self, secret: str, values: Mapping[str, str]) -> None:
         """Change some values of a secret, all at once."""
@@ -56,11 +57,9 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def get(self, secret: str, key: str) -> str:
-        try:
-            return (self._path / secret / key).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise Stop(f"there is no {error.filename}: {error.strerror}") from error
+    def find(self, secret: str, key: str) -> str:
+        file = self._path / secret / key
+        return file.read_text(encoding="utf-8").strip() if file.exists() else ""
 
     def put(self, secret: str, values: Mapping[str, str]) -> None:
         link = self._path / secret
@@ -87,11 +86,9 @@ class Namespace:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def get(self, secret: str, key: str) -> str:
-        data = json.loads(self._kubectl("get", "secret", secret, "--output=json"))["data"]
-        if key not in data:
-            raise Stop(f"the Secret {secret} has no key {key}")
-        return base64.b64decode(data[key]).decode().strip()
+    def find(self, secret: str, key: str) -> str:
+        data = json.loads(self._kubectl("get", "secret", secret, "--output=json")).get("data", {})
+        return base64.b64decode(data.get(key, "")).decode().strip()
 
     def put(self, secret: str, values: Mapping[str, str]) -> None:
         patch = json.dumps({"stringData": dict(values)})
@@ -137,7 +134,7 @@ class Rotation:
 
     def keys(self, secret: str, key: str, *, separator: str) -> None:
         """Rotate keys of which the first is used, and all are good for what they were used for."""
-        known = [word.strip() for word in self._store.get(secret, key).split(separator) if word.strip()]
+        known = [word.strip() for word in self._get(secret, key).split(separator) if word.strip()]
         if self._finish:
             # Of a rotation that was cut off before its key was used, this drops that key.
             self._put(secret, {key: known[0]}, f"{secret}/{key}: only the first key is left")
@@ -152,7 +149,7 @@ class Rotation:
     def password(self, service: str, *, managed: bool) -> None:
         """Rotate the password of a database role: services try the new one first, and the old one while it is valid."""
         secret, key = f"{service}-secrets", "database-url"
-        urls = self._store.get(secret, key).split()
+        urls = self._get(secret, key).split()
         if len(urls) == 1:
             new = _with_password(urls[0], _random())
             urls = [new, *urls]
@@ -170,7 +167,10 @@ class Rotation:
             time.sleep(0.2)
         if managed:
             self._settle("the operator has altered the role")
-        self._put(secret, {key: new}, f"{secret}/{key}: only the new password is left")
+        # Behind a pooler migrations have a way of their own, with the same password.
+        direct = self._store.find(secret, "migrate-database-url")
+        values = {"migrate-database-url": _with_password(direct, urlsplit(new).password or "")} if direct else {}
+        self._put(secret, {key: new, **values}, f"{secret}/{key}: only the new password is left")
 
     def s3_keys(self, access_key_file: Path | None, secret_key_file: Path | None) -> None:
         """Change to another pair of keys; the S3 has to know both pairs for an hour more, for URLs that were signed."""
@@ -186,7 +186,7 @@ class Rotation:
     def api_key(self, name: str) -> None:
         """Give a caller another API key, in NAME-secrets (of admin: modelstead-admin), then refuse the old one."""
         secret = "modelstead-admin" if name == "admin" else f"{name}-secrets"
-        old, lines = self._store.get(secret, "api-key"), self._store.get("modelstead-tokens", "tokens").splitlines()
+        old, lines = self._get(secret, "api-key"), self._get("modelstead-tokens", "tokens").splitlines()
         mine = [line for line in lines if line.endswith(_digest(old))]
         if not mine:
             raise Stop(f"the key in {secret} is none that modelstead-tokens knows")
@@ -199,6 +199,12 @@ class Rotation:
         left = [line for line in lines if line.rpartition(":")[0] != who]
         only = {"tokens": "\n".join([*left, f"{who}:{_digest(new)}"]) + "\n"}
         self._put("modelstead-tokens", only, "modelstead-tokens: the old key is refused")
+
+    def _get(self, secret: str, key: str) -> str:
+        value = self._store.find(secret, key)
+        if not value:
+            raise Stop(f"there is no {key} in {secret}")
+        return value
 
     def _put(self, secret: str, values: Mapping[str, str], reached: str) -> None:
         self._store.put(secret, values)

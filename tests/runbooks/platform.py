@@ -10,10 +10,13 @@ from typing import Self
 
 from services.common.settings import Address
 from services.local import ports, waiting
+from tests.long_form import IS_LONG
 from tests.stack import free_ports
 
 COMMAND = (sys.executable, "-P", "-c", "from modelstead.cli import main; main()")
 TIMEOUT_S = 240.0
+# How long a test may take: it starts several platforms, and others run beside it.
+TEST_TIMEOUT_S = 14_400 if IS_LONG else 900
 
 Done = subprocess.CompletedProcess[str]
 

@@ -12,9 +12,10 @@ import pytest
 
 from services.local import waiting
 from tests.runbooks.load import Load, lost_points
-from tests.runbooks.platform import TIMEOUT_S, Done, Platform
+from tests.runbooks.platform import TEST_TIMEOUT_S, TIMEOUT_S, Done, Platform
 from tests.runbooks.servers import Server
 
+pytestmark = pytest.mark.timeout(TEST_TIMEOUT_S)
 _RUNBOOK = Path(__file__).parents[2] / "deploy" / "runbooks" / "disk_full.py"
 _DISK_MB, _BALLAST_MB = 256, 64
 _CREATE = "/api/2.0/mlflow/runs/create"

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -20,10 +21,11 @@ from services.local.process import Process
 from tests.faults.commands import gc_arguments
 from tests.faults.files import Files
 from tests.runbooks.load import Load
-from tests.runbooks.platform import TIMEOUT_S, Done, modelstead
+from tests.runbooks.platform import TEST_TIMEOUT_S, TIMEOUT_S, Done, modelstead
 from tests.s3 import S3
 from tests.stack import Stack
 
+pytestmark = pytest.mark.timeout(TEST_TIMEOUT_S)
 _RUNBOOK = Path(__file__).parents[2] / "deploy" / "runbooks" / "rotate.py"
 _SERVICES = ("tracking", "artifacts", "registry")
 _API = "/api/2.0/mlflow"
@@ -119,6 +121,46 @@ def test_every_secret_is_rotated_without_a_failed_request(tmp_path: Path, mounts
     assert refused.status_code == 401
 
 
+# Keeps the Secrets of a namespace as files, and writes down how it was called.
+_KUBECTL = """#!/usr/bin/env python3
+import base64, json, pathlib, sys
+folder = pathlib.Path(__file__).parent
+words = sys.argv[1:]
+with (folder / "calls").open("a") as calls:
+    calls.write(" ".join(words) + "\\n")
+assert words[:2] == ["--namespace", "team"] and words[3] == "secret"
+file = folder / f"{words[4]}.json"
+if words[2] == "patch":
+    assert words[5:] == ["--patch-file=/dev/stdin"]
+    patched = {**json.loads(file.read_text()), **json.load(sys.stdin)["stringData"]}
+    file.write_text(json.dumps(patched))
+else:
+    kept = json.loads(file.read_text())
+    print(json.dumps({"data": {key: base64.b64encode(value.encode()).decode() for key, value in kept.items()}}))
+"""
+
+
+def test_in_a_cluster_an_operator_alters_the_role_and_no_command_line_has_a_password(tmp_path: Path) -> None:
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(_KUBECTL)
+    kubectl.chmod(0o755)
+    urls = {key: f"postgresql://tracking:old@{key}:5432/modelstead" for key in ("pooler", "direct")}
+    before = {"database-url": urls["pooler"], "migrate-database-url": urls["direct"], "page-token-key": "k"}
+    (tmp_path / "tracking-secrets.json").write_text(json.dumps(before))
+    (tmp_path / "postgres-tracking.json").write_text(json.dumps({"username": "tracking", "password": "old"}))
+
+    words = ["database-password", "tracking", "--managed", "--namespace", "team", "--settle=0"]
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run([sys.executable, _RUNBOOK, *words], capture_output=True, text=True, check=False, env=env)
+
+    assert done.returncode == 0, done.stderr
+    new = json.loads((tmp_path / "postgres-tracking.json").read_text())["password"]
+    after = json.loads((tmp_path / "tracking-secrets.json").read_text())
+    assert len(new) == 43
+    assert after == {key: value.replace(":old@", f":{new}@") for key, value in before.items()}
+    assert new not in (tmp_path / "calls").read_text() + done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("killed_after", [0, 1, 2])
 def test_a_rotation_that_was_killed_is_ended_with_a_key_that_all_know(tmp_path: Path, killed_after: int) -> None:
     old, new = "o" * 43, "n" * 43
@@ -139,7 +181,7 @@ def test_a_rotation_that_was_killed_is_ended_with_a_key_that_all_know(tmp_path: 
     ("words", "complaint"),
     [
         (["page-token-key", "gateway"], "name a service"),
-        (["session-keys"], "there is no"),
+        (["session-keys"], "there is no session-keys in gateway-secrets"),
         (["s3-keys"], "--access-key-file"),
     ],
 )
