@@ -193,7 +193,7 @@ class Files(Caller):
         return f"{self.folder} {number}".encode() * 100
 
 
-KINDS: tuple[Callable[[Platform], Caller], ...] = (Runs, Runs, Batches, Batches, Versions, Files)
+KINDS: tuple[Callable[[Platform], Caller], ...] = (Runs, Runs, Batches, Versions, Files)
 
 
 class Load:

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -34,6 +35,11 @@ class Replica:
     release: Release
     address: Address
     process: Process
+
+    @property
+    def has_notice(self) -> bool:
+        """Whether it goes on for a while when it is told to stop, and its callers look elsewhere. HTTP has no such."""
+        return self.service != "gateway" and self.release.says_that_it_stops
 
     def is_ready(self) -> bool:
         if self.service == "gateway":
@@ -71,10 +77,10 @@ class Platform:
         return str(self._switches[service].address)
 
     def migrate(self, releases: Releases) -> float:
-        """Run the migrations of a release, as it does. Returns for how many seconds."""
+        """Run the migrations of a release, all services' at once. Returns for how many seconds."""
         began = time.monotonic()
-        for service in BACKENDS:
-            runner = self._process(service, releases, Address(_HOST, 1), "migrate")
+        runners = [self._process(service, releases, Address(_HOST, 1), "migrate") for service in BACKENDS]
+        for runner in runners:
             waiting.until(lambda runner=runner: runner.ended, timeout_s=TIMEOUT_S)
             assert runner.exit_code == 0, runner.last_lines()
         return time.monotonic() - began
@@ -83,7 +89,7 @@ class Platform:
         """Start services of a release, wait until they are ready, and let new connections come to them."""
         started = []
         for service in services:
-            address = Address(_HOST, ports.choose(_HOST))
+            address = self._free_address()
             started.append(Replica(service, releases[service], address, self._process(service, releases, address)))
             self._replicas.append(started[-1])
         for replica in started:
@@ -105,16 +111,25 @@ class Platform:
 
         Those that do not tell callers that they stop are told once nobody is connected any more.
         """
-        for replica in self.leave(releases, *services):
+        left = self.leave(releases, *services)
+        for replica in left:
             switch = self._switches[replica.service]
-            if not replica.release.says_that_it_stops:
+            if not replica.has_notice:
                 assert waiting.until(
                     lambda switch=switch, replica=replica: switch.connections(replica.address) == 0,
                     timeout_s=TIMEOUT_S,
                 ), f"{replica.service} still has {switch.connections(replica.address)} connections"
-            assert replica.process.stop(), f"{replica.service} was killed:\n{replica.process.last_lines()}"
-            assert replica.process.exit_code == 0, replica.process.last_lines()
+            replica.process.send(signal.SIGTERM)
+        for replica in left:
+            waiting.until(lambda replica=replica: replica.process.ended, timeout_s=TIMEOUT_S)
+            assert replica.process.exit_code == 0, f"{replica.service}:\n{replica.process.last_lines()}"
             self._replicas.remove(replica)
+
+    def _free_address(self) -> Address:
+        taken = {replica.address for replica in self._replicas}
+        while (address := Address(_HOST, ports.choose(_HOST))) in taken:
+            pass
+        return address
 
     def _end_all(self) -> None:
         for replica in self._replicas:
@@ -144,7 +159,7 @@ class Platform:
                 "MODELSTEAD_S3_SECRET_KEY": self._s3.secret_key,
                 "MODELSTEAD_UI": "false",
                 "MODELSTEAD_LOG_FORMAT": "text",
-                "MODELSTEAD_DRAIN_NOTICE_S": "1" if release.says_that_it_stops else "0",
+                "MODELSTEAD_DRAIN_NOTICE_S": "3" if service in BACKENDS and release.says_that_it_stops else "0",
                 LAUNCHED_FOR: str(self._folder),
             },
             log=self._folder / f"{name}.log",
