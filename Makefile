@@ -37,7 +37,7 @@ test: .venv/.dev .venv/.ui $(if $(filter tests tests/deploy tests/deploy/%,$(TES
 	@exec $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(TESTS)
 
 faults: .venv/.dev ## Run the tests of what is promised under faults in their long form, alone, for hours
-	@MODELSTEAD_FAULTS=long exec $(BIN)/python -m pytest tests/faults tests/stateful tests/runbooks tests/upgrades
+	@MODELSTEAD_FAULTS=long exec $(BIN)/python -m pytest tests/faults tests/stateful tests/cluster tests/runbooks tests/upgrades
 
 check: check-format check-lint check-types check-protos check-stubs check-architecture ## Run every check that needs no running service
 

@@ -35,6 +35,10 @@ SECTIONS: dict[str, dict[str, Listed]] = {
         "runs": Listed(help="List, show, compare and watch runs.", where="modelstead.commands.runs.group:app"),
         "models": Listed(help="List and show registered models.", where="modelstead.commands.models.group:app"),
         "top": Listed(help="Show what the platform is doing now.", where="modelstead.commands.top.command:top"),
+        "doctor": Listed(
+            help="Examine a platform from outside: what is wrong, and what to do.",
+            where="modelstead.commands.doctor.command:doctor",
+        ),
     },
     "Act": {
         "model": Listed(
@@ -56,7 +60,7 @@ SECTIONS: dict[str, dict[str, Listed]] = {
 }
 _OTHERS = "More"
 _EPILOG = (
-    "`runs`, `models`, `top` and `model` find the platform by MLFLOW_TRACKING_URI and call it with "
+    "`runs`, `models`, `top`, `doctor` and `model` find the platform by MLFLOW_TRACKING_URI and call it with "
     "MLFLOW_TRACKING_TOKEN, or with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
 )
 _ANY_ARGUMENTS = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}

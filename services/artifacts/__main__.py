@@ -28,6 +28,7 @@ from services.artifacts.owned.service import OwnedArtifacts
 from services.artifacts.owned.servicer import OwnedArtifactServicer
 from services.artifacts.owned.tracking import TrackingOwners
 from services.artifacts.settings import Settings
+from services.artifacts.status import figures as status_figures
 from services.artifacts.status.service import Status
 from services.artifacts.status.servicer import ArtifactsStatusServicer
 from services.artifacts.traffic import Traffic
@@ -89,7 +90,8 @@ async def _serve(config: Settings) -> None:
     )
     uploads = Uploads(db=db, objects=objects, now=_now, new_id=_new_id)
     maintenance = Maintenance(files=files, sweeper=sweeper, external=external)
-    status = Status(db, Process.here(), traffic)
+    status = Status(db, Process.here(), traffic, objects)
+    status_figures.tell(status, traffic)
     async with _in_background(objects, sweeper, interval_s=config.sweep_interval_s):
         await serve(
             [

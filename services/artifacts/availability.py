@@ -58,11 +58,15 @@ class Watch:
         """Run a blocking call whose outcome is of no interest."""
         self._pool.submit(call)
 
-    async def check(self) -> None:
-        """Raises Unavailable unless the store gives a sign of life. Callers at one time share a probe."""
+    async def probe(self) -> bool:
+        """Return whether the store gives a sign of life. Callers at one time share a probe."""
         if self._probing is None:
             self._probing = asyncio.create_task(self._look())
-        if not await asyncio.shield(self._probing):
+        return await asyncio.shield(self._probing)
+
+    async def check(self) -> None:
+        """Raises Unavailable unless the store gives a sign of life."""
+        if not await self.probe():
             raise Unavailable("The object store is unavailable; try again.", retry_after_s=1)
 
     def close(self) -> None:

@@ -86,6 +86,10 @@ class Objects:
         """Make the bucket unless it exists."""
         await self._run(self._ensure_bucket)
 
+    async def answers(self) -> bool:
+        """Return whether the store answers, within 1.5 s."""
+        return await self._watch.probe()
+
     async def put(self, key: str, pieces: AsyncIterator[Bytes], *, size: int) -> str:
         """Store an object of `size` bytes, which `pieces` yields; return the ETag that the store answers."""
         return await self._send(self._url("PUT", key), pieces, size)

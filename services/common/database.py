@@ -2,19 +2,21 @@
 
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import psycopg
 import sqlalchemy
+from prometheus_client import Gauge, Histogram
 from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util.concurrency import greenlet_spawn
 
 from services.common import arrays
-from services.common.errors import DeadlineExceeded, ResourceExhausted, ServiceError, Unavailable
+from services.common.errors import DeadlineExceeded, Interrupted, ResourceExhausted, ServiceError, Unavailable
 from services.common.pool_size import CONNECTIONS_MAX, CONNECTIONS_MIN
 from services.common.secret_files import Derived, Secret
 from services.common.settings import SettingsError
@@ -45,6 +47,14 @@ _REVISION = sqlalchemy.text("""
     FROM alembic_version
 """)
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+POOL_WAIT_SECONDS = Histogram(
+    "modelstead_database_wait_seconds",
+    "Time to get a connection to Postgres from the pool.",
+    buckets=(0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5),
+)
+CONNECTIONS_USED = Gauge("modelstead_database_connections_used", "Connections to Postgres that somebody uses.")
+CONNECTIONS_ALLOWED = Gauge("modelstead_database_connections_max", "Connections to Postgres that the process may have.")
 
 _log = logging.getLogger("modelstead.database")
 
@@ -103,6 +113,7 @@ class Database:
         }
         self._engine: AsyncEngine = create_async_engine(
             newest,
+            poolclass=_Pool,
             pool_size=connections,
             max_overflow=0,
             pool_timeout=_POOL_WAIT_S,
@@ -111,13 +122,15 @@ class Database:
         )
         event.listen(self._engine.sync_engine, "do_connect", self._connect)
         self._readers: list[PoolProxiedConnection] = []
+        CONNECTIONS_USED.set_function(self._used_count)
+        CONNECTIONS_ALLOWED.set(connections)
         self._readers_max = min(_READERS_MAX, connections // CONNECTIONS_MIN)
 
     @contextlib.asynccontextmanager
     async def begin(self, *, snapshot: bool = False) -> AsyncIterator[Tx]:
         """Open a transaction; it commits at the end of the block and rolls back when an exception leaves it.
 
-        With `snapshot` it only reads, and every statement sees the same state. Raises Unavailable,
+        With `snapshot` it only reads, and every statement sees the same state. Raises Interrupted,
         ResourceExhausted or DeadlineExceeded when the database is away, full or too slow.
         """
         async with self._translating(), self._engine.begin() as tx:
@@ -181,6 +194,11 @@ class Database:
             await _return(self._readers.pop())
         await self._engine.dispose()
 
+    def _used_count(self) -> int:
+        pool = self._engine.pool
+        assert isinstance(pool, _Pool)
+        return pool.checkedout() - len(self._readers)
+
     def _connect(self, dialect: Any, record: object, arguments: object, parameters: Mapping[str, Any]) -> object:
         """Connect as the URL says now, not as it did when the pool was made."""
         *earlier, last = self._urls()
@@ -231,7 +249,18 @@ class Database:
         elif not state.startswith(_RETRIABLE_CLASSES):
             return error
         _log.warning("database unavailable", extra={"sqlstate": state or None, "cause": type(cause).__name__})
-        return Unavailable("The database is unavailable; try again.", retry_after_s=1)
+        return Interrupted("The database is unavailable; try again.", retry_after_s=1)
+
+
+class _Pool(AsyncAdaptedQueuePool):
+    """A pool that measures how long one waits for a connection, and for its making where there is none."""
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        began_s = time.perf_counter()
+        try:
+            return super()._do_get()
+        finally:
+            POOL_WAIT_SECONDS.observe(time.perf_counter() - began_s)
 
 
 async def _return(reader: PoolProxiedConnection) -> None:

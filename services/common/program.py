@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import uvloop
 from google.protobuf.descriptor import ServiceDescriptor
 
-from services.common import logs, settings, telemetry
+from services.common import logs, settings, telemetry, tracing
 from services.common.errors import ServiceError
 from services.common.logs import LogFormat, LogLevel
 from services.common.prefork import launch
@@ -66,7 +66,7 @@ def run(
     try:
         migration = _migration_of(arguments, migrations)
         config = settings.load(settings_class, environ)
-        logs.configure(log_format=config.log_format, log_level=config.log_level)
+        logs.configure(log_format=config.log_format, log_level=config.log_level, context=tracing.current_ids)
         if migration is not None:
             _migrate(config.database_url.lines()[0], schema, migrations, migration)
             return

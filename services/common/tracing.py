@@ -83,6 +83,11 @@ def ids(span: Span | None) -> dict[str, str]:
     return {"trace_id": trace.format_trace_id(found.trace_id), "span_id": trace.format_span_id(found.span_id)}
 
 
+def current_ids() -> dict[str, str]:
+    """Return what a log line says of the span that is open here."""
+    return ids(trace.get_current_span())
+
+
 def inject() -> dict[str, str]:
     """Return the headers that carry the current trace context to the next service."""
     carrier: dict[str, str] = {}

@@ -23,8 +23,7 @@ _OPTIONS = (
     # bring a hundred megabytes that nobody has asked for yet. A message that is awaited may come whole.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", limits.LOOKAHEAD_BYTES),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    *peers.LOOKING,
     # A backend that comes back is found within a second or two, not after gRPC's usual two minutes.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 200),

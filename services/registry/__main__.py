@@ -78,6 +78,7 @@ from services.registry.registered_models.servicer import RegisteredModelServicer
 from services.registry.releases.service import Releases
 from services.registry.releases.servicer import ReleaseServicer
 from services.registry.settings import Settings
+from services.registry.status import figures as status_figures
 from services.registry.status.service import Status
 from services.registry.status.servicer import RegistryStatusServicer
 from services.registry.tracking import TrackingClient
@@ -120,6 +121,7 @@ async def _serve(config: Settings) -> None:
         auth.authenticator(config.auth, tokens_file=config.tokens_file, listen=config.listen), authorizer
     )
     status = Status(db, Process.here(), watch_count=lambda: pipeline.watch_count, hears=lambda: listener.hears)
+    status_figures.tell(status)
     async with (
         _versions(config, db, pages) as versions,
         _webhook_services(config, db, pages, listener) as webhook_services,

@@ -58,6 +58,7 @@ from services.tracking.runs.service import Runs
 from services.tracking.runs.servicer import RunServicer
 from services.tracking.sealing.service import Sealing
 from services.tracking.settings import Settings
+from services.tracking.status import figures as status_figures
 from services.tracking.status.service import Status
 from services.tracking.status.servicer import TrackingStatusServicer
 
@@ -97,6 +98,7 @@ async def _serve(config: Settings) -> None:
     )
     sealing = Sealing(db)
     status = Status(db, Process.here(), meter=meter, ingest=ingest, run_logs=run_logs, sealing=sealing)
+    status_figures.tell(status)
     working = [asyncio.create_task(work) for work in (sealing.work(), run_ranks.work())]
     await serve(
         [

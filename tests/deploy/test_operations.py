@@ -23,6 +23,8 @@ KINDS = {
     "job": "Job", "cronjob": "CronJob", "deployment": "Deployment", "service": "Service", "cluster": "Cluster",
     "scheduledbackup": "ScheduledBackup",
 }  # fmt: skip
+# CloudNativePG makes it: the Service of a Cluster's primary.
+PRIMARY = "postgres-rw"
 
 
 def _commands() -> list[str]:
@@ -88,6 +90,11 @@ def _check_names(variant: Variant, arguments: list[str]) -> None:
     named = [re.fullmatch(r"(?:--from=)?([a-z]+)/([a-z-]+)", word) for word in words]
     names = {(match[1], match[2]) for match in named if match}
     verb, *rest = words
+    if names == {("service", PRIMARY)}:
+        assert rendered.one("Cluster", PRIMARY.removesuffix("-rw"))
+        # What is done there is done in tests/upgrades/test_stuck.py.
+        assert arguments[arguments.index("--") + 1] == "psql"
+        return
     if not names and verb in ("delete", "get", "patch") and rest[0] in KINDS:
         names = {(rest[0], word) for word in rest[1:] if re.fullmatch(r"[a-z][a-z-]+", word)}
     for kind, name in names:

@@ -3,6 +3,7 @@ request to S3.
 """
 
 import contextlib
+import json
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent import futures
@@ -77,7 +78,8 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def stack(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("stack")) as running:
+    lines = {"MODELSTEAD_LOG_FORMAT": "json", "MODELSTEAD_LOG_LEVEL": "info"}
+    with Stack(tmp_path_factory.mktemp("stack"), extra={"gateway": lines, "tracking": lines}) as running:
         yield running
 
 
@@ -208,6 +210,24 @@ def test_what_is_done_for_nobody_is_not_recorded(collector: Collector, stack: St
     # Readiness is looked at each second: by now it would be there.
     assert waiting.until(lambda: "SELECT" in collector.names(), timeout_s=60)
     assert collector.lonely_calls() == set()
+
+
+def test_the_lines_of_a_call_name_its_trace(stack: Stack, trace_id: str) -> None:
+    httpx.get(
+        f"{stack.url}/api/2.0/mlflow/experiments/get",
+        params={"experiment_id": "0"},
+        headers={"traceparent": f"00-{trace_id}-{_CLIENT_SPAN_ID}-01"},
+    ).raise_for_status()
+
+    for service, message in (("gateway", "request"), ("tracking", "call")):
+        assert waiting.until(lambda: message in _logged(stack, service, trace_id), timeout_s=60)  # noqa: B023
+
+
+def _logged(stack: Stack, service: str, trace_id: str) -> set[str]:
+    """Return what the lines of a trace say."""
+    lines = stack.process(service).child.log.read_text(encoding="utf-8").splitlines()
+    read = [json.loads(line) for line in lines if trace_id in line and line.startswith("{")]
+    return {line["message"] for line in read if line["trace_id"] == trace_id and len(line["span_id"]) == 16}
 
 
 def _new_run(stack: Stack) -> str:

@@ -59,6 +59,11 @@ class Release:
     def python_path(self) -> str:
         return f"{self.root}:{self.root / 'client'}"
 
+    @property
+    def says_that_it_stops(self) -> bool:
+        """Whether its services tell their callers before they stop. Those that do not may cut a call off."""
+        return (self.root / "services" / "common" / "rpc" / "health.py").exists()
+
     def migrations(self, service: str) -> Path:
         return self.root / "services" / service / "migrations"
 

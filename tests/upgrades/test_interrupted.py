@@ -16,7 +16,8 @@ from tests.long_form import IS_LONG
 from tests.upgrades import dying, schemas
 from tests.upgrades.schemas import catalog
 
-_TIMEOUT_S = 280
+_TIMEOUT_S = 900
+pytestmark = pytest.mark.timeout(_TIMEOUT_S)
 
 
 def _deaths(url: str, schema: str, scripts: Path) -> list[dict[str, Any]]:
@@ -87,3 +88,17 @@ def test_an_index_that_is_built_concurrently_is_finished_as_well(postgres: Embed
     assert [death["before"] for death in deaths if death["before"].startswith("CREATE INDEX CONCURRENTLY")]
     assert end["revision"] == schemas.revisions(scripts)[-1]
     assert "CREATE INDEX sizes ON artifacts.blobs USING btree (size)" in "\n".join(end["shape"])
+
+
+def test_a_migration_that_cannot_be_begun_again_is_found(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    url = schemas.empty(postgres, "artifacts")
+    migrations.upgrade(url, schema="artifacts", scripts=schemas.MIGRATIONS["artifacts"])
+    # What comes before the index is committed before it, and the revision is not.
+    upgrade = """
+op.execute("ALTER TABLE blobs ADD COLUMN mark text")
+migrations.build_index("marks", "ON blobs (mark)")
+"""
+    scripts = schemas.followed(schemas.MIGRATIONS["artifacts"], tmp_path, upgrade)
+
+    with pytest.raises(AssertionError, match="a runner failed"):
+        _deaths(url, "artifacts", scripts)

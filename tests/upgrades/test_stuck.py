@@ -1,5 +1,8 @@
 """A migration whose table somebody holds lets everybody else pass, says whom it waits for, and ends once it may."""
 
+import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from services.local import waiting
 from services.local.postgres import EmbeddedPostgres
 from services.local.process import Process
 from tests.upgrades import runners, schemas
+from tests.upgrades.releases import REPOSITORY
 from tests.upgrades.runners import Session
 
 SCHEMA = "tracking"
@@ -20,6 +24,8 @@ NEWEST = schemas.revisions(SCRIPTS)[-1]
 # The table that the newest migration changes.
 HELD = "metric_points"
 BEFORE = schemas.revisions(SCRIPTS)[-2]
+MODELSTEAD = (sys.executable, "-P", "-c", "from modelstead.cli import main; main()")
+OPERATIONS = REPOSITORY / "docs" / "operations.md"
 TIMEOUT_S = 120
 READS = 50
 
@@ -81,6 +87,33 @@ def test_a_runner_that_dies_while_it_waits_leaves_the_turn_to_the_next(
 
     assert waiting.until(lambda: second.ended, timeout_s=TIMEOUT_S)
     assert second.exit_code == 0, second.last_lines()
+    assert migrations.current(url, schema=SCHEMA) == NEWEST
+
+
+def test_what_the_operations_manual_says_ends_who_is_in_the_way(
+    postgres: EmbeddedPostgres, url: str, tmp_path: Path
+) -> None:
+    [command] = re.findall(r'^kubectl .* psql modelstead --command "(.*)"$', OPERATIONS.read_text(), re.MULTILINE)
+    with Session(url, f"SELECT count(*) FROM {SCHEMA}.{HELD}") as holder:
+        runner = runners.start(SCHEMA, postgres, tmp_path)
+        assert _says(runner, f"pid {holder.pid} (")
+
+        schemas.execute(postgres.url(), command.replace("4711", str(holder.pid)))
+
+        assert waiting.until(lambda: runner.ended, timeout_s=TIMEOUT_S), runner.last_lines()
+    assert runner.exit_code == 0, runner.last_lines()
+
+
+def test_modelstead_migrate_says_it_as_well(postgres: EmbeddedPostgres, url: str, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    arguments = ["migrate", "--data-dir", str(tmp_path / "platform"), "--database-url", postgres.url()]
+    with Session(url, f"SELECT count(*) FROM {SCHEMA}.{HELD}") as holder, said.open("w") as out:
+        command = subprocess.Popen([*MODELSTEAD, *arguments], stdout=out, stderr=subprocess.STDOUT)
+        assert waiting.until(lambda: f"pid {holder.pid} (" in said.read_text(), timeout_s=TIMEOUT_S), said.read_text()
+
+        holder.end()
+
+        assert command.wait(TIMEOUT_S) == 0, said.read_text()
     assert migrations.current(url, schema=SCHEMA) == NEWEST
 
 

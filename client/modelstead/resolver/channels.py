@@ -10,6 +10,7 @@ Tls = bool | grpc.ChannelCredentials
 _OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
     # A replica that goes away leaves the others; one that has told so is not asked any more.
     (

@@ -12,12 +12,21 @@ from services.common.settings import Address
 # reached one while it closes its connections would be cancelled.
 SERVICE_CONFIG = '{"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}'
 
+# Where a service has said nothing for 1.5 s, and then does not answer a ping in 1.5 s, its connection is given up: what
+# was asked on it can be asked of another replica within the five seconds that callers wait. The time for a keepalive,
+# which ends with whatever the system acknowledges, does not find a process that hangs.
+LOOKING = (
+    ("grpc.keepalive_time_ms", 1_500),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 1_500),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
 _RETRY_AFTER_S = 1.0
 _OPTIONS = (
     # An answer is as long as what it tells of, such as a run with all its metrics.
     ("grpc.max_receive_message_length", -1),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    *LOOKING,
     # A service that comes back is found within a second or two, not after gRPC's usual two minutes.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 200),

@@ -30,7 +30,9 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_concurrent_streams", 4096),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 15_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    # Gateways look every few seconds whether a server that says nothing is there.
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
 )
 
 _log = logging.getLogger("modelstead.server")

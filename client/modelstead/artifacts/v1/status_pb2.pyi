@@ -67,7 +67,7 @@ class GetArtifactsStatusResponse(_message.Message):
     bytes_out_per_second: _builtins.float
     """Bytes a second that this replica reads from the object store, over the last 10 seconds."""
     object_store_answers: _builtins.bool
-    """Whether the object store answers this replica, and has the bucket."""
+    """Whether the object store answers this replica."""
     @_builtins.property
     def process(self) -> _status_pb2.ProcessStatus:
         """Who answers."""
