@@ -5,8 +5,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from services.common.auth import AuthKind
-from services.common.database import CONNECTIONS_MAX, CONNECTIONS_MIN
 from services.common.logs import LogFormat, LogLevel
+from services.common.prefork.bounds import CONNECTIONS_MAX, CONNECTIONS_MIN
 from services.common.settings import Address, SettingsError, secret, shared, variable
 
 _KEY_LENGTH_MIN = 32

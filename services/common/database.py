@@ -15,6 +15,7 @@ from sqlalchemy.util.concurrency import greenlet_spawn
 
 from services.common import arrays
 from services.common.errors import DeadlineExceeded, ResourceExhausted, ServiceError, Unavailable
+from services.common.prefork.bounds import CONNECTIONS_MAX, CONNECTIONS_MIN
 from services.common.settings import SettingsError
 
 # A transaction as SQLAlchemy Core sees it.
@@ -24,9 +25,6 @@ Driver = psycopg.AsyncConnection[Any]
 Cursor = psycopg.AsyncCursor[Any]
 
 STATEMENT_TIMEOUT_S = 30
-CONNECTIONS_MAX = 12
-# Fewer have calls wait for each other.
-CONNECTIONS_MIN = 4
 _POOL_WAIT_S = 5
 # Of the pool, those that are kept as they are for statements that only read.
 _READERS_MAX = 2

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.common.database import CONNECTIONS_MIN
+from services.common.prefork.bounds import CONNECTIONS_MIN
 from services.common.settings import Address
 from services.local import ports
 from services.local.cluster import CONNECTIONS_MAX, SERVICE_ROLES, Cluster
@@ -30,6 +30,7 @@ _NOT_INHERITED = frozenset(
         "MODELSTEAD_DATABASE_URL",
         "MODELSTEAD_PAGE_TOKEN_KEY",
         "MODELSTEAD_METRICS_LISTEN",
+        "MODELSTEAD_HEALTH_LISTEN",
         "MODELSTEAD_WEBHOOK_SECRET_KEYS",
         "MODELSTEAD_SESSION_KEYS",
         "MODELSTEAD_S3_ACCESS_KEY",

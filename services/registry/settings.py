@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.common.auth import AuthKind
-from services.common.database import CONNECTIONS_MAX, CONNECTIONS_MIN
 from services.common.logs import LogFormat, LogLevel
+from services.common.prefork.bounds import CONNECTIONS_MAX, CONNECTIONS_MIN
 from services.common.settings import Address, SettingsError, secret, shared, variable
 from services.registry.permissions.model import Level
 from services.registry.webhooks.networks import parse_networks
