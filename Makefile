@@ -22,7 +22,7 @@ UV ?= $(BIN)/uv
 PIP_FLAGS := --quiet --disable-pip-version-check
 PROJECTS := pyproject.toml client/pyproject.toml
 
-.PHONY: help up test faults check fix proto proto-release bench image lock
+.PHONY: help up test faults check fix proto proto-release release bench image lock
 .PHONY: check-format check-lint check-types check-protos check-stubs check-architecture
 
 help: ## Show the targets
@@ -37,7 +37,7 @@ test: .venv/.dev .venv/.ui $(if $(filter tests tests/deploy tests/deploy/%,$(TES
 	@exec $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(TESTS)
 
 faults: .venv/.dev ## Run the tests of what is promised under faults in their long form, alone, for hours
-	@MODELSTEAD_FAULTS=long exec $(BIN)/python -m pytest tests/faults tests/stateful
+	@MODELSTEAD_FAULTS=long exec $(BIN)/python -m pytest tests/faults tests/stateful tests/cluster tests/runbooks tests/upgrades
 
 check: check-format check-lint check-types check-protos check-stubs check-architecture ## Run every check that needs no running service
 
@@ -48,6 +48,9 @@ fix: .venv/.dev .cache/googleapis/.copied ## Format the code and the protos, and
 
 proto: .venv/.dev .venv-proto/.ready ## Generate client/modelstead/**/*_pb2* from protos/
 	.venv-proto/bin/python scripts/generate_stubs.py
+
+release: proto-release ## Record this version as released: contracts and schemas that those after it must suit
+	$(BIN)/python scripts/record_release.py
 
 proto-release: .venv/.dev .cache/googleapis/.copied ## Record protos/ as released: later breaking changes to it fail the check
 	$(BIN)/buf build protos --exclude-source-info --output protos/released.binpb

@@ -59,6 +59,8 @@ def main() -> None:
 
 def train(rank: int, run_id: str, port: int) -> None:
     """Be one rank, and log its loss at each step."""
+    # As torchrun says it, if it starts the ranks: by this the run knows them apart, and sees when one is lost.
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(RANKS))
     client = MlflowClient()
     losses = _train_with_torch(rank, run_id, port) if torch else _train_by_hand(rank, run_id)
     began = time.perf_counter()

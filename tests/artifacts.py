@@ -29,6 +29,7 @@ from services.artifacts.uploads.service import Uploads
 from services.common import migrations
 from services.common.database import Database
 from services.common.pages import PageTokens
+from services.common.secret_files import Secret
 from services.common.settings import Address
 from services.local import ports, waiting
 from services.local.postgres import EmbeddedPostgres
@@ -84,7 +85,7 @@ class UseCases:
             db=self.db,
             objects=self.objects,
             commits=Commits(db=self.db, now=self.clock),
-            pages=PageTokens(b"k" * 32),
+            pages=PageTokens(Secret("k" * 32)),
             now=self.clock,
             new_id=_new_id,
         )

@@ -1,49 +1,23 @@
-"""A watcher of a run over gRPC, read by a thread of its own."""
+"""A watcher of a run over gRPC."""
 
-import queue
-import threading
 import time
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import grpc
 
 from modelstead.tracking.v1 import run_watches_pb2 as pb
 from modelstead.tracking.v1 import run_watches_pb2_grpc as pb_grpc
+from tests.watching import TIMEOUT_S, Watching
 
-TIMEOUT_S = 60.0
 
-
-class Watch:
-    """What a watch tells. `token` is the newest one."""
+class Watch(Watching[pb.WatchRunResponse]):
+    """What a watch of a run tells."""
 
     def __init__(self, channel: grpc.Channel, run_id: str, **given: Any) -> None:
         request = pb.WatchRunRequest(run_id=run_id, **given)
-        self._call = pb_grpc.RunWatchServiceStub(channel).WatchRun(request, wait_for_ready=True)
-        self._messages: queue.Queue[pb.WatchRunResponse | grpc.RpcError] = queue.Queue()
-        self.token = request.resume_token
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._call.cancel()
-
-    def _read(self) -> None:
-        try:
-            for message in self._call:
-                self._messages.put(message)
-        except grpc.RpcError as error:
-            self._messages.put(error)
-
-    def next(self) -> pb.WatchRunResponse:
-        """Return the message that comes next."""
-        message = self._messages.get(timeout=TIMEOUT_S)
-        if isinstance(message, grpc.RpcError):
-            raise message
-        self.token = message.resume_token
-        return message
+        call = pb_grpc.RunWatchServiceStub(channel).WatchRun(request, wait_for_ready=True)
+        super().__init__(call, resume_token=request.resume_token)
 
     def until(self, met: Callable[[list[pb.WatchRunResponse]], bool]) -> list[pb.WatchRunResponse]:
         """Return what is told until it is as wanted."""
@@ -51,7 +25,7 @@ class Watch:
         deadline = time.monotonic() + TIMEOUT_S
         while not met(told):
             assert time.monotonic() < deadline, told
-            told.append(self.next())
+            told.append(self.take())
         return told
 
     def until_all_is_told(self) -> list[pb.WatchRunResponse]:

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,7 +38,7 @@ class Stack:
 
     `s3` takes another S3 than an embedded one. What `artifact_stores` says, in TOML, is what the operator allows.
     `root_path` is the prefix at which a proxy has the platform; the gateway is there with it and without. `workers` is
-    how many processes each service has.
+    how many processes each service has. `extra` has variables of single services, by name.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Stack:
         artifact_stores: str = artifact_stores.TOML,
         root_path: str = "",
         workers: int = 1,
+        extra: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self.postgres = EmbeddedPostgres(path / "database")
         self._path = path
@@ -59,6 +61,7 @@ class Stack:
         self._artifact_stores = artifact_stores
         self._root_path = root_path
         self._workers = workers
+        self._extra = extra or {}
         self._port = free_ports()
         self._bucket = BUCKET
         self._data_dir: DataDir | None = None
@@ -129,7 +132,10 @@ class Stack:
             environ={**os.environ, **_WEBHOOKS_MAY_STAY_HERE},
         )
         mine = [child for child in self._plan.children() if child.name != "postgres"]
-        self._children = {child.name: child for child in mine}
+        self._children = {
+            child.name: dataclasses.replace(child, env={**child.env, **self._extra.get(child.name, {})})
+            for child in mine
+        }
         for name in self._children:
             self.start(name)
         self.wait_until_ready()

@@ -35,6 +35,10 @@ SECTIONS: dict[str, dict[str, Listed]] = {
         "runs": Listed(help="List, show, compare and watch runs.", where="modelstead.commands.runs.group:app"),
         "models": Listed(help="List and show registered models.", where="modelstead.commands.models.group:app"),
         "top": Listed(help="Show what the platform is doing now.", where="modelstead.commands.top.command:top"),
+        "doctor": Listed(
+            help="Examine a platform from outside: what is wrong, and what to do.",
+            where="modelstead.commands.doctor.command:doctor",
+        ),
     },
     "Act": {
         "model": Listed(
@@ -47,6 +51,8 @@ SECTIONS: dict[str, dict[str, Listed]] = {
     "Run the platform": {
         "up": Listed(help="Run all of the platform on this machine until Ctrl-C."),
         "migrate": Listed(help="Bring the database up to date without starting it."),
+        "backup": Listed(help="Back up the platform while it runs."),
+        "restore": Listed(help="Restore a backup into a new data folder."),
         "gc": Listed(help="Purge for good what was deleted long ago."),
         "fsck": Listed(help="Compare what is recorded of artifacts with what is stored."),
         "ui": Listed(help="Install MLflow's web UI, which the gateway then serves."),
@@ -54,7 +60,7 @@ SECTIONS: dict[str, dict[str, Listed]] = {
 }
 _OTHERS = "More"
 _EPILOG = (
-    "`runs`, `models`, `top` and `model` find the platform by MLFLOW_TRACKING_URI and call it with "
+    "`runs`, `models`, `top`, `doctor` and `model` find the platform by MLFLOW_TRACKING_URI and call it with "
     "MLFLOW_TRACKING_TOKEN, or with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
 )
 _ANY_ARGUMENTS = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}

@@ -28,6 +28,7 @@ from services.artifacts.owned.service import OwnedArtifacts
 from services.artifacts.owned.servicer import OwnedArtifactServicer
 from services.artifacts.owned.tracking import TrackingOwners
 from services.artifacts.settings import Settings
+from services.artifacts.status import figures as status_figures
 from services.artifacts.status.service import Status
 from services.artifacts.status.servicer import ArtifactsStatusServicer
 from services.artifacts.traffic import Traffic
@@ -67,7 +68,7 @@ async def _serve(config: Settings) -> None:
         db=db,
         objects=objects,
         commits=Commits(db=db, now=_now),
-        pages=PageTokens(config.page_token_key.encode()),
+        pages=PageTokens(config.page_token_key),
         now=_now,
         new_id=_new_id,
     )
@@ -89,7 +90,8 @@ async def _serve(config: Settings) -> None:
     )
     uploads = Uploads(db=db, objects=objects, now=_now, new_id=_new_id)
     maintenance = Maintenance(files=files, sweeper=sweeper, external=external)
-    status = Status(db, Process.here(), traffic)
+    status = Status(db, Process.here(), traffic, objects)
+    status_figures.tell(status, traffic)
     async with _in_background(objects, sweeper, interval_s=config.sweep_interval_s):
         await serve(
             [
@@ -110,6 +112,7 @@ async def _serve(config: Settings) -> None:
             ready=Readiness(db, MIGRATIONS),
             with_reflection=config.reflection,
             drain_notice_s=config.drain_notice_s,
+            connection_age_s=config.connection_age_s,
             connection_grace_s=PLATFORM_DEADLINE_S_MAX,
             lookahead_bytes=CHUNK_BYTES_MAX,
         )

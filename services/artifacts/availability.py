@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
 
+from services.common import tracing
 from services.common.errors import Unavailable
 
 # Together they bound how long a call goes unanswered while the store is away.
@@ -42,7 +43,7 @@ class Watch:
         """
         if self._is_away:
             await self.check()
-        running = asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
+        running = asyncio.get_running_loop().run_in_executor(self._pool, tracing.carried(call), *arguments)
         try:
             while not (await asyncio.wait((running,), timeout=PATIENCE_S))[0]:
                 await self.check()
@@ -57,11 +58,15 @@ class Watch:
         """Run a blocking call whose outcome is of no interest."""
         self._pool.submit(call)
 
-    async def check(self) -> None:
-        """Raises Unavailable unless the store gives a sign of life. Callers at one time share a probe."""
+    async def probe(self) -> bool:
+        """Return whether the store gives a sign of life. Callers at one time share a probe."""
         if self._probing is None:
             self._probing = asyncio.create_task(self._look())
-        if not await asyncio.shield(self._probing):
+        return await asyncio.shield(self._probing)
+
+    async def check(self) -> None:
+        """Raises Unavailable unless the store gives a sign of life."""
+        if not await self.probe():
             raise Unavailable("The object store is unavailable; try again.", retry_after_s=1)
 
     def close(self) -> None:

@@ -12,7 +12,13 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
+
+import urllib3
+from opentelemetry.trace import Span, StatusCode
+
+from services.common import tracing
 
 CONNECT_TIMEOUT_S = 1.5
 # How long the store may say nothing; that it is away is found out sooner, in availability.py.
@@ -74,11 +80,14 @@ class Exchange:
         self._connection: http.client.HTTPConnection | None = None
         self._response: http.client.HTTPResponse | None = None
         self._in_step = threading.Lock()
+        # From the first step to the last.
+        self._span: Span | None = None
 
     def begin(self) -> None:
         """Connect and send the head of the request."""
         parts = urlsplit(self._url)
         with self._in_step:
+            self._span = begin_call(self._method, self._url)
             self._connection = self._connections.take()
             self._connection.putrequest(self._method, f"{parts.path}?{parts.query}", skip_accept_encoding=True)
             for name, value in self._headers.items():
@@ -96,6 +105,8 @@ class Exchange:
         with self._in_step:
             assert self._connection is not None, "not begun"
             self._response = self._connection.getresponse()
+            if self._span is not None:
+                self._span.set_attribute("http.response.status_code", self._response.status)
             return self._response
 
     def read(self, length: int) -> bytes:
@@ -108,6 +119,7 @@ class Exchange:
         """Leave the connection to others if all was said on it, else end it. Waits for a step that still runs."""
         with self._in_step:
             connection, self._connection = self._connection, None
+            self._end_span()
             if connection is None:
                 return
             if self._response is not None and self._response.isclosed() and not self._response.will_close:
@@ -121,6 +133,35 @@ class Exchange:
         with contextlib.suppress(OSError):
             if connection is not None and connection.sock is not None:
                 connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def _end_span(self) -> None:
+        span, self._span = self._span, None
+        if span is not None:
+            if self._response is None:
+                span.set_status(StatusCode.ERROR, "no answer")
+            span.end()
+
+
+class TracedPool(urllib3.PoolManager):
+    """Connections of a library's, each of whose requests is a span."""
+
+    def urlopen(self, method: str, url: str, redirect: bool = True, **keywords: Any) -> urllib3.BaseHTTPResponse:  # type: ignore[override]
+        span = begin_call(method, url)
+        try:
+            response = super().urlopen(method, url, redirect, **keywords)
+            if span is not None:
+                span.set_attribute("http.response.status_code", response.status)
+            return response
+        finally:
+            if span is not None:
+                span.end()
+
+
+def begin_call(method: str, url: str) -> Span | None:
+    """Begin the span of a request to the object store, which is called as S3 has it; whoever calls this ends it."""
+    parts = urlsplit(url)
+    attributes = {"http.request.method": method, "server.address": parts.netloc, "url.path": parts.path}
+    return tracing.begin_call(f"S3 {method}", attributes)
 
 
 def _has_news(connection: http.client.HTTPConnection) -> bool:

@@ -17,16 +17,19 @@ from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
+from minio.credentials.credentials import Credentials
+from minio.credentials.providers import Provider
 from minio.datatypes import Part
 from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 
 from services.artifacts.availability import PROBE_TIMEOUT_S, Watch
-from services.artifacts.connections import SILENCE_S_MAX, Connections, Exchange
+from services.artifacts.connections import SILENCE_S_MAX, Connections, Exchange, TracedPool
 from services.artifacts.traffic import Traffic
 from services.artifacts.trees import CHUNK_BYTES_MAX
 from services.common.errors import DataLoss, NotImplemented_, ResourceExhausted, Unavailable
 from services.common.rpc.wire import Bytes
+from services.common.secret_files import Secret, read_together
 
 URL_LIFETIME = timedelta(hours=1)
 KEYS_PER_STEP = 1000
@@ -49,8 +52,8 @@ class Location:
     endpoint: str
     bucket: str
     region: str
-    access_key: str
-    secret_key: str
+    access_key: str | Secret
+    secret_key: str | Secret
     public_endpoint: str
 
 
@@ -82,6 +85,10 @@ class Objects:
     async def ensure_bucket(self) -> None:
         """Make the bucket unless it exists."""
         await self._run(self._ensure_bucket)
+
+    async def answers(self) -> bool:
+        """Return whether the store answers, within 1.5 s."""
+        return await self._watch.probe()
 
     async def put(self, key: str, pieces: AsyncIterator[Bytes], *, size: int) -> str:
         """Store an object of `size` bytes, which `pieces` yields; return the ETag that the store answers."""
@@ -330,6 +337,17 @@ class _Reader:
         return chunk
 
 
+class _Keys(Provider):
+    """The keys as they are at each request."""
+
+    def __init__(self, access_key: Secret, secret_key: Secret) -> None:
+        self._access_key = access_key
+        self._secret_key = secret_key
+
+    def retrieve(self) -> Credentials:
+        return Credentials(*read_together(self._access_key, self._secret_key))
+
+
 def composite_etag(etags: Sequence[str]) -> str:
     """Return the ETag that S3 gives to an object made of parts with these ETags, each the MD5 of the part."""
     digest = hashlib.md5(b"".join(bytes.fromhex(etag) for etag in etags), usedforsecurity=False)
@@ -340,12 +358,11 @@ def _client(location: Location, endpoint: str, *, timeout_s: float = SILENCE_S_M
     parts = urlsplit(endpoint)
     return Minio(
         parts.netloc,
-        access_key=location.access_key,
-        secret_key=location.secret_key,
+        credentials=_Keys(Secret.of(location.access_key), Secret.of(location.secret_key)),
         secure=parts.scheme == "https",
         # Known, so that signing asks nobody.
         region=location.region,
-        http_client=urllib3.PoolManager(
+        http_client=TracedPool(
             timeout=urllib3.Timeout(connect=PROBE_TIMEOUT_S, read=timeout_s), retries=False, maxsize=_THREADS
         ),
     )

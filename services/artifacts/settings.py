@@ -6,10 +6,11 @@ from urllib.parse import urlsplit
 
 from services.common.auth import AuthKind
 from services.common.logs import LogFormat, LogLevel
-from services.common.prefork.bounds import CONNECTIONS_MAX, CONNECTIONS_MIN
+from services.common.pages import KEY_LENGTH_MIN, keys_of
+from services.common.pool_size import CONNECTIONS_MAX, CONNECTIONS_MIN
+from services.common.secret_files import Secret
 from services.common.settings import Address, SettingsError, secret, shared, variable
 
-_KEY_LENGTH_MIN = 32
 _LISTEN = Address("127.0.0.1", 8082)
 _TRACKING = Address("127.0.0.1", 8081)
 _REGISTRY = Address("127.0.0.1", 8083)
@@ -19,15 +20,16 @@ _REGISTRY = Address("127.0.0.1", 8083)
 class Settings:
     """Each field is the variable `MODELSTEAD_<FIELD>`."""
 
-    database_url: str = secret()
-    # Signs page tokens; the same for all replicas.
-    page_token_key: str = secret()
+    # Of several lines each new connection takes the first that lets it in.
+    database_url: Secret = secret()
+    # Keys, one a line: the first signs page tokens, all are good for reading them. The same for all replicas.
+    page_token_key: Secret = secret()
     # The object store: `http://host:port` or `https://host`, and a bucket that is made if it does not exist.
     s3_endpoint: str
     s3_bucket: str = "modelstead"
     s3_region: str = "us-east-1"
-    s3_access_key: str = secret()
-    s3_secret_key: str = secret()
+    s3_access_key: Secret = secret()
+    s3_secret_key: Secret = secret()
     # Where clients find the object store; without it all contents pass through the platform.
     s3_public_endpoint: str = ""
     # The file that allows stores elsewhere.
@@ -55,14 +57,20 @@ class Settings:
     reflection: bool = False
     # How long a server that was told to stop goes on, so that peers look elsewhere.
     drain_notice_s: float = 0.0
+    # How long callers keep a connection: after about that time they look who is there, and so find new replicas.
+    connection_age_s: float = 300.0
     log_format: LogFormat = LogFormat.AUTO
     log_level: LogLevel = LogLevel.INFO
     otlp_endpoint: str = ""
     metrics_listen: Address | None = None
 
     def __post_init__(self) -> None:
-        if len(self.page_token_key) < _KEY_LENGTH_MIN:
-            raise SettingsError(f"{variable('page_token_key')} must have at least {_KEY_LENGTH_MIN} characters.")
+        try:
+            keys_of(self.page_token_key.read())
+        except ValueError:
+            raise SettingsError(
+                f"{variable('page_token_key')} must have at least {KEY_LENGTH_MIN} characters."
+            ) from None
         for name in ("s3_endpoint", "s3_public_endpoint"):
             _check_endpoint(name, getattr(self, name))
         for name in ("upload_ttl_s", "garbage_grace_s", "sweep_interval_s"):

@@ -2,20 +2,23 @@
 
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import psycopg
 import sqlalchemy
-from sqlalchemy import exc
+from prometheus_client import Gauge, Histogram
+from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util.concurrency import greenlet_spawn
 
 from services.common import arrays
-from services.common.errors import DeadlineExceeded, ResourceExhausted, ServiceError, Unavailable
-from services.common.prefork.bounds import CONNECTIONS_MAX, CONNECTIONS_MIN
+from services.common.errors import DeadlineExceeded, Interrupted, ResourceExhausted, ServiceError, Unavailable
+from services.common.pool_size import CONNECTIONS_MAX, CONNECTIONS_MIN
+from services.common.secret_files import Derived, Secret
 from services.common.settings import SettingsError
 
 # A transaction as SQLAlchemy Core sees it.
@@ -26,12 +29,14 @@ Cursor = psycopg.AsyncCursor[Any]
 
 STATEMENT_TIMEOUT_S = 30
 _POOL_WAIT_S = 5
+_DISK_FULL_RETRY_S = 5
 # Of the pool, those that are kept as they are for statements that only read.
 _READERS_MAX = 2
 _CONNECT_TIMEOUT_S = 3
 
 _QUERY_CANCELED = "57014"
 _READ_ONLY = "25006"
+_DISK_FULL = "53100"
 _TOO_MANY_CONNECTIONS = "53300"
 # Class 08 connection, 57P shutdown, 40 rolled back by a conflict: the same call may succeed later.
 _RETRIABLE_CLASSES = ("08", "57P", "40")
@@ -42,6 +47,14 @@ _REVISION = sqlalchemy.text("""
     FROM alembic_version
 """)
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+POOL_WAIT_SECONDS = Histogram(
+    "modelstead_database_wait_seconds",
+    "Time to get a connection to Postgres from the pool.",
+    buckets=(0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5),
+)
+CONNECTIONS_USED = Gauge("modelstead_database_connections_used", "Connections to Postgres that somebody uses.")
+CONNECTIONS_ALLOWED = Gauge("modelstead_database_connections_max", "Connections to Postgres that the process may have.")
 
 _log = logging.getLogger("modelstead.database")
 
@@ -69,7 +82,7 @@ class Database:
 
     def __init__(
         self,
-        url: str,
+        url: str | Secret,
         *,
         schema: str,
         parameters: Mapping[str, str] | None = None,
@@ -77,7 +90,8 @@ class Database:
     ) -> None:
         """`parameters` are set on every connection, by name, for what statements read with `current_setting`.
 
-        Raises SettingsError for too few connections.
+        Of a `url` with several lines each new connection takes the first that lets it in: so a password is exchanged
+        while both are in the file. Raises SettingsError for too few connections.
         """
         if connections < CONNECTIONS_MIN:
             raise SettingsError(
@@ -86,29 +100,37 @@ class Database:
         arrays.register(psycopg.adapters)
         options = f"-c search_path={schema} -c statement_timeout={STATEMENT_TIMEOUT_S}s -c timezone=UTC"
         options += "".join(f" -c {name}={_escaped(value)}" for name, value in (parameters or {}).items())
+        secret = Secret.of(url)
+        newest = parse_url(secret.lines()[0])
+        self._urls = Derived(secret, _parse_urls)
+        self._connect_args = {
+            "options": options,
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+        }
         self._engine: AsyncEngine = create_async_engine(
-            parse_url(url),
+            newest,
+            poolclass=_Pool,
             pool_size=connections,
             max_overflow=0,
             pool_timeout=_POOL_WAIT_S,
             pool_use_lifo=True,
-            connect_args={
-                "options": options,
-                "connect_timeout": _CONNECT_TIMEOUT_S,
-                "keepalives_idle": 10,
-                "keepalives_interval": 5,
-                "keepalives_count": 3,
-                "tcp_user_timeout": 10_000,
-            },
+            connect_args=self._connect_args,
         )
+        event.listen(self._engine.sync_engine, "do_connect", self._connect)
         self._readers: list[PoolProxiedConnection] = []
+        CONNECTIONS_USED.set_function(self._used_count)
+        CONNECTIONS_ALLOWED.set(connections)
         self._readers_max = min(_READERS_MAX, connections // CONNECTIONS_MIN)
 
     @contextlib.asynccontextmanager
     async def begin(self, *, snapshot: bool = False) -> AsyncIterator[Tx]:
         """Open a transaction; it commits at the end of the block and rolls back when an exception leaves it.
 
-        With `snapshot` it only reads, and every statement sees the same state. Raises Unavailable,
+        With `snapshot` it only reads, and every statement sees the same state. Raises Interrupted,
         ResourceExhausted or DeadlineExceeded when the database is away, full or too slow.
         """
         async with self._translating(), self._engine.begin() as tx:
@@ -172,6 +194,22 @@ class Database:
             await _return(self._readers.pop())
         await self._engine.dispose()
 
+    def _used_count(self) -> int:
+        pool = self._engine.pool
+        assert isinstance(pool, _Pool)
+        return pool.checkedout() - len(self._readers)
+
+    def _connect(self, dialect: Any, record: object, arguments: object, parameters: Mapping[str, Any]) -> object:
+        """Connect as the URL says now, not as it did when the pool was made."""
+        *earlier, last = self._urls()
+        for url in earlier:
+            with contextlib.suppress(psycopg.OperationalError):
+                return dialect.connect(**self._parameters(dialect, url, parameters))
+        return dialect.connect(**self._parameters(dialect, last, parameters))
+
+    def _parameters(self, dialect: Any, url: URL, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        return {**parameters, **dialect.create_connect_args(url)[1], **self._connect_args}
+
     async def _new_reader(self) -> PoolProxiedConnection:
         reader: PoolProxiedConnection = await self._engine.raw_connection()
         try:
@@ -198,6 +236,10 @@ class Database:
             return DeadlineExceeded("The database did not answer in time.")
         if state == _TOO_MANY_CONNECTIONS:
             return ResourceExhausted("The database has no free connection; try again.", retry_after_s=1)
+        if state == _DISK_FULL:
+            # A person has to make room, and then the same call succeeds.
+            _log.error("the database has no space left")
+            return Unavailable("The database has no space left; try again.", retry_after_s=_DISK_FULL_RETRY_S)
         is_lost = state.startswith(_RETRIABLE_CLASSES[:2]) or (
             isinstance(cause, psycopg.OperationalError) and not state
         )
@@ -207,7 +249,18 @@ class Database:
         elif not state.startswith(_RETRIABLE_CLASSES):
             return error
         _log.warning("database unavailable", extra={"sqlstate": state or None, "cause": type(cause).__name__})
-        return Unavailable("The database is unavailable; try again.", retry_after_s=1)
+        return Interrupted("The database is unavailable; try again.", retry_after_s=1)
+
+
+class _Pool(AsyncAdaptedQueuePool):
+    """A pool that measures how long one waits for a connection, and for its making where there is none."""
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        began_s = time.perf_counter()
+        try:
+            return super()._do_get()
+        finally:
+            POOL_WAIT_SECONDS.observe(time.perf_counter() - began_s)
 
 
 async def _return(reader: PoolProxiedConnection) -> None:
@@ -226,6 +279,14 @@ async def driver_of(tx: Tx) -> Driver:
     """Return the driver's own connection of an open transaction, for its statements that are fixed."""
     driver: Driver = (await tx.get_raw_connection()).driver_connection  # type: ignore[assignment]
     return driver
+
+
+def _parse_urls(text: str) -> list[URL]:
+    """Return the URLs in a text, one a line. Raises ValueError."""
+    try:
+        return [parse_url(line) for line in Secret(text).lines()]
+    except SettingsError as error:
+        raise ValueError(str(error)) from error
 
 
 def _escaped(value: str) -> str:

@@ -67,6 +67,10 @@ class Unavailable(ServiceError):
     reason = "TEMPORARILY_UNAVAILABLE"
 
 
+class Interrupted(Unavailable):
+    """The database broke off what was under way; done again at once it may well succeed, if it may be done twice."""
+
+
 class DeadlineExceeded(ServiceError):
     """The time that the caller gave, or the server's bound, ran out before the work was done."""
 

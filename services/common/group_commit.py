@@ -1,10 +1,16 @@
 """Commits what concurrent calls bring in few transactions: one round to the disk serves many callers."""
 
 import asyncio
-import logging
+import contextvars
+import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from opentelemetry.trace import Span
+from prometheus_client import Histogram
+
+from services.common import tracing
 from services.common.errors import ResourceExhausted, ServiceError
 from services.common.fair_queue import FairQueue
 
@@ -16,7 +22,26 @@ Outcome = ServiceError | None
 GAP_S = 0.005
 LINGER_S = 0.010
 
-_log = logging.getLogger("modelstead.group_commit")
+_ACK_BUCKETS_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+ACK_SECONDS = Histogram(
+    "modelstead_ack_seconds", "Time from the arrival of what is committed in groups to its commit.", ["what"],
+    buckets=_ACK_BUCKETS_S,
+)  # fmt: skip
+GROUP_SIZE = Histogram(
+    "modelstead_commit_group_size", "How many callers' writes one commit has stored.", ["what"], buckets=_SIZE_BUCKETS
+)
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[ItemT]):
+    """An item, what is done once it is committed, when it came and whose span it is of."""
+
+    item: ItemT
+    done: "asyncio.Future[None]"
+    came_s: float
+    span: Span | None
 
 
 class GroupCommit(Generic[ItemT]):
@@ -38,13 +63,18 @@ class GroupCommit(Generic[ItemT]):
         waiting_weight_max: int,
         committers: int,
         lane: Callable[[ItemT], Sequence[Hashable]] = lambda item: (),
+        what: str = "other",
     ) -> None:
+        """`what` tells this one's figures from others', and names the spans of its commits."""
         self._commit = commit
         self._weight = weight
         self._group_weight_max = group_weight_max
         self._waiting_weight_max = waiting_weight_max
         self._lane = lane
-        self._waiting: FairQueue[tuple[ItemT, asyncio.Future[None]]] = FairQueue()
+        self._what = what
+        self._ack_seconds = ACK_SECONDS.labels(what)
+        self._group_size = GROUP_SIZE.labels(what)
+        self._waiting: FairQueue[_Waiting[ItemT]] = FairQueue()
         self._waiting_weight = 0
         self._gathering: _Gathering | None = None
         self._idle_committers = committers
@@ -59,22 +89,25 @@ class GroupCommit(Generic[ItemT]):
         """Return once the item is committed. Raises its error, or ResourceExhausted if too much waits already."""
         await self.enqueue(item)
 
-    def enqueue(self, item: ItemT) -> "asyncio.Future[None]":
+    def enqueue(self, item: ItemT, *, came_s: float | None = None) -> "asyncio.Future[None]":
         """Return what is done once the item is committed, or failed. Raises ResourceExhausted as `submit` does.
 
-        Who cancels it before the item's turn has it not committed.
+        Who cancels it before the item's turn has it not committed. `came_s` is when it came, on the clock of
+        `time.perf_counter`, if that was before now.
         """
         weight = self._weight(item)
         if self._waiting_weight + weight > self._waiting_weight_max and self._waiting:
             raise ResourceExhausted("The server is busy writing; try again.", retry_after_s=1)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.push(self._lane(item), (item, done))
+        came_s = time.perf_counter() if came_s is None else came_s
+        self._waiting.push(self._lane(item), _Waiting(item, done, came_s, tracing.recorded()))
         self._waiting_weight += weight
         if self._gathering is not None:
             self._gathering.note_arrival(len(self._waiting))
         if self._idle_committers:
             self._idle_committers -= 1
-            task = asyncio.create_task(self._drain())
+            # It goes on for others, so it has nothing of the call that happened to begin it.
+            task = asyncio.create_task(self._drain(), context=contextvars.Context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return done
@@ -96,21 +129,24 @@ class GroupCommit(Generic[ItemT]):
             finally:
                 self._gathering = None
 
-    def _take(self) -> list[tuple[ItemT, asyncio.Future[None]]]:
-        group: list[tuple[ItemT, asyncio.Future[None]]] = []
+    def _take(self) -> list[_Waiting[ItemT]]:
+        group: list[_Waiting[ItemT]] = []
         weight = 0
-        while self._waiting and (not group or weight + self._weight(self._waiting.peek()[0]) <= self._group_weight_max):
-            item, done = self._waiting.pop()
-            self._waiting_weight -= self._weight(item)
+        while self._waiting and (
+            not group or weight + self._weight(self._waiting.peek().item) <= self._group_weight_max
+        ):
+            one = self._waiting.pop()
+            self._waiting_weight -= self._weight(one.item)
             # A caller that went away before its turn gets nothing written.
-            if not done.done():
-                weight += self._weight(item)
-                group.append((item, done))
+            if not one.done.done():
+                weight += self._weight(one.item)
+                group.append(one)
         return group
 
-    async def _settle(self, group: list[tuple[ItemT, asyncio.Future[None]]]) -> None:
+    async def _settle(self, group: list[_Waiting[ItemT]]) -> None:
         try:
-            outcomes = await self._commit([item for item, _ in group])
+            with tracing.shared(f"commit {self._what}", (one.span for one in group)):
+                outcomes = await self._commit([one.item for one in group])
         except ServiceError as error:
             outcomes = [error] * len(group)
         except Exception as error:  # noqa: BLE001 -- the boundary between a group and its items
@@ -118,10 +154,18 @@ class GroupCommit(Generic[ItemT]):
                 for single in group:
                     await self._settle([single])
                 return
-            _resolve(group[0][1], error)
+            _resolve(group[0].done, error)
             return
-        for (_, done), outcome in zip(group, outcomes, strict=True):
-            _resolve(done, outcome)
+        self._count(group, outcomes)
+        for one, outcome in zip(group, outcomes, strict=True):
+            _resolve(one.done, outcome)
+
+    def _count(self, group: list[_Waiting[ItemT]], outcomes: Sequence[Outcome]) -> None:
+        now_s = time.perf_counter()
+        self._group_size.observe(len(group))
+        for one, outcome in zip(group, outcomes, strict=True):
+            if outcome is None:
+                self._ack_seconds.observe(now_s - one.came_s)
 
 
 class _Gathering:

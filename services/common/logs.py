@@ -5,6 +5,7 @@ import functools
 import logging
 import sys
 import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, TextIO
@@ -34,11 +35,19 @@ class LogLevel(Enum):
     ERROR = "error"
 
 
-def configure(*, log_format: LogFormat, log_level: LogLevel, stream: TextIO = sys.stdout) -> None:
-    """Send every logger of the process to `stream`. Fields of a line are given as `extra`."""
+def configure(
+    *,
+    log_format: LogFormat,
+    log_level: LogLevel,
+    stream: TextIO = sys.stdout,
+    context: Callable[[], Mapping[str, str]] = dict,
+) -> None:
+    """Send every logger of the process to `stream`. Fields of a line are given as `extra`; `context` returns those that
+    each line has that is written at once, such as the trace that it is of.
+    """
     _collect_less()
     as_json = log_format is LogFormat.JSON or (log_format is LogFormat.AUTO and not stream.isatty())
-    handler = _Handler(stream, _JsonFormatter() if as_json else _TextFormatter())
+    handler = _Handler(stream, _JsonFormatter() if as_json else _TextFormatter(), context)
     logging.basicConfig(handlers=[handler], level=log_level.value.upper(), force=True)
 
 
@@ -101,8 +110,9 @@ def _clock(created: int) -> str:
 class _Handler(logging.StreamHandler[TextIO]):
     """Writes records at once, after what was deferred; what was deferred, soon, and at the end of the process."""
 
-    def __init__(self, stream: TextIO, form: _Format) -> None:
+    def __init__(self, stream: TextIO, form: _Format, context: Callable[[], Mapping[str, str]]) -> None:
         super().__init__(stream)
+        self._context = context
         self.setFormatter(form)
         self._line = form.line
         self._deferred: list[tuple[float, str, str, dict[str, Any]]] = []
@@ -117,6 +127,8 @@ class _Handler(logging.StreamHandler[TextIO]):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.flush()
+        # What the line says itself goes before.
+        vars(record).update({name: value for name, value in self._context().items() if not hasattr(record, name)})
         super().emit(record)
 
     def flush(self) -> None:

@@ -8,6 +8,7 @@ import psycopg
 
 from services.common.database import parse_url
 from services.common.errors import Unavailable
+from services.common.secret_files import Secret
 
 APPLICATION_NAME = "modelstead-listener"
 
@@ -43,17 +44,25 @@ class Notifications:
 
 
 @contextlib.asynccontextmanager
-async def listening(url: str, channel: str) -> AsyncIterator[Notifications]:
+async def listening(url: str | Secret, channel: str) -> AsyncIterator[Notifications]:
     """Open a connection that listens to a channel, to Postgres itself or by a pooler that keeps sessions. Raises
     Unavailable.
     """
-    conninfo = parse_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     with _translating():
-        connection = await psycopg.AsyncConnection.connect(conninfo, autocommit=True, **_CONNECT_ARGS)
+        connection = await _connect(Secret.of(url).lines())
     async with connection:
         with _translating():
             await connection.execute(f"LISTEN {channel}")
         yield Notifications(connection)
+
+
+async def _connect(urls: list[str]) -> "psycopg.AsyncConnection[Any]":
+    """Connect by the first URL that lets us in, as `Database` does."""
+    *earlier, last = [parse_url(url).set(drivername="postgresql").render_as_string(hide_password=False) for url in urls]
+    for conninfo in earlier:
+        with contextlib.suppress(psycopg.OperationalError):
+            return await psycopg.AsyncConnection.connect(conninfo, autocommit=True, **_CONNECT_ARGS)
+    return await psycopg.AsyncConnection.connect(last, autocommit=True, **_CONNECT_ARGS)
 
 
 @contextlib.contextmanager

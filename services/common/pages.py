@@ -9,17 +9,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.common.errors import InvalidArgument
+from services.common.secret_files import Derived, Secret
 
 # A position holds what rows are ordered by, such as several tags of 8,000 characters each.
 TOKEN_LENGTH_MAX = 1_048_576
+KEY_LENGTH_MIN = 32
 _SIGNATURE_BYTES = 16
 
 
 class PageTokens:
-    """Makes and reads tokens under a secret that all replicas share."""
+    """Makes and reads tokens under a secret that all replicas share: keys, one a line, of which the first signs and
+    each is good for reading.
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    Raises ValueError for a key that is too short.
+    """
+
+    def __init__(self, secret: Secret) -> None:
+        self._keys = Derived(secret, keys_of)
 
     def encode(self, position: Sequence[Any], query: Any) -> str:
         """Return a token for `position`, the sort key of the last row of a page, as JSON scalars.
@@ -28,7 +34,7 @@ class PageTokens:
         position so long that `decode` would refuse its token.
         """
         payload = json.dumps(list(position), ensure_ascii=False, separators=(",", ":")).encode()
-        token = base64.urlsafe_b64encode(self._signature(payload, query) + payload).decode()
+        token = base64.urlsafe_b64encode(_signature(self._keys()[0], payload, query) + payload).decode()
         if len(token) > TOKEN_LENGTH_MAX:
             raise InvalidArgument(
                 f"The page token would exceed {TOKEN_LENGTH_MAX} characters; order by fewer or shorter values"
@@ -47,11 +53,20 @@ class PageTokens:
             # Base64 has several spellings of the same bytes, of which a token is one.
             raise InvalidArgument("Invalid page token, it was not made here")
         signature, payload = data[:_SIGNATURE_BYTES], data[_SIGNATURE_BYTES:]
-        if not hmac.compare_digest(signature, self._signature(payload, query)):
+        if not any(hmac.compare_digest(signature, _signature(key, payload, query)) for key in self._keys()):
             raise InvalidArgument("Invalid page token, it was not made for this query")
         return tuple(json.loads(payload))
 
-    def _signature(self, payload: bytes, query: Any) -> bytes:
-        about = json.dumps(query, sort_keys=True, separators=(",", ":")).encode()
-        mac = hmac.new(self._key, len(about).to_bytes(8, "big") + about + payload, hashlib.sha256)
-        return mac.digest()[:_SIGNATURE_BYTES]
+
+def keys_of(text: str) -> tuple[bytes, ...]:
+    """Return the keys in a text, one a line. Raises ValueError if there is none, or one is too short."""
+    keys = tuple(line.strip().encode() for line in text.splitlines() if line.strip())
+    if not keys or min(map(len, keys)) < KEY_LENGTH_MIN:
+        raise ValueError(f"expected keys of at least {KEY_LENGTH_MIN} characters")
+    return keys
+
+
+def _signature(key: bytes, payload: bytes, query: Any) -> bytes:
+    about = json.dumps(query, sort_keys=True, separators=(",", ":")).encode()
+    mac = hmac.new(key, len(about).to_bytes(8, "big") + about + payload, hashlib.sha256)
+    return mac.digest()[:_SIGNATURE_BYTES]

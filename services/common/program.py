@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,12 @@ from typing import Any, Protocol, TypeVar
 import uvloop
 from google.protobuf.descriptor import ServiceDescriptor
 
-from services.common import logs, settings, telemetry
+from services.common import logs, settings, telemetry, tracing
 from services.common.errors import ServiceError
 from services.common.logs import LogFormat, LogLevel
 from services.common.prefork import launch
 from services.common.readiness import newest_revision
+from services.common.secret_files import Secret
 from services.common.settings import Address, SettingsError
 
 
@@ -24,7 +24,7 @@ class ProgramSettings(Protocol):
     """What every service that keeps tables is told."""
 
     @property
-    def database_url(self) -> str: ...
+    def database_url(self) -> Secret: ...
     @property
     def migrate_on_start(self) -> bool: ...
     @property
@@ -66,13 +66,13 @@ def run(
     try:
         migration = _migration_of(arguments, migrations)
         config = settings.load(settings_class, environ)
-        logs.configure(log_format=config.log_format, log_level=config.log_level)
+        logs.configure(log_format=config.log_format, log_level=config.log_level, context=tracing.current_ids)
         if migration is not None:
-            _migrate(config.database_url, schema, migrations, migration)
+            _migrate(config.database_url.lines()[0], schema, migrations, migration)
             return
         if config.migrate_on_start:
             newest = _Migration(newest_revision(migrations))
-            _in_child(lambda: _migrate(config.database_url, schema, migrations, newest), schema)
+            _in_child(lambda: _migrate(config.database_url.lines()[0], schema, migrations, newest), schema)
         if launch.becomes_parent(config):
             launch.become_parent(config, f"services.{schema}", environ=environ)
         telemetry.start(schema, otlp_endpoint=config.otlp_endpoint, metrics_listen=config.metrics_listen)
@@ -87,11 +87,6 @@ def descriptor(module: ModuleType, name: str) -> ServiceDescriptor:
     """Return a service of a module of stubs, such as `runs_pb2`."""
     service: ServiceDescriptor = module.DESCRIPTOR.services_by_name[name]
     return service
-
-
-def now_ms() -> int:
-    """Return the time in milliseconds since the Unix epoch."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

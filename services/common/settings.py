@@ -8,10 +8,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from services.common.secret_files import Secret, words_of
+
 _T = TypeVar("_T")
 PREFIX = "MODELSTEAD_"
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
+_DNS = "dns://"
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -21,10 +24,13 @@ class SettingsError(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Address:
-    """A host and a TCP port; port 0 lets the system choose."""
+    """A host and a TCP port; port 0 lets the system choose. `dns_server` is who is asked where the host is, if that is
+    not for the system to know.
+    """
 
     host: str
     port: int
+    dns_server: str = ""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -33,14 +39,22 @@ class Address:
     def is_loopback(self) -> bool:
         return self.host in _LOOPBACK_HOSTS
 
+    @property
+    def target(self) -> str:
+        """Under what gRPC connects there: to all addresses that the host has."""
+        return f"dns://{self.dns_server}/{self}"
+
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """Parse `host:port` or `[v6]:port`. Raises ValueError."""
+        """Parse `host:port`, `[v6]:port` or `dns://server:port/host:port`. Raises ValueError."""
+        server = ""
+        if text.startswith(_DNS):
+            server, _, text = text.removeprefix(_DNS).partition("/")
         host, colon, port = text.rpartition(":")
         host = host.strip("[]")
         if not colon or not host or not port.isdecimal() or int(port) > 65535:
             raise ValueError("expected host:port, as 127.0.0.1:8081")
-        return cls(host, int(port))
+        return cls(host, int(port), server)
 
 
 def variable(field_name: str) -> str:
@@ -49,7 +63,10 @@ def variable(field_name: str) -> str:
 
 
 def secret(*, default: Any = dataclasses.MISSING) -> Any:
-    """Declare a field that may also come from a file named by the variable with `_FILE` appended."""
+    """Declare a field that may also come from a file named by the variable with `_FILE` appended.
+
+    As a `Secret` it is read again when the file changes.
+    """
     return dataclasses.field(default=default, metadata={"secret": True})
 
 
@@ -68,25 +85,27 @@ def load(cls: type[_T], environ: Mapping[str, str]) -> _T:
     hints = typing.get_type_hints(cls)
     values = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        text = _raw(field, environ)
-        if text is not None:
-            values[field.name] = _parse(variable(field.name), text, hints[field.name])
+        value = _value(field, environ, hints[field.name])
+        if value is not None:
+            values[field.name] = value
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise SettingsError(f"{variable(field.name)} is not set, and there is no default for it.")
     return cls(**values)
 
 
-def _raw(field: "dataclasses.Field[Any]", environ: Mapping[str, str]) -> str | None:
+def _value(field: "dataclasses.Field[Any]", environ: Mapping[str, str], hint: Any) -> Any:
+    """Return what the environment sets, None if it does not."""
     name = variable(field.name)
     if text := environ.get(name):
-        return text
+        return _parse(name, text, hint)
     path = environ.get(f"{name}_FILE") if field.metadata.get("secret") else None
     if not path:
         return None
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        read = Secret.of_file(Path(path))
     except OSError as error:
         raise SettingsError(f"{name}_FILE: cannot read {path}: {error.strerror}.") from error
+    return read if hint is Secret else _parse(name, read.read(), hint)
 
 
 def _parse(name: str, text: str, hint: Any) -> Any:
@@ -113,5 +132,5 @@ def _convert(text: str, hint: Any) -> Any:
             raise ValueError(f"expected one of {', '.join(members)}")
         return members[text]
     if typing.get_origin(hint) is tuple:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
+        return words_of(text)
     return hint(text)

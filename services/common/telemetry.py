@@ -1,18 +1,13 @@
 """Starts traces and metrics for a process; off until an address says where they go."""
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
+from services.common import tracing
 from services.common.settings import Address
 
-tracer = trace.get_tracer("modelstead")
-
-_RECORD_NOTHING = (trace.NoOpTracerProvider, trace.ProxyTracerProvider)
 _LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 CALLS = Counter("modelstead_calls", "Calls answered, by method and outcome.", ["method", "code"])
@@ -31,14 +26,15 @@ class Outcomes:
         self._seconds = CALL_SECONDS.labels(name) if is_timed else None
         self._count_of: dict[str, Counter] = {}
 
-    def add(self, code: str, duration_s: float) -> None:
-        """Count a call."""
+    def add(self, code: str, duration_s: float, span: trace.Span | None = None) -> None:
+        """Count a call. If its span is kept, a time to answer is told with the trace that it is of."""
         count = self._count_of.get(code)
         if count is None:
             count = self._count_of[code] = CALLS.labels(self._name, code)
         count.inc()
         if self._seconds is not None:
-            self._seconds.observe(duration_s)
+            found = tracing.ids(span)
+            self._seconds.observe(duration_s, {"trace_id": found["trace_id"]} if found else None)
 
 
 def start(service: str, *, otlp_endpoint: str, metrics_listen: Address | None) -> None:
@@ -53,6 +49,7 @@ def start(service: str, *, otlp_endpoint: str, metrics_listen: Address | None) -
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
         provider = TracerProvider(resource=Resource.create({"service.name": f"modelstead-{service}"}))
+        provider.sampler = tracing.NoLonelyCalls(provider.sampler)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=otlp_endpoint, insecure=True)))
         trace.set_tracer_provider(provider)
         # Statements with their placeholders, never with values; SQLAlchemy's go the same way.
@@ -62,21 +59,3 @@ def start(service: str, *, otlp_endpoint: str, metrics_listen: Address | None) -
         trace.set_tracer_provider(trace.NoOpTracerProvider())
     if metrics_listen is not None:
         start_http_server(metrics_listen.port, addr=metrics_listen.host)
-
-
-def serving(name: str, carrier: Mapping[str, str]) -> AbstractContextManager[trace.Span]:
-    """Open the span of a call that is served, in the trace that the caller's headers or metadata name.
-
-    Where no span is recorded and no trace is named there is nothing to open, and nothing to pass on.
-    """
-    if "traceparent" not in carrier and isinstance(trace.get_tracer_provider(), _RECORD_NOTHING):
-        return nullcontext(trace.INVALID_SPAN)
-    return tracer.start_as_current_span(name, context=propagate.extract(carrier), kind=trace.SpanKind.SERVER)
-
-
-def inject() -> dict[str, str]:
-    """Return the headers that carry the current trace context to the next service."""
-    carrier: dict[str, str] = {}
-    if trace.get_current_span().get_span_context().is_valid:
-        propagate.inject(carrier)
-    return carrier

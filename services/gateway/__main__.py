@@ -8,8 +8,9 @@ import time
 from collections.abc import Sequence
 
 import uvloop
+from prometheus_client import Gauge
 
-from services.common import auth, garbage, logs, memory, settings, telemetry
+from services.common import auth, garbage, logs, memory, settings, telemetry, tracing
 from services.common.auth import Authenticator
 from services.common.prefork import launch
 from services.common.settings import Address, SettingsError
@@ -30,6 +31,8 @@ from services.gateway.transcoding import Transcoder
 from services.gateway.ui import wheel
 from services.gateway.ui.pages import WebUI
 
+IN_FLIGHT = Gauge("modelstead_gateway_requests_in_flight", "Requests that are being answered, by kind.", ["kind"])
+
 _log = logging.getLogger("modelstead.gateway")
 
 
@@ -37,7 +40,7 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT, then let requests under way end. Exits 2 with one sentence for a wrong setting."""
     try:
         config = settings.load(Settings, os.environ)
-        logs.configure(log_format=config.log_format, log_level=config.log_level)
+        logs.configure(log_format=config.log_format, log_level=config.log_level, context=tracing.current_ids)
         # What uvicorn says at INFO is about itself; requests and the start have lines of ours.
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         authenticator = auth.authenticator(config.auth, tokens_file=config.tokens_file, listen=config.listen)
@@ -69,6 +72,10 @@ def build(
     transcoder = Transcoder(table, connections)
     sessions = Sessions(config.session_keys, lifetime_s=config.session_lifetime_s, now=time.time)
     api = Api(table, transcoder)
+    admission = Admission(requests_max=limits.REQUESTS_MAX, per_caller_max=limits.REQUESTS_PER_CALLER_MAX)
+    watch_admission = Admission(requests_max=limits.WATCHES_MAX, per_caller_max=limits.WATCHES_PER_CALLER_MAX)
+    IN_FLIGHT.labels("request").set_function(lambda: admission.count)
+    IN_FLIGHT.labels("watch").set_function(lambda: watch_admission.count)
     gateway = Gateway(
         table=table,
         transcoder=transcoder,
@@ -85,8 +92,8 @@ def build(
         sessions=sessions,
         hosts=Hosts.of(config),
         authenticator=authenticator,
-        admission=Admission(requests_max=limits.REQUESTS_MAX, per_caller_max=limits.REQUESTS_PER_CALLER_MAX),
-        watch_admission=Admission(requests_max=limits.WATCHES_MAX, per_caller_max=limits.WATCHES_PER_CALLER_MAX),
+        admission=admission,
+        watch_admission=watch_admission,
         root_path=config.root_path,
     )
     return connections, gateway

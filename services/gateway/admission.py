@@ -17,6 +17,11 @@ class Admission:
         self._of_caller: Counter[str] = Counter()
         self._all = 0
 
+    @property
+    def count(self) -> int:
+        """How many are under way."""
+        return self._all
+
     @contextlib.contextmanager
     def admit(self, caller: str) -> Iterator[None]:
         """Count a request for the length of the block. Raises ResourceExhausted when there are too many."""

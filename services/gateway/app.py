@@ -5,9 +5,10 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+from opentelemetry.trace import Span
 from starlette.types import Receive, Scope, Send
 
-from services.common import logs, telemetry
+from services.common import logs, telemetry, tracing
 from services.common.auth import Authenticator
 from services.common.errors import ServiceError
 from services.gateway import errors, sessions
@@ -46,6 +47,8 @@ class _Exchange:
     match: Match | None
     page: Page | None
     found: Found | None
+    # Whether the client is to make a new connection for its next request, to a gateway that goes on.
+    is_last_here: bool
     status: int | None = None
     note: str | None = None
 
@@ -54,14 +57,17 @@ class _Exchange:
         return self.match is not None and self.match.route.is_watch
 
     async def reply(self, reply: Reply | StreamedReply) -> None:
-        request_id: Header = (b"x-request-id", self.request.request_id.encode())
+        headers: list[Header] = [(b"x-request-id", self.request.request_id.encode())]
         self.status = reply.status
+        if isinstance(reply, Reply) and self._is_last(reply):
+            await send_last_reply(self.send, reply, *headers, linger=self.incoming.linger)
+            return
+        if self.is_last_here:
+            headers.append((b"connection", b"close"))
         if isinstance(reply, StreamedReply):
-            await send_stream(self.send, reply, request_id)
-        elif self._is_last(reply):
-            await send_last_reply(self.send, reply, request_id, linger=self.incoming.linger)
+            await send_stream(self.send, reply, *headers)
         else:
-            await send_reply(self.send, reply, request_id)
+            await send_reply(self.send, reply, *headers)
 
     def _is_last(self, reply: Reply) -> bool:
         """Whether the rest of the request is not worth its reading, or will not come."""
@@ -98,6 +104,14 @@ class Gateway:
         self._watch_admission = watch_admission
         self._outcomes: dict[str, telemetry.Outcomes] = {}
         self._root_path = root_path
+        self._is_draining = False
+
+    def drain(self) -> None:
+        """Tell that this gateway is about to stop, and with each answer that its connection ends: a request that is
+        sent as the server closes one would be lost.
+        """
+        self._is_draining = True
+        self._pages.drain()
 
     def end_watches(self) -> None:
         """End the answers that have no end of their own."""
@@ -108,14 +122,14 @@ class Gateway:
         started = time.perf_counter()
         request = Request.of(scope, root_path=self._root_path)
         exchange = self._begin(self._sessions.recognise(request), Incoming(receive), send)
-        with telemetry.serving(exchange.label, exchange.request.trace_headers()) as span:
+        with tracing.serving(exchange.label, exchange.request.trace_headers()) as span:
             try:
                 with nullcontext() if exchange.is_watch else telemetry.IN_FLIGHT.track_inprogress():
                     await self._answer(exchange)
             finally:
                 if span.is_recording() and exchange.status is not None:
                     span.set_attribute("http.response.status_code", exchange.status)
-                self._record(exchange, time.perf_counter() - started)
+                self._record(exchange, time.perf_counter() - started, span)
 
     def _begin(self, request: Request, incoming: Incoming, send: Send) -> _Exchange:
         page = self._pages.find(request.path)
@@ -129,7 +143,14 @@ class Gateway:
         if found is not None:
             label = f"{request.method} {found.label}"
         return _Exchange(
-            request=request, incoming=incoming, send=send, label=label, match=match, page=page, found=found
+            request=request,
+            incoming=incoming,
+            send=send,
+            label=label,
+            match=match,
+            page=page,
+            found=found,
+            is_last_here=self._is_draining,
         )
 
     async def _answer(self, exchange: _Exchange) -> None:
@@ -172,13 +193,13 @@ class Gateway:
             with admission.admit(caller.name):
                 await exchange.reply(await self._transcoder.answer(exchange.match, request, exchange.incoming))
 
-    def _record(self, exchange: _Exchange, duration_s: float) -> None:
+    def _record(self, exchange: _Exchange, duration_s: float, span: Span) -> None:
         outcomes = self._outcomes.get(exchange.label)
         if outcomes is None:
             is_timed = exchange.match is None or not exchange.match.route.is_watch
             outcomes = self._outcomes[exchange.label] = telemetry.Outcomes(exchange.label, is_timed=is_timed)
-        outcomes.add(str(exchange.status), duration_s)
-        _log_line(exchange, duration_s)
+        outcomes.add(str(exchange.status), duration_s, span)
+        _log_line(exchange, duration_s, span)
 
     def _nothing_at(self, request: Request) -> Reply:
         verbs = self._table.verbs(request.path)
@@ -191,7 +212,7 @@ async def _page(page: Page, request: Request) -> Reply:
     return await page.answer(request)
 
 
-def _log_line(exchange: _Exchange, duration_s: float) -> None:
+def _log_line(exchange: _Exchange, duration_s: float, span: Span) -> None:
     level = logging.DEBUG if exchange.page is not None else logging.INFO
     if _log.isEnabledFor(level):
         fields = {
@@ -201,6 +222,7 @@ def _log_line(exchange: _Exchange, duration_s: float) -> None:
             "duration_ms": round(duration_s * 1000, 2),
             "request_id": exchange.request.request_id,
             "note": exchange.note,
+            **tracing.ids(span),
         }
         if level == logging.INFO:
             _lines.info("request", fields)

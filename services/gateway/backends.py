@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import grpc.aio
 from grpc_health.v1 import health_pb2
 
+from services.common.rpc import peers
 from services.gateway import limits
 from services.gateway.catalog import Backend
 
@@ -23,8 +23,7 @@ _OPTIONS = (
     # bring a hundred megabytes that nobody has asked for yet. A message that is awaited may come whole.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", limits.LOOKAHEAD_BYTES),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    *peers.LOOKING,
     # A backend that comes back is found within a second or two, not after gRPC's usual two minutes.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 200),
@@ -32,8 +31,7 @@ _OPTIONS = (
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
     ("grpc.enable_retries", 0),
     ("grpc.enable_http_proxy", 0),
-    # All addresses of a headless service share the load.
-    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+    ("grpc.service_config", peers.SERVICE_CONFIG),
 )
 
 # Channels to one address would else share a connection.
@@ -137,7 +135,7 @@ def _in_turns(calls: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
 
 
 def _connect(backend: Backend, count: int) -> Connection:
-    target = f"dns:///{backend.address}"
+    target = backend.address.target
     return Connection(
         name=backend.name,
         channels=[grpc.aio.insecure_channel(target, options=_OPTIONS_OF_ITS_OWN) for _ in range(count)],

@@ -8,8 +8,8 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from starlette.types import Receive
 
-from services.common import telemetry
-from services.gateway import errors
+from services.common import tracing
+from services.gateway import errors, limits
 from services.gateway.backends import Metadata
 from services.gateway.bodies import ClientGone
 from services.gateway.requests import Request
@@ -21,9 +21,27 @@ class StreamBroken(Exception):
     """A stream failed after its answer had begun."""
 
 
+class Repeats:
+    """How many calls may be made again: one in ten, and as many at once as are under way when a backend hangs."""
+
+    def __init__(self) -> None:
+        self._left = limits.REPEATS_MAX
+
+    def give(self) -> None:
+        """Count a call that was answered."""
+        self._left = min(self._left + limits.REPEATS_SHARE, limits.REPEATS_MAX)
+
+    def take(self) -> bool:
+        """Whether there is one left; it is gone then."""
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
 def metadata(request: Request) -> Metadata:
     """Return what a call tells besides its message: the request's id, its trace and the caller's credentials."""
-    pairs = [("x-request-id", request.request_id), *telemetry.inject().items()]
+    pairs = [("x-request-id", request.request_id), *tracing.inject().items()]
     if request.authorization is not None:
         pairs.append(("authorization", request.authorization))
     return pairs

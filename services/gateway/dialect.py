@@ -55,6 +55,11 @@ def is_in_json(field: FieldDescriptor) -> bool:
     return http_header(field) is None and not is_raw(field.message_type)
 
 
+def retry(method: MethodDescriptor) -> int:
+    """Whether sending a call again is harmless."""
+    return method.GetOptions().Extensions[options_pb2.retry]
+
+
 def is_watch(method: MethodDescriptor) -> bool:
     """Whether a method tells of changes until its caller goes; each message of its answer is one event."""
     return method.GetOptions().Extensions[options_pb2.watch]

@@ -16,6 +16,7 @@ from services.common.errors import (
     PermissionDenied,
     ServiceError,
     Unauthenticated,
+    Unavailable,
 )
 from services.common.rpc import failures
 from services.gateway import limits
@@ -69,7 +70,6 @@ _CLASS_OF_REASON: Mapping[str, tuple[str, str]] = MappingProxyType(
 # What a status means that no service of ours gave: it came from the connection, or from grpc itself.
 _REASON_OF_CODE: Mapping[grpc.StatusCode, tuple[str, str, float | None]] = MappingProxyType(
     {
-        grpc.StatusCode.UNAVAILABLE: ("TEMPORARILY_UNAVAILABLE", "The service is unavailable; try again.", 1.0),
         grpc.StatusCode.DEADLINE_EXCEEDED: ("DEADLINE_EXCEEDED", "The service did not answer in time.", None),
         grpc.StatusCode.RESOURCE_EXHAUSTED: ("RESOURCE_EXHAUSTED", "The service is busy; try again.", 1.0),
         grpc.StatusCode.CANCELLED: ("CANCELLED", "The call was cancelled.", None),
@@ -90,6 +90,10 @@ _NOT_FOUND_TEXT = (
 _METHOD_NOT_ALLOWED_TEXT = "The method is not allowed for the requested URL."
 
 _log = logging.getLogger("modelstead.gateway")
+
+
+class Unanswered(Unavailable):
+    """A connection broke, or there is none: nobody told whether the call was done."""
 
 
 class BodyTooLarge(InvalidArgument):
@@ -123,6 +127,8 @@ def from_rpc(error: grpc.aio.AioRpcError) -> ServiceError:
         return InvalidArgument(
             f"The answer is larger than {limits.ANSWER_BYTES_MAX} bytes; ask for less, as by a smaller max_results."
         )
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        return Unanswered("The service is unavailable; try again.", retry_after_s=1.0)
     if error.code() in _REASON_OF_CODE:
         reason, message, retry_after_s = _REASON_OF_CODE[error.code()]
         return _failure(reason, message, retry_after_s)

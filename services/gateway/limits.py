@@ -77,6 +77,9 @@ TRANSFER_TIMEOUT_S = 24 * 3600.0
 # A watch has no end of its own; backends end it within an hour or so.
 WATCH_TIMEOUT_S = 2 * 3600.0
 HEALTH_TIMEOUT_S = 1.0
+# Calls that are made again on another connection, in all and as a share of those that are answered.
+REPEATS_MAX = 1000.0
+REPEATS_SHARE = 0.1
 
 # What a backend may send of a stream before it is asked for.
 LOOKAHEAD_BYTES = 256 * 1024

@@ -67,6 +67,7 @@ class Pages:
         self._addresses_body = orjson.dumps({"tracking": public_tracking_address})
         self._web_ui = web_ui
         self._root_path = root_path
+        self._is_draining = False
         self._by_path: Mapping[str, Callable[[Request], Awaitable[Reply]]] = {
             "": self._bare_prefix,
             "/": self._index,
@@ -78,6 +79,10 @@ class Pages:
             "/.well-known/databricks-config": self._databricks_config,
             "/api/2.0/modelstead/addresses": self._addresses,
         }
+
+    def drain(self) -> None:
+        """Tell, from now on, that this gateway is not ready: it is about to stop."""
+        self._is_draining = True
 
     def find(self, raw_path: str) -> Page | None:
         """Return what answers at a path as it was sent."""
@@ -102,6 +107,8 @@ class Pages:
         )
 
     async def _health(self, request: Request) -> Reply:
+        if self._is_draining:
+            return Reply(status=503, body=b"The gateway is stopping.", media_type=TEXT)
         if await self._connections.are_ready():
             return Reply(body=b"OK", media_type=TEXT)
         return Reply(

@@ -19,8 +19,8 @@ _BACKLOG = 2048
 class Server(uvicorn.Server):
     """Serves until SIGTERM or SIGINT, and takes the signal as a reason to end well, not as a failure.
 
-    It goes on for `drain_notice_s`, so that load balancers look elsewhere; then it takes no new connections and gives
-    requests under way 30 s.
+    It goes on for `drain_notice_s`, not ready and with one answer a connection, so that load balancers and clients look
+    elsewhere; then it takes no new connections and gives requests under way 30 s.
     """
 
     def __init__(self, gateway: Gateway, *, drain_notice_s: float = 0.0) -> None:
@@ -46,13 +46,17 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, loop.call_later, self._drain_notice_s, self.stop)
+            loop.add_signal_handler(number, self._drain)
         yield
 
     def stop(self) -> None:
         """Take no new requests and end when those under way are answered; watches end at once."""
         self.should_exit = True
         self._gateway.end_watches()
+
+    def _drain(self) -> None:
+        self._gateway.drain()
+        asyncio.get_running_loop().call_later(self._drain_notice_s, self.stop)
 
 
 def listen(address: Address, *, shares_port: bool = False) -> socket.socket:

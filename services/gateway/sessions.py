@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from services.common.secret_files import Derived, Secret, words_of
 from services.gateway.replies import Header
 from services.gateway.requests import Request
 
@@ -24,20 +25,23 @@ _READING = frozenset({"GET", "HEAD"})
 
 
 class Sessions:
-    """Begins sessions, and knows them again. Without `keys` there is one that lasts as long as the process.
+    """Begins sessions, and knows them again. Without `keys` there is one that lasts as long as the process; a secret
+    that holds them has commas between them.
 
     Raises ValueError for what is no key. `now` is the time in seconds since the Unix epoch.
     """
 
-    def __init__(self, keys: Sequence[str], *, lifetime_s: int, now: Callable[[], float]) -> None:
-        self._ciphers = ciphers(keys or (secrets.token_urlsafe(32),))
+    def __init__(self, keys: Sequence[str] | Secret, *, lifetime_s: int, now: Callable[[], float]) -> None:
+        secret = keys if isinstance(keys, Secret) else Secret(",".join(keys))
+        own = (secrets.token_urlsafe(32),)
+        self._ciphers = Derived(secret, lambda text: ciphers(words_of(text) or own))
         self._lifetime_s = lifetime_s
         self._now = now
 
     def begin(self, authorization: str) -> Header:
         """Return the header that has a browser hold a session; it ends by itself after its lifetime."""
         assert len(authorization) <= AUTHORIZATION_LENGTH_MAX
-        sealed = self._ciphers.encrypt_at_time(authorization.encode(), int(self._now())).decode()
+        sealed = self._ciphers().encrypt_at_time(authorization.encode(), int(self._now())).decode()
         return (b"set-cookie", f"{COOKIE}={sealed}; {_ATTRIBUTES}; Max-Age={self._lifetime_s}".encode())
 
     def end(self) -> Header:
@@ -59,7 +63,7 @@ class Sessions:
 
     def _opened(self, sealed: str) -> bytes | None:
         try:
-            return self._ciphers.decrypt_at_time(sealed, self._lifetime_s, int(self._now()))
+            return self._ciphers().decrypt_at_time(sealed, self._lifetime_s, int(self._now()))
         except InvalidToken:
             return None
 

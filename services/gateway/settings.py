@@ -7,10 +7,12 @@ from pathlib import Path
 from services.common import web_ui
 from services.common.auth import AuthKind
 from services.common.logs import LogFormat, LogLevel
+from services.common.secret_files import Secret, words_of
 from services.common.settings import Address, SettingsError, secret, variable
 from services.gateway.sessions import ciphers
 
 BACKEND_CONNECTIONS_MAX = 64
+_NO_KEYS = Secret("")
 _ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 
@@ -45,7 +47,7 @@ class Settings:
     ui_folder: Path = web_ui.FOLDER
     # Keys of 32 bytes in URL-safe base64, separated by commas, under which browsers keep their sessions: the first
     # seals, all open. The same for all replicas. Without one, sessions end with the process.
-    session_keys: tuple[str, ...] = secret(default=())
+    session_keys: Secret = secret(default=_NO_KEYS)
     # How long a session lasts after its login.
     session_lifetime_s: int = 12 * 3600
     # How long a gateway that was told to stop goes on, so that load balancers look elsewhere.
@@ -66,8 +68,8 @@ class Settings:
                 f"{variable('root_path')}={self.root_path!r} must be a path such as /ml, without a / at its end."
             )
         try:
-            if self.session_keys:
-                ciphers(self.session_keys)
+            if keys := words_of(self.session_keys.read()):
+                ciphers(keys)
         except ValueError:
             raise SettingsError(f"{variable('session_keys')}: each key must be 32 bytes in URL-safe base64.") from None
         if self.session_lifetime_s <= 0:

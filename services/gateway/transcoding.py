@@ -1,6 +1,7 @@
 """One API request, from its body to its answer: decode, call the backend, encode."""
 
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from services.common.errors import ServiceError
-from services.gateway import calls, limits
+from services.gateway import calls, errors, limits
 from services.gateway.backends import Connections
 from services.gateway.bodies import Bodies, Incoming
 from services.gateway.calls import StreamBroken
@@ -33,6 +34,7 @@ class Transcoder:
         self._bodies = Bodies()
         self._calls = {route: _callable(route, connections) for route in table.routes if not route.takes_bytes}
         self._watches = Watches()
+        self._repeats = calls.Repeats()
         self._uploads = Uploads(table, connections, self._bodies)
 
     async def answer(self, match: Match, request: Request, incoming: Incoming) -> Reply | StreamedReply:
@@ -64,7 +66,22 @@ class Transcoder:
         if isinstance(encoder, StreamEncoder):
             call = self._call(route, message, request, limits.STREAM_TIMEOUT_S)
             return await _streamed(call, incoming, encoder.splice())
-        return await _whole(self._call(route, message, request, limits.CALL_TIMEOUT_S), incoming, encoder)
+        return await self._answer_whole(route, message, request, incoming)
+
+    async def _answer_whole(self, route: Route, message: Message, request: Request, incoming: Incoming) -> Reply:
+        """Make a unary call and, if its connection breaks, another one where that is harmless."""
+        encoder = route.encoder
+        assert isinstance(encoder, ResponseEncoder)
+        until = time.monotonic() + limits.CALL_TIMEOUT_S
+        try:
+            reply = await _whole(self._call(route, message, request, limits.CALL_TIMEOUT_S), incoming, encoder)
+        except errors.Unanswered:
+            left_s = until - time.monotonic()
+            if left_s <= 0 or not route.may_repeat(message) or not self._repeats.take():
+                raise
+            return await _whole(self._call(route, message, request, left_s), incoming, encoder)
+        self._repeats.give()
+        return reply
 
     def _body(self, request: Request, incoming: Incoming) -> contextlib.AbstractAsyncContextManager[bytes]:
         if not request.has_body or _asks_by_query(request):

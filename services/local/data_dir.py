@@ -14,6 +14,7 @@ from services.local.errors import LocalError
 _LAYOUT = "1"
 _LOCK = "lock"
 _MARKER = "VERSION"
+_RESTORING = "restoring"
 
 
 class DataDir:
@@ -45,6 +46,19 @@ class DataDir:
         """Let others have the folder. The lock file stays: removing it would let two launchers lock two files."""
         os.ftruncate(self._lock, 0)
         os.close(self._lock)
+
+    @property
+    def is_being_restored(self) -> bool:
+        """Whether a backup was begun to be restored here, and not to its end."""
+        return (self.path / _RESTORING).exists()
+
+    def begin_restoring(self) -> None:
+        """Keep everybody else off until `end_restoring`, however often it takes."""
+        (self.path / _RESTORING).touch()
+
+    def end_restoring(self) -> None:
+        """Let the folder be used."""
+        (self.path / _RESTORING).unlink()
 
     def log(self, name: str) -> Path:
         """Return where the process `name` logs."""

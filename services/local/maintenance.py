@@ -1,13 +1,13 @@
 """`modelstead gc` and `modelstead fsck`: what an operator runs now and then, on a platform wherever it is."""
 
 import re
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from services.common.artifact_stores import MANAGED_SCHEME, Location
+from services.common.clock import now_ms
 from services.common.settings import Address
 from services.local.commands import explained, file_option, say
 from services.local.errors import LocalError
@@ -91,7 +91,7 @@ def gc(
     # gRPC costs 15 MB, which the launcher, that loads every sub-command, does not pay.
     from services.local import peers, upkeep
 
-    deleted_before_ms = time.time_ns() // 1_000_000 - older_than * 1000
+    deleted_before_ms = now_ms() - older_than * 1000
 
     def preview() -> None:
         with peers.tracking(tracking, token_file=token_file) as retention:

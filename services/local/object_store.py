@@ -21,6 +21,10 @@ ACCESS_KEY = "modelstead"
 KEY_NAME = "object-store-secret-key"
 """Names the secret, see `DataDir.secret`, that holds the secret key."""
 
+PORTS_FILE = "object-store.ports"
+"""Where a data folder keeps the ports of its server, by their names."""
+S3_PORT = "s3.port"
+
 _HOST = "127.0.0.1"
 # Where the server keeps sockets named for its ports, whatever it is told, and leaves them when it is killed.
 _SOCKETS = Path("/tmp")  # noqa: S108 -- its place, not ours
@@ -29,7 +33,7 @@ _ANSWER_TIMEOUT_S = 2.0
 _ADMIN = "admin.port"
 # `weed mini` runs all of these, and takes well-known ports for those that it is not told.
 _PORTS = (
-    *("s3.port", "s3.port.grpc", "filer.port", "filer.port.grpc", "volume.port", "volume.port.grpc"),
+    *(S3_PORT, "s3.port.grpc", "filer.port", "filer.port.grpc", "volume.port", "volume.port.grpc"),
     *("master.port", "master.port.grpc", _ADMIN),
 )
 # What tidies up volumes looks for the admin server there, whatever that is told.
@@ -49,9 +53,9 @@ class ObjectStore:
         """Choose ports, or find them as they were; one changes if another program took it. Raises LocalError."""
         self._data_dir = data_dir
         self._program = _program()
-        self._ports = _choose_ports(data_dir.path / "object-store.ports")
+        self._ports = _choose_ports(data_dir.path / PORTS_FILE)
         self.folder = data_dir.path / "object-store"
-        self.address = Address(_HOST, self._ports["s3.port"])
+        self.address = Address(_HOST, self._ports[S3_PORT])
 
     @property
     def secret_key(self) -> str:

@@ -158,7 +158,7 @@ def registry(address: Address, *, token_file: Path | None) -> Iterator[Registry]
 
 @contextlib.contextmanager
 def _connected(name: str, address: Address) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(f"dns:///{address}", options=_OPTIONS) as channel:
+    with grpc.insecure_channel(address.target, options=_OPTIONS) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=_CONNECT_TIMEOUT_S)
         except grpc.FutureTimeoutError as error:

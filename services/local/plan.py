@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.common.prefork.bounds import CONNECTIONS_MIN
+from services.common.pool_size import CONNECTIONS_MIN
 from services.common.settings import Address
 from services.local import ports
 from services.local.cluster import CONNECTIONS_MAX, SERVICE_ROLES, Cluster
@@ -20,8 +20,10 @@ _ANY_HOST = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104
 # Which worker a connection leads to is chance: of two a worker, a gateway misses a given worker with 13 %, and all
 # gateways together hardly ever.
 CONNECTIONS_A_WORKER = 2
-_BUCKET = "modelstead"
-_WEBHOOK_KEY = "webhook-secret-key"
+BUCKET = "modelstead"
+"""The bucket of an embedded S3."""
+WEBHOOK_KEY = "webhook-secret-key"
+"""Names the secret under which the secrets of webhooks are stored."""
 _SESSION_KEY = "session-key"
 
 # Set for each service below, or an address that two processes cannot share.
@@ -155,14 +157,14 @@ class Plan:
         )
 
     def _registry(self, name: str, *arguments: str) -> Child:
-        self.data_dir.secret(_WEBHOOK_KEY)
+        self.data_dir.secret(WEBHOOK_KEY)
         return self._service(
             name,
             ("services.registry", *arguments),
             MODELSTEAD_LISTEN=str(self.settings.registry),
             MODELSTEAD_TRACKING_ADDRESS=str(reachable(self.settings.tracking)),
             MODELSTEAD_ARTIFACTS_ADDRESS=str(reachable(self.settings.artifacts)),
-            MODELSTEAD_WEBHOOK_SECRET_KEYS_FILE=str(self.data_dir.secret_path(_WEBHOOK_KEY)),
+            MODELSTEAD_WEBHOOK_SECRET_KEYS_FILE=str(self.data_dir.secret_path(WEBHOOK_KEY)),
             **self._own_schema("registry"),
             **self._other_stores(),
         )
@@ -191,7 +193,7 @@ class Plan:
         self.data_dir.secret(KEY_NAME)
         return {
             "MODELSTEAD_S3_ENDPOINT": f"http://{self.object_store.address}",
-            "MODELSTEAD_S3_BUCKET": _BUCKET,
+            "MODELSTEAD_S3_BUCKET": BUCKET,
             "MODELSTEAD_S3_ACCESS_KEY": ACCESS_KEY,
             "MODELSTEAD_S3_SECRET_KEY_FILE": str(self.data_dir.secret_path(KEY_NAME)),
             "MODELSTEAD_S3_PUBLIC_ENDPOINT": self._public_endpoint,

@@ -1,5 +1,6 @@
 """Embedded Postgres for whoever needs just the database: `modelstead migrate`, tests, benchmarks."""
 
+import signal
 import time
 from pathlib import Path
 from typing import Self
@@ -83,6 +84,14 @@ class EmbeddedPostgres:
         """End the server as a power cut would. Only `start` or `stop` make sense afterwards."""
         assert self._process is not None, "not started"
         self._process.kill()
+        self._process = None
+
+    def end(self, number: signal.Signals) -> None:
+        """End the server with a signal of its own: SIGINT is its fast shutdown, SIGQUIT the immediate one."""
+        assert self._process is not None, "not started"
+        self._process.send(number)
+        ended = waiting.until(lambda: self._process is None or self._process.ended, timeout_s=_READY_TIMEOUT_S)
+        assert ended
         self._process = None
 
     def url(self, role: str = SUPERUSER) -> str:

@@ -15,6 +15,9 @@ from services.local.signals import Signals, StopRequested
 from services.local.supervisor import Supervisor
 
 _MIGRATE_TIMEOUT_S = 3600.0
+# What a migration logs that somebody stands in the way of.
+_WAITS = "waiting for a lock"
+_LOOK_S = 0.05
 
 _SUMMARY = """\
 Modelstead {version} is ready ({took_s:.1f} s). Ctrl-C stops it.
@@ -66,7 +69,7 @@ def migrate(settings: UpSettings, *, environ: Mapping[str, str], say: Callable[[
             try:
                 databases.start()
                 for migration in plan.migrations():
-                    _run_to_end(Process(migration), pause=signals.pause)
+                    _run_to_end(Process(migration), say=say, pause=signals.pause)
             finally:
                 databases.stop()
         except StopRequested:
@@ -101,9 +104,18 @@ def _require_free_ports(settings: UpSettings) -> None:
             )
 
 
-def _run_to_end(process: Process, *, pause: waiting.Pause) -> None:
+def _run_to_end(process: Process, *, say: Callable[[str], None], pause: waiting.Pause) -> None:
+    said = set[str]()
+
+    def has_ended() -> bool:
+        waits = [line.strip() for line in process.last_lines().splitlines() if _WAITS in line]
+        for line in (line for line in waits if line not in said):
+            said.add(line)
+            say(line)
+        return process.ended
+
     try:
-        waiting.until(lambda: process.ended, timeout_s=_MIGRATE_TIMEOUT_S, pause=pause)
+        waiting.until(has_ended, timeout_s=_MIGRATE_TIMEOUT_S, pause=lambda _: pause(_LOOK_S))
         if process.exit_code != 0:
             raise LocalError(f"The migration failed. It last logged:\n{process.last_lines()}")
     finally:

@@ -30,10 +30,11 @@ from modelstead.registry.v1 import (
     webhooks_pb2,
 )
 from services.common import artifact_stores, auth, program
+from services.common.clock import now_ms
 from services.common.database import Database
 from services.common.pages import PageTokens
 from services.common.prefork import launch
-from services.common.program import descriptor, now_ms
+from services.common.program import descriptor
 from services.common.readiness import Readiness
 from services.common.rpc.contract import WATCH_AGE_S_MAX
 from services.common.rpc.pipeline import Pipeline
@@ -77,6 +78,7 @@ from services.registry.registered_models.servicer import RegisteredModelServicer
 from services.registry.releases.service import Releases
 from services.registry.releases.servicer import ReleaseServicer
 from services.registry.settings import Settings
+from services.registry.status import figures as status_figures
 from services.registry.status.service import Status
 from services.registry.status.servicer import RegistryStatusServicer
 from services.registry.tracking import TrackingClient
@@ -107,7 +109,7 @@ async def _serve(config: Settings) -> None:
         connections=config.database_connections,
         parameters=permissions_store.parameters(defaults),
     )
-    pages = PageTokens(config.page_token_key.encode())
+    pages = PageTokens(config.page_token_key)
     listener = Listener(config.database_url)
     authorizer = Authorizer(db, defaults, hears=lambda: listener.hears)
     listener.subscribe(authorizer.forget)
@@ -119,6 +121,7 @@ async def _serve(config: Settings) -> None:
         auth.authenticator(config.auth, tokens_file=config.tokens_file, listen=config.listen), authorizer
     )
     status = Status(db, Process.here(), watch_count=lambda: pipeline.watch_count, hears=lambda: listener.hears)
+    status_figures.tell(status)
     async with (
         _versions(config, db, pages) as versions,
         _webhook_services(config, db, pages, listener) as webhook_services,
@@ -149,6 +152,7 @@ async def _serve(config: Settings) -> None:
             ready=Readiness(db, MIGRATIONS),
             with_reflection=config.reflection,
             drain_notice_s=config.drain_notice_s,
+            connection_age_s=config.connection_age_s,
             # Of a connection that is given up, the watches go on for as long as they would have.
             connection_grace_s=WATCH_AGE_S_MAX,
         )

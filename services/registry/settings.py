@@ -5,13 +5,15 @@ from pathlib import Path
 
 from services.common.auth import AuthKind
 from services.common.logs import LogFormat, LogLevel
-from services.common.prefork.bounds import CONNECTIONS_MAX, CONNECTIONS_MIN
+from services.common.pages import KEY_LENGTH_MIN, keys_of
+from services.common.pool_size import CONNECTIONS_MAX, CONNECTIONS_MIN
+from services.common.secret_files import Secret
 from services.common.settings import Address, SettingsError, secret, shared, variable
 from services.registry.permissions.model import Level
 from services.registry.webhooks.networks import parse_networks
 from services.registry.webhooks.sealing import Sealer
 
-_KEY_LENGTH_MIN = 32
+_NO_KEYS = Secret("")
 _LISTEN = Address("127.0.0.1", 8083)
 _TRACKING = Address("127.0.0.1", 8081)
 _ARTIFACTS = Address("127.0.0.1", 8082)
@@ -21,9 +23,10 @@ _ARTIFACTS = Address("127.0.0.1", 8082)
 class Settings:
     """Each field is the variable `MODELSTEAD_<FIELD>`."""
 
-    database_url: str = secret()
-    # Signs page tokens; the same for all replicas.
-    page_token_key: str = secret()
+    # Of several lines each new connection takes the first that lets it in.
+    database_url: Secret = secret()
+    # Keys, one a line: the first signs page tokens, all are good for reading them. The same for all replicas.
+    page_token_key: Secret = secret()
     # Who knows where the artifacts of a run or a logged model are, below which a version's source may lie.
     tracking_address: Address = _TRACKING
     # Whether there must be files at the source of a new version, and who knows whether there are.
@@ -33,7 +36,7 @@ class Settings:
     artifact_stores: Path | None = None
     # Keys of 32 bytes in URL-safe base64, separated by commas, under which the secrets of webhooks are stored: the
     # first encrypts, all decrypt. The same for all replicas. Without one no webhook can have a secret.
-    webhook_secret_keys: tuple[str, ...] = secret(default=())
+    webhook_secret_keys: Secret = secret(default=_NO_KEYS)
     # Networks besides the Internet that webhooks may be sent to, as 10.1.0.0/16, separated by commas.
     webhook_networks: tuple[str, ...] = ()
     # Whether webhooks may be sent over plain HTTP.
@@ -61,14 +64,20 @@ class Settings:
     reflection: bool = False
     # How long a server that was told to stop goes on, so that peers look elsewhere.
     drain_notice_s: float = 0.0
+    # How long callers keep a connection: after about that time they look who is there, and so find new replicas.
+    connection_age_s: float = 300.0
     log_format: LogFormat = LogFormat.AUTO
     log_level: LogLevel = LogLevel.INFO
     otlp_endpoint: str = ""
     metrics_listen: Address | None = None
 
     def __post_init__(self) -> None:
-        if len(self.page_token_key) < _KEY_LENGTH_MIN:
-            raise SettingsError(f"{variable('page_token_key')} must have at least {_KEY_LENGTH_MIN} characters.")
+        try:
+            keys_of(self.page_token_key.read())
+        except ValueError:
+            raise SettingsError(
+                f"{variable('page_token_key')} must have at least {KEY_LENGTH_MIN} characters."
+            ) from None
         try:
             parse_networks(self.webhook_networks)
         except ValueError as error:

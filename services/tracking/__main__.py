@@ -24,10 +24,11 @@ from modelstead.tracking.v1 import (
 )
 from services.common import artifact_stores, auth, program
 from services.common.artifact_stores import Stores
+from services.common.clock import now_ms
 from services.common.database import Database
 from services.common.pages import PageTokens
 from services.common.prefork import launch
-from services.common.program import descriptor, now_ms
+from services.common.program import descriptor
 from services.common.readiness import Readiness
 from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
 from services.common.rpc.server import Service, serve
@@ -57,6 +58,7 @@ from services.tracking.runs.service import Runs
 from services.tracking.runs.servicer import RunServicer
 from services.tracking.sealing.service import Sealing
 from services.tracking.settings import Settings
+from services.tracking.status import figures as status_figures
 from services.tracking.status.service import Status
 from services.tracking.status.servicer import TrackingStatusServicer
 
@@ -73,7 +75,7 @@ def main(arguments: list[str]) -> None:
 
 async def _serve(config: Settings) -> None:
     db = Database(config.database_url, schema=SCHEMA, connections=config.database_connections)
-    pages = PageTokens(config.page_token_key.encode())
+    pages = PageTokens(config.page_token_key)
     stores = _stores(config)
     experiments = Experiments(db=db, pages=pages, artifact_root=config.artifact_root, now_ms=now_ms, stores=stores)
     changes = run_changes(db)
@@ -96,6 +98,7 @@ async def _serve(config: Settings) -> None:
     )
     sealing = Sealing(db)
     status = Status(db, Process.here(), meter=meter, ingest=ingest, run_logs=run_logs, sealing=sealing)
+    status_figures.tell(status)
     working = [asyncio.create_task(work) for work in (sealing.work(), run_ranks.work())]
     await serve(
         [
@@ -124,6 +127,7 @@ async def _serve(config: Settings) -> None:
         ready=Readiness(db, MIGRATIONS, prepare=experiments.ensure_default),
         with_reflection=config.reflection,
         drain_notice_s=config.drain_notice_s,
+        connection_age_s=config.connection_age_s,
     )
     for task in working:
         task.cancel()

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from services.common.auth import AuthKind
 from services.common.logs import LogFormat, LogLevel
-from services.common.prefork.bounds import CONNECTIONS_MAX, CONNECTIONS_MIN
+from services.common.pages import KEY_LENGTH_MIN, keys_of
+from services.common.pool_size import CONNECTIONS_MAX, CONNECTIONS_MIN
+from services.common.secret_files import Secret
 from services.common.settings import Address, SettingsError, secret, shared
 from services.tracking.ingest.model import BATCH_BYTES_MAX
 
-_KEY_LENGTH_MIN = 32
 _LISTEN = Address("127.0.0.1", 8081)
 
 
@@ -17,9 +18,10 @@ _LISTEN = Address("127.0.0.1", 8081)
 class Settings:
     """Each field is the variable `MODELSTEAD_<FIELD>`."""
 
-    database_url: str = secret()
-    # Signs page tokens; the same for all replicas.
-    page_token_key: str = secret()
+    # Of several lines each new connection takes the first that lets it in.
+    database_url: Secret = secret()
+    # Keys, one a line: the first signs page tokens, all are good for reading them. The same for all replicas.
+    page_token_key: Secret = secret()
     listen: Address = _LISTEN
     # How many processes serve on this address; which of them this one is, their parent tells it.
     workers: int = 1
@@ -38,6 +40,8 @@ class Settings:
     reflection: bool = False
     # How long a server that was told to stop goes on, so that peers look elsewhere.
     drain_notice_s: float = 0.0
+    # How long callers keep a connection: after about that time they look who is there, and so find new replicas.
+    connection_age_s: float = 300.0
     log_format: LogFormat = LogFormat.AUTO
     log_level: LogLevel = LogLevel.INFO
     otlp_endpoint: str = ""
@@ -49,8 +53,10 @@ class Settings:
     ingest_session_days: int = 90
 
     def __post_init__(self) -> None:
-        if len(self.page_token_key) < _KEY_LENGTH_MIN:
-            raise SettingsError(f"MODELSTEAD_PAGE_TOKEN_KEY must have at least {_KEY_LENGTH_MIN} characters.")
+        try:
+            keys_of(self.page_token_key.read())
+        except ValueError:
+            raise SettingsError(f"MODELSTEAD_PAGE_TOKEN_KEY must have at least {KEY_LENGTH_MIN} characters.") from None
         if self.ingest_window_bytes < BATCH_BYTES_MAX:
             raise SettingsError(
                 f"MODELSTEAD_INGEST_WINDOW_BYTES={self.ingest_window_bytes} is less than a batch may have: "

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -45,6 +46,8 @@ class Platform:
     def __init__(self) -> None:
         self.answers: dict[str, list[Answer]] = {}
         self.calls: list[Call] = []
+        # By how much its clock is wrong.
+        self.ahead_s = 0
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
 
@@ -99,6 +102,9 @@ class Platform:
                 self.wfile.write(content)
 
             do_GET = do_POST = do_DELETE = handle_any  # noqa: N815 -- the names are http.server's
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return super().date_time_string((timestamp or time.time()) + platform.ahead_s)
 
             def log_message(self, *_: Any) -> None:
                 pass

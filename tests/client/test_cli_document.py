@@ -13,7 +13,12 @@ from modelstead.cli import SECTIONS, application
 TEXT = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
 SHOWN = [shlex.split(line.removesuffix(" | cat")) for line in re.findall(r"^\$ modelstead (.*)$", TEXT, re.MULTILINE)]
 GROUP: Any = typer.main.get_command(application())
-LOOKING = [f"runs {name}" for name in ("ls", "show", "compare", "watch")] + ["models ls", "models show", "top"]
+LOOKING = [f"runs {name}" for name in ("ls", "show", "compare", "watch")] + [
+    "models ls",
+    "models show",
+    "top",
+    "doctor",
+]
 # What every command has needs to be told once.
 COMMON = {"--help", "--uri", "--token-file", "--json"}
 
@@ -34,7 +39,7 @@ def test_a_command_that_is_shown_parses(words: list[str]) -> None:
 
 
 def test_every_command_is_told() -> None:
-    shown = {" ".join(words[: 1 if words[0] == "top" else 2]) for words in SHOWN}
+    shown = {" ".join(words[: 1 if words[0] in ("top", "doctor") else 2]) for words in SHOWN}
 
     assert shown == set(LOOKING)
     for name in (name for commands in SECTIONS.values() for name in commands):

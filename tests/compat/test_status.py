@@ -9,7 +9,7 @@ COUNTS = {
     "tracking": {
         "table_bytes", "points_per_second", "point_count", "stream_count", "session_count", "bytes_under_way",
         "bytes_under_way_max", "waiting_count", "unsealed_point_count", "unsealed_run_count", "seal_lag_ms",
-        "active_run_count",
+        "active_run_count", "unsent_point_count", "unsent_age_ms",
     },
     "registry": {
         "table_bytes", "model_count", "version_count", "event_count", "watch_count", "pending_delivery_count",

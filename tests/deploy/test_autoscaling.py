@@ -51,7 +51,7 @@ def test_replicas_come_no_faster_than_callers_spread_and_go_one_by_one(service: 
     behavior = _autoscaler(manifests.render(Variant("base")), service)["behavior"]
     [up], [down] = behavior["scaleUp"]["policies"], behavior["scaleDown"]["policies"]
 
-    spread_s = dict(server.OPTIONS)["grpc.max_connection_age_ms"] / 1000
+    spread_s = server.CONNECTION_AGE_S
     assert up == {"type": "Pods", "value": 2, "periodSeconds": 120}
     assert down == {"type": "Pods", "value": 1, "periodSeconds": 60}
     # No replica goes before its callers have had the time to come back to where they were.

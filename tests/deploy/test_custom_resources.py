@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from services.common.pool_size import CONNECTIONS_MAX
 from tests.deploy import manifests
 from tests.deploy.manifests import HOST, REPOSITORY, Manifest, Rendered, Variant
 
@@ -70,8 +71,6 @@ def test_backups_and_artifacts_have_buckets_of_their_own(variant: Variant) -> No
 @_with("Cluster")
 def test_there_are_connections_for_as_many_replicas_as_there_may_be(variant: Variant) -> None:
     rendered = manifests.render(variant)
-    pool_size = 12
-    assert f"_POOL_SIZE = {pool_size}\n" in (REPOSITORY / "services/common/database.py").read_text(encoding="utf-8")
     pooled = {"tracking", "artifacts"} if rendered.of("Pooler") else set()
     # One more of each while it is upgraded.
     replicas = sum(
@@ -86,7 +85,7 @@ def test_there_are_connections_for_as_many_replicas_as_there_may_be(variant: Var
 
     connections = int(_cluster(rendered)["postgresql"]["parameters"]["max_connections"])
     # The registry listens on one besides its pool; some are for people and for the replicas of Postgres.
-    assert replicas * (pool_size + 1) + of_poolers + 20 <= connections
+    assert replicas * (CONNECTIONS_MAX + 1) + of_poolers + 20 <= connections
 
 
 @_with("Pooler")

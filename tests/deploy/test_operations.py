@@ -1,10 +1,13 @@
 """Every command of docs/operations.md exists, with its options, and is about things that the manifests have."""
 
+import functools
 import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import typer
@@ -20,6 +23,8 @@ KINDS = {
     "job": "Job", "cronjob": "CronJob", "deployment": "Deployment", "service": "Service", "cluster": "Cluster",
     "scheduledbackup": "ScheduledBackup",
 }  # fmt: skip
+# CloudNativePG makes it: the Service of a Cluster's primary.
+PRIMARY = "postgres-rw"
 
 
 def _commands() -> list[str]:
@@ -85,6 +90,11 @@ def _check_names(variant: Variant, arguments: list[str]) -> None:
     named = [re.fullmatch(r"(?:--from=)?([a-z]+)/([a-z-]+)", word) for word in words]
     names = {(match[1], match[2]) for match in named if match}
     verb, *rest = words
+    if names == {("service", PRIMARY)}:
+        assert rendered.one("Cluster", PRIMARY.removesuffix("-rw"))
+        # What is done there is done in tests/upgrades/test_stuck.py.
+        assert arguments[arguments.index("--") + 1] == "psql"
+        return
     if not names and verb in ("delete", "get", "patch") and rest[0] in KINDS:
         names = {(rest[0], word) for word in rest[1:] if re.fullmatch(r"[a-z][a-z-]+", word)}
     for kind, name in names:
@@ -102,12 +112,37 @@ def _check_inner(rendered: manifests.Rendered, names: set[tuple[str, str]], comm
     assert command[len(container["command"]) :] == ["migrate", "--check"]
 
 
+def _runbook(arguments: list[str], *, name: str) -> None:
+    """Which options there are says the runbook itself; tests/runbooks runs it."""
+    path = REPOSITORY / "deploy" / "runbooks" / name
+    env = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    shown = subprocess.run([path, "--help"], check=True, capture_output=True, text=True, env=env).stdout
+    known = set(re.findall(r"--[a-z][a-z0-9-]+", shown))
+
+    assert {word for word in arguments if word.startswith("--")} <= known
+    assert "--namespace" not in arguments or arguments[arguments.index("--namespace") + 1] in OVERLAY_OF
+
+
 CHECKS: dict[str, Callable[[list[str]], None]] = {
     "make": _make,
     "deploy/k8s/create-secrets.sh": _create_secrets,
     "modelstead": _modelstead,
     "kubectl": _kubectl,
+    **{
+        f"deploy/runbooks/{path.name}": functools.partial(_runbook, name=path.name)
+        for path in sorted((REPOSITORY / "deploy" / "runbooks").iterdir())
+        if path.is_file()
+    },
 }
+
+
+def test_every_runbook_is_linked_and_run_by_a_test() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    tests = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "tests" / "runbooks").glob("*.py"))
+    names = {path.name for path in (REPOSITORY / "deploy" / "runbooks").iterdir() if path.is_file()}
+
+    assert set(re.findall(r"deploy/runbooks/([a-z_]+\.(?:py|sh))", text)) == names
+    assert {name for name in names if name not in tests} == set()
 
 
 def test_components_that_are_named_exist() -> None:

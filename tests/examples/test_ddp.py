@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -37,6 +38,7 @@ def test_every_step_of_every_rank_and_loader_arrives_once(tmp_path: Path) -> Non
         assert process.returncode == 0, told
         assert run.info.run_id in out
         assert run.info.status == "FINISHED"
+        assert _ranks(stack, run.info.run_id) == [(rank, "FINISHED") for rank in range(_RANKS)]
         for rank in range(_RANKS):
             for key in (f"rank_{rank}/loss", f"rank_{rank}/loaded"):
                 steps = [point.step for point in client.get_metric_history(run.info.run_id, key)]
@@ -67,6 +69,11 @@ def _started(stack: Stack, path: Path) -> Iterator["subprocess.Popen[str]"]:
 def _runs(client: MlflowClient) -> list[Run]:
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     return list(client.search_runs(experiments))
+
+
+def _ranks(stack: Stack, run_id: str) -> list[tuple[int, str]]:
+    answer = httpx.get(f"{stack.url}/api/2.0/mlflow/runs/ranks/list", params={"run_id": run_id}, timeout=60)
+    return [(rank["rank"], rank["state"]) for rank in answer.raise_for_status().json()["ranks"]]
 
 
 def _has_points(client: MlflowClient) -> bool:

@@ -1,7 +1,7 @@
 """Artifacts as a client of the REST API sees them, and a crowd that uploads until it is told to stop."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Self
 
 import httpx
@@ -12,8 +12,8 @@ _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 class Files:
     """The files of one platform, by path."""
 
-    def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=60)
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+        self._client = httpx.Client(base_url=url, timeout=60, headers=headers)
 
     def __enter__(self) -> Self:
         return self

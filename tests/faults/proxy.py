@@ -1,4 +1,4 @@
-"""A TCP proxy between a client and a server that cuts connections, and that can swallow what the server answers."""
+"""A TCP proxy between a client and a server that cuts connections, and that can swallow or hold back what they say."""
 
 import contextlib
 import random
@@ -7,16 +7,20 @@ import threading
 
 
 class Proxy:
-    """Listens on a port of its own. `cut` ends every connection at once; while `is_deaf` answers get lost."""
+    """Listens on a port of its own, or where it is told. `cut` ends every connection at once; while `is_deaf` answers
+    get lost. What does not pass, in a direction, comes later, as after a partition of a network.
+    """
 
-    def __init__(self, address: str) -> None:
-        host, _, port = address.rpartition(":")
-        self._target = (host, int(port))
-        self._listener = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, address: str, *, listen: tuple[str, int] = ("127.0.0.1", 0)) -> None:
+        self.lead_to(address)
+        self._listener = socket.create_server(listen)
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._lock = threading.Lock()
         self.is_deaf = threading.Event()
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.requests_pass, self.answers_pass = threading.Event(), threading.Event()
+        self.requests_pass.set()
+        self.answers_pass.set()
+        self.address = f"{listen[0]}:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> "Proxy":
@@ -24,7 +28,25 @@ class Proxy:
 
     def __exit__(self, *_: object) -> None:
         self._listener.close()
+        self.heal()
         self.cut()
+
+    def lead_to(self, address: str) -> None:
+        """Lead new connections to another server; those that are open stay where they are."""
+        host, _, port = address.rpartition(":")
+        self._target = (host, int(port))
+
+    def part(self, *, requests: bool = True, answers: bool = True) -> None:
+        """Hold back what comes from the client, or from the server, or both, and keep the connections."""
+        if requests:
+            self.requests_pass.clear()
+        if answers:
+            self.answers_pass.clear()
+
+    def heal(self) -> None:
+        """Let pass what was held back, and what comes."""
+        self.requests_pass.set()
+        self.answers_pass.set()
 
     def cut(self) -> None:
         """End every connection, in both directions."""
@@ -57,8 +79,10 @@ class Proxy:
             answers.join()
 
     def _pump(self, source: socket.socket, sink: socket.socket, is_answer: bool) -> None:
+        passes = self.answers_pass if is_answer else self.requests_pass
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                passes.wait()
                 if not (is_answer and self.is_deaf.is_set()):
                     sink.sendall(data)
         for end in (source, sink):

@@ -321,13 +321,22 @@ class TestErrors:
         assert back.status_code == 200
         assert time.monotonic() - began < 30
 
-    async def test_a_call_is_made_once(self, running: Platform) -> None:
-        running.script.run_error = (grpc.StatusCode.UNAVAILABLE, "", ())
+    async def test_what_a_backend_answers_is_not_asked_again(self, running: Platform) -> None:
+        away = details("TEMPORARILY_UNAVAILABLE", "away")
+        running.script.run_error = (grpc.StatusCode.UNAVAILABLE, "", away)
 
         response = await running.get_run()
 
         assert response.status_code == 503
         assert len(running.script.requests) == 1
+
+    async def test_what_a_connection_lost_is_asked_once_more_where_that_is_harmless(self, running: Platform) -> None:
+        running.script.run_error = (grpc.StatusCode.UNAVAILABLE, "", ())
+
+        response = await running.get_run()
+
+        assert response.status_code == 503
+        assert len(running.script.requests) == 2
 
 
 class TestStreams:

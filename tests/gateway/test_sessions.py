@@ -2,9 +2,11 @@
 
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
+from services.common.secret_files import Secret
 from services.gateway import sessions
 from services.gateway.requests import Request
 from services.gateway.sessions import COOKIE, Sessions
@@ -81,6 +83,18 @@ def test_keys_are_rotated_without_signing_anybody_out(clock: Clock) -> None:
     assert let_in(during, old, sec_fetch_site="same-origin") == "Bearer key"
     assert let_in(after, begun(during), sec_fetch_site="same-origin") == "Bearer key"
     assert let_in(after, old, sec_fetch_site="same-origin") is None
+
+
+def test_keys_that_a_file_has_are_read_again(clock: Clock, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(KEYS[0])
+    known = Sessions(Secret.of_file(file), lifetime_s=LIFETIME_S, now=clock)
+    old = begun(known)
+
+    file.write_text(f"{KEYS[1]},{KEYS[0]}")
+
+    assert let_in(known, old, sec_fetch_site="same-origin") == "Bearer key"
+    assert let_in(Sessions(KEYS[1:2], lifetime_s=LIFETIME_S, now=clock), begun(known), sec_fetch_site="same-origin")
 
 
 @pytest.mark.parametrize("sealed", ["", "x", "gAAAAA==", "é", "a" * 5000])

@@ -176,10 +176,12 @@ def test_a_killed_service_comes_back(up: Up, argument: str) -> None:
 def test_a_killed_database_comes_back(up: Up) -> None:
     up.start()
     experiment_id = _create_experiment(up.gateway, "kept")
-    lock_file = up.data_path / "postgres" / "postmaster.pid"
+    killed = _postmaster(up)
+    assert killed is not None
 
-    os.kill(int(lock_file.read_text().split()[0]), signal.SIGKILL)
+    os.kill(killed, signal.SIGKILL)
 
+    assert waiting.until(lambda: _postmaster(up) not in (None, killed), timeout_s=READY_TIMEOUT_S)
     assert waiting.until(lambda: _answers(up.gateway, "kept", experiment_id), timeout_s=READY_TIMEOUT_S)
     assert "postgres ended (SIGKILL)" in up.stop()[1]
 
@@ -267,6 +269,14 @@ def test_tokens_are_demanded_when_asked_for(up: Up, tmp_path: Path) -> None:
     with pytest.raises(urllib.error.HTTPError, match="401"):
         _create_experiment(up.gateway, "refused")
     _create_experiment(up.gateway, "kept", key="foo")
+
+
+def _postmaster(up: Up) -> int | None:
+    """Return the process of Postgres; None while it has none, or has not said which."""
+    with suppress(FileNotFoundError):
+        words = (up.data_path / "postgres" / "postmaster.pid").read_text().split()
+        return int(words[0]) if words else None
+    return None
 
 
 def _create_experiment(gateway: Address, name: str, *, artifact_location: str = "", key: str = "") -> str:

@@ -1,11 +1,9 @@
 """Lookups over gRPC on the real platform: watches tell what models stand at, resume anywhere and miss nothing."""
 
-import queue
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import grpc
 import psycopg
@@ -23,40 +21,20 @@ from modelstead.registry.v1 import (
 )
 from services.common.notifications import APPLICATION_NAME
 from tests.stack import Stack
+from tests.watching import TIMEOUT_S, Watching
 
-TIMEOUT_S = 20.0
 
-
-class Watch:
-    """A watch, read by a thread of its own."""
+class Watch(Watching[pb.WatchModelsResponse]):
+    """What a watch of models tells."""
 
     def __init__(self, stub: Any, names: list[str], resume_token: str = "") -> None:
         request = pb.WatchModelsRequest(names=names, resume_token=resume_token)
-        self._call = stub.WatchModels(request)
-        self._messages: queue.Queue[pb.WatchModelsResponse | grpc.RpcError] = queue.Queue()
-        self.token = resume_token
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._call.cancel()
-
-    def _read(self) -> None:
-        try:
-            for message in self._call:
-                self._messages.put(message)
-        except grpc.RpcError as error:
-            self._messages.put(error)
+        super().__init__(stub.WatchModels(request), resume_token=resume_token)
 
     def next(self, timeout_s: float = TIMEOUT_S) -> pb.ModelState:
         """Return the state that is told next."""
         while True:
-            message = self._messages.get(timeout=timeout_s)
-            if isinstance(message, grpc.RpcError):
-                raise message
-            self.token = message.resume_token
+            message = self.take(timeout_s)
             if message.HasField("model"):
                 return message.model
 

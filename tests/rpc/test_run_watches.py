@@ -168,7 +168,7 @@ def test_each_message_is_a_place_to_go_on_from(client: Client) -> None:
 
     while not told or not run_watches.is_end(told[-1]):
         with client.watch(run_id, resume_token=token) as watch:
-            told.append(watch.next())
+            told.append(watch.take())
             token = watch.token
 
     assert [message.points.key for message in told[1:-1]] == list("abcdefgh")
@@ -261,7 +261,7 @@ def test_watch_of_what_cannot_be_is_refused(
     request = {"run_id": client.new_run()} | given
 
     with client.watch(**request) as watch, pytest.raises(grpc.RpcError) as caught:
-        watch.next()
+        watch.take()
 
     error: Any = caught.value
     assert error.code() is code
@@ -273,7 +273,7 @@ def test_token_is_good_for_its_run_only(client: Client) -> None:
         watch.until_all_is_told()
 
     with client.watch(client.new_run(), resume_token=watch.token) as other, pytest.raises(grpc.RpcError) as caught:
-        other.next()
+        other.take()
 
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
@@ -289,7 +289,7 @@ def test_server_that_is_stopped_sends_its_watchers_elsewhere(tmp_path_factory: p
             ended_well = own.process("tracking").stop()
 
             with pytest.raises(grpc.RpcError) as caught:
-                watch.next()
+                watch.take()
         own.start("tracking")
         assert waiting.until(own.tracking_is_ready, timeout_s=60)
         with client.watch(run_id, resume_token=watch.token) as resumed:

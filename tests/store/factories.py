@@ -7,13 +7,14 @@ from typing import Any
 
 from services.common.database import Database
 from services.common.pages import PageTokens
+from services.common.secret_files import Secret
 from services.tracking.experiments.service import Experiments
 from services.tracking.logged_models.service import LoggedModels
 from services.tracking.run_logs import model as logs_model
 from services.tracking.run_logs.model import LogEntry
 from services.tracking.runs.service import Runs
 
-PAGES = PageTokens(b"k" * 32)
+PAGES = PageTokens(Secret("k" * 32))
 
 
 def new_id() -> str:

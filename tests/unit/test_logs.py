@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import orjson
 import pytest
+from opentelemetry import trace
 
-from services.common import logs
+from services.common import logs, tracing
 from services.common.logs import Lines, LogFormat, LogLevel
 
 
@@ -24,7 +25,7 @@ def stream(log_format: LogFormat) -> Iterator[io.StringIO]:
     handlers, level = root.handlers[:], root.level
     root.handlers.clear()
     stream = io.StringIO()
-    logs.configure(log_format=log_format, log_level=LogLevel.INFO, stream=stream)
+    logs.configure(log_format=log_format, log_level=LogLevel.INFO, stream=stream, context=tracing.current_ids)
     yield stream
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -103,3 +104,33 @@ def test_where_others_listen_too_they_get_it(stream: io.StringIO) -> None:
 
     assert [vars(record)["number"] for record in records] == [1]
     assert [line["number"] for line in _written(stream)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (trace.TraceFlags.SAMPLED, {"trace_id": f"{1:032x}", "span_id": f"{2:016x}"}),
+        (trace.TraceFlags.DEFAULT, {}),
+    ],
+)
+def test_a_line_names_the_span_that_it_is_written_in_if_that_is_kept(
+    stream: io.StringIO, flags: int, expected: dict[str, str]
+) -> None:
+    context = trace.SpanContext(1, 2, is_remote=False, trace_flags=trace.TraceFlags(flags))
+
+    with trace.use_span(trace.NonRecordingSpan(context)):
+        logging.getLogger("modelstead.test").warning("inside")
+    logging.getLogger("modelstead.test").warning("outside")
+
+    inside, outside = _written(stream)
+    assert {name: inside[name] for name in ("trace_id", "span_id") if name in inside} == expected
+    assert not {"trace_id", "span_id"} & set(outside)
+
+
+def test_what_a_line_says_of_its_span_goes_before_where_it_is_written(stream: io.StringIO) -> None:
+    context = trace.SpanContext(1, 2, is_remote=False, trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED))
+
+    with trace.use_span(trace.NonRecordingSpan(context)):
+        logging.getLogger("modelstead.test").info("call", extra={"trace_id": "mine"})
+
+    assert _written(stream)[0]["trace_id"] == "mine"

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from services.common.errors import InvalidArgument
 from services.common.pages import TOKEN_LENGTH_MAX, PageTokens
+from services.common.secret_files import Secret
 
-_TOKENS = PageTokens(b"k" * 32)
+_TOKENS = PageTokens(Secret("k" * 32))
 _SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.text(max_size=20)
 )
@@ -33,7 +34,7 @@ def test_token_of_another_query_is_refused() -> None:
 
 def test_token_of_another_key_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="Invalid page token"):
-        PageTokens(b"x" * 32).decode(_TOKENS.encode([1], "q"), "q")
+        PageTokens(Secret("x" * 32)).decode(_TOKENS.encode([1], "q"), "q")
 
 
 @given(st.data())

@@ -17,6 +17,8 @@ class Target:
     url: str
     authorization: str | None = field(repr=False)
     tls: ssl.SSLContext | None
+    # The authorities that are trusted instead of the system's, as PEM.
+    authorities: bytes | None = field(default=None, repr=False)
 
 
 def target(uri: str | None, token_file: Path | None) -> Target:
@@ -32,7 +34,13 @@ def target(uri: str | None, token_file: Path | None) -> Target:
     if parts.username:
         user, password = unquote(parts.username), unquote(parts.password or "")
     where = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
-    return Target(url=where, authorization=_authorization(token_file, user, password), tls=_tls(parts.scheme))
+    certificates = os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") if parts.scheme == "https" else None
+    return Target(
+        url=where,
+        authorization=_authorization(token_file, user, password),
+        tls=_tls(parts.scheme),
+        authorities=Path(certificates).read_bytes() if certificates else None,
+    )
 
 
 def experiment() -> str | None:

@@ -10,9 +10,13 @@ Tls = bool | grpc.ChannelCredentials
 _OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
-    # A replica that goes away leaves the others.
-    ("grpc.lb_policy_name", "round_robin"),
+    # A replica that goes away leaves the others; one that has told so is not asked any more.
+    (
+        "grpc.service_config",
+        '{"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}',
+    ),
     # How long to wait between attempts is decided in `watching`; the channel must not wait longer by itself.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 5_000),

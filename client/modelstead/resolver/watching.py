@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from modelstead import jitter
+from modelstead import jitter, tracing
 from modelstead.registry.v1 import lookups_pb2 as pb
 from modelstead.registry.v1 import lookups_pb2_grpc as pb_grpc
 from modelstead.resolver.channels import Connector
@@ -104,7 +104,7 @@ class Watcher:
         request = pb.ResolveModelRequest(name=name, version=version, min_revision=min_revision)
         try:
             answer: pb.ResolveModelResponse = self._stub().ResolveModel(
-                request, metadata=self._connector.metadata(), timeout=timeout_s
+                request, metadata=tracing.metadata(self._connector.metadata()), timeout=timeout_s
             )
         except grpc.RpcError as error:
             if _code(error) is grpc.StatusCode.NOT_FOUND:

@@ -17,8 +17,8 @@ METRICS_MAX = 1000
 KEY_BYTES_MAX = 1024 * 1024
 TEXTS_MAX = 100
 
-Row = tuple[str, int, int, tuple[str, ...], tuple[float, ...]]
-"""One call of `log`: run, step, timestamp in milliseconds, names, values."""
+Row = tuple[str, int, int, tuple[str, ...], tuple[float, ...], str]
+"""One call of `log`: run, step, timestamp in milliseconds, names, values, and the trace that it was made in, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Control:
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     end: pb.EndRun | None = None
+    trace_parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,15 @@ class _Run:
     # The rows by the names that they have, which from one call to the next are most often the same.
     rows: dict[tuple[str, ...], list[Row]] = field(default_factory=dict)
     ends: list[pb.EndRun] = field(default_factory=list)
+    # The newest.
+    trace_parent: str = ""
 
     def add(self, item: Row | Control) -> None:
         if isinstance(item, tuple):
             self.rows.setdefault(item[3], []).append(item)
+            self.trace_parent = item[5] or self.trace_parent
             return
+        self.trace_parent = item.trace_parent or self.trace_parent
         if item.start is not None:
             self.starts.append(item.start)
         if item.end is not None:
@@ -75,15 +80,20 @@ class _Run:
 
     def batches(self) -> Iterator[Batch]:
         for start in self.starts:
-            yield Batch(pb.Batch(run_id=self.run_id, start=start).SerializeToString(), 0)
+            yield self._batch(0, start=start)
         for params in _parts(self.params):
-            yield Batch(pb.Batch(run_id=self.run_id, params=params).SerializeToString(), 0)
+            yield self._batch(0, params=params)
         for tags in _parts(self.tags):
-            yield Batch(pb.Batch(run_id=self.run_id, tags=tags).SerializeToString(), 0)
+            yield self._batch(0, tags=tags)
         for points, count in _columns(self.rows):
-            yield Batch(pb.Batch(run_id=self.run_id, points=points).SerializeToString(), count)
+            yield self._batch(count, points=points)
         for end in self.ends[-1:]:
-            yield Batch(pb.Batch(run_id=self.run_id, end=end).SerializeToString(), 0)
+            yield self._batch(0, end=end)
+
+    def _batch(self, count: int, /, **content: Any) -> Batch:
+        # What is not set is not sent.
+        message = pb.Batch(run_id=self.run_id, trace_parent=self.trace_parent or None, **content)
+        return Batch(message.SerializeToString(), count)
 
 
 @dataclass(slots=True)

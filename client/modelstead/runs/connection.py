@@ -23,13 +23,18 @@ _DETAILS_KEY = "grpc-status-details-bin"
 _OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 5000),
     # What is sent again is decided by sequences, here.
     ("grpc.enable_retries", 0),
     ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+    # Replicas take turns, but for one that has told that it stops.
+    (
+        "grpc.service_config",
+        '{"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}',
+    ),
 )
 
 

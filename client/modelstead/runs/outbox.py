@@ -57,6 +57,11 @@ class Outbox:
         self._under_way_bytes += size
         return batch
 
+    @property
+    def sent_sequence(self) -> int:
+        """The batch that was sent last."""
+        return self._next_sequence - 1
+
     def acknowledge(self, sequence: int) -> None:
         """Take an acknowledgement of every batch up to a sequence."""
         while self._under_way and self._under_way[0].sequence <= sequence:

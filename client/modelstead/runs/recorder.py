@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelstead.runs import batches
+from modelstead.runs.backlog import Backlog
 from modelstead.runs.batches import Batch, Control, Row
 from modelstead.runs.sender import Sender
 from modelstead.runs.settings import Settings, fallback_spool_dir
@@ -77,6 +78,7 @@ class Recorder:
         self._session: Session | None = None
         self._writer: Writer | None = None
         self._sender: Sender | None = None
+        self._backlog = Backlog()
         self._waiting: deque[Batch] = deque()
         # The runs that this process's session begins, or makes for what it logs.
         self._begun: set[str] = set()
@@ -121,6 +123,10 @@ class Recorder:
         known = self._starts[run_id] = pb.StartRun()
         known.CopyFrom(start)
         known.takes_no_part = True
+
+    def start_of(self, run_id: str) -> pb.StartRun | None:
+        """Return how a run that is under way began, for processes that log to it as well; None if nobody said so."""
+        return self._starts.get(run_id)
 
     def ends(self, run_id: str) -> None:
         """Forget how a run began."""
@@ -265,12 +271,13 @@ class Recorder:
 
     def _is_appended(self, writer: Writer, batch: Batch) -> bool:
         try:
-            writer.append(batch.payload, points=batch.points)
+            sequence = writer.append(batch.payload, points=batch.points)
         except SpoolFull:
             return False
         except OSError as error:
             _log.debug("the spool cannot be written: %s", error)
             return False
+        self._backlog.add(sequence, batch.points, now_s=time.monotonic())
         return True
 
     def _sync_if_due(self) -> None:
@@ -324,9 +331,9 @@ class Recorder:
             on_full=self.settings.on_full,
             durability=self.settings.durability,
         )
-        sender = None
+        sender, self._backlog = None, Backlog()
         if self.sent_by is None and session.lock_sender():
-            sender = Sender(session, self.settings)
+            sender = Sender(session, self.settings, backlog=self._backlog)
             with contextlib.suppress(RuntimeError):
                 sender.start()
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from modelstead import tracing
 from modelstead.runs import checks, launch, settings, system_metrics
 from modelstead.runs.batches import Control
 from modelstead.runs.process import CURRENT
@@ -42,11 +43,11 @@ class Run:
         self._known: set[str] = set()
         self._told: set[str] = set()
         self._has_ended = False
-        self._start: pb.StartRun | None = None
         self._sampler: SystemMetrics | None = None
 
     def __reduce__(self) -> tuple[Callable[..., "Run"], tuple[Any, ...]]:
-        return _joined, (self._settings, self.run_id, self._strict, self._start and self._start.SerializeToString())
+        start = self._recorder.start_of(self.run_id)
+        return _joined, (self._settings, self.run_id, self._strict, start and start.SerializeToString())
 
     def __enter__(self) -> Self:
         return self
@@ -93,7 +94,8 @@ class Run:
         if recorder.buffered_points > recorder.settings.buffer_points_max:
             recorder.dropped_points += len(values)
             return
-        recorder.buffer.append((self.run_id, step, timestamp, tuple(metrics), values))
+        trace_parent = tracing.trace_parent()
+        recorder.buffer.append((self.run_id, step, timestamp, tuple(metrics), values, trace_parent))
         if not recorder.is_awake:
             recorder.wake()
 
@@ -136,14 +138,12 @@ class Run:
 
     def begin(self, start: pb.StartRun) -> None:
         """Begin the run at the server; this process ends it."""
-        self._start = start
         self._recorder.begins(self.run_id, start)
         self._control(lambda: {"start": start})
         CURRENT.own(self)
 
     def follow(self, start: pb.StartRun) -> None:
         """Log to a run that another process begins so, whichever of the two the server hears of first."""
-        self._start = start
         self._recorder.follows(self.run_id, start)
 
     def take_part(self) -> None:
@@ -185,7 +185,7 @@ class Run:
 
     def _control(self, content: Callable[[], dict[str, Any]]) -> None:
         try:
-            control = Control(self.run_id, **content())
+            control = Control(self.run_id, **content(), trace_parent=tracing.trace_parent())
         except (TypeError, ValueError) as error:
             self._mistake(error)
             return

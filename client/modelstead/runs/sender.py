@@ -14,6 +14,7 @@ import grpc
 
 from modelstead import jitter
 from modelstead.runs import connection, heartbeats
+from modelstead.runs.backlog import Backlog
 from modelstead.runs.connection import DiscoveryError, Failure
 from modelstead.runs.heartbeats import Heartbeats
 from modelstead.runs.outbox import Outbox
@@ -31,6 +32,8 @@ CONFLICTS_MAX = 3
 # Longer than a server may take for a commit, or its database for a restart.
 ACKNOWLEDGEMENT_TIMEOUT_S = 60.0
 TELL_AFTER_S = 10.0
+# How often it is said what waits to be sent; once more when nothing does.
+BACKLOG_EVERY_S = 1.0
 
 _POLL_S = 0.2
 _REFUSED = frozenset(
@@ -63,10 +66,12 @@ class Sender:
     """A thread that sends. The caller holds the session's lock for senders.
 
     With `until_done` it ends once the writer is gone and everything is acknowledged: the session is removed, and
-    `is_done` tells so.
+    `is_done` tells so. The server is told of the `backlog`, which whoever writes the session in this process keeps.
     """
 
-    def __init__(self, session: Session, settings: Settings, *, until_done: bool = False) -> None:
+    def __init__(
+        self, session: Session, settings: Settings, *, until_done: bool = False, backlog: Backlog | None = None
+    ) -> None:
         self.session = session
         self.reader = Reader(session.files)
         self.is_done = False
@@ -76,6 +81,9 @@ class Sender:
         self.trouble = ""
         self._settings = settings
         self._until_done = until_done
+        self._backlog = backlog
+        self._told_backlog_s = float("-inf")
+        self._told_points = 0
         self._changed = threading.Condition()
         self._stopping = False
         self._told: set[str] = set()
@@ -239,18 +247,31 @@ class Sender:
                 now = time.monotonic()
                 pause_s = stream.paused_until - now
                 if stream.is_open and (heartbeat := self._heartbeats.next(now)) is not None:
-                    return pb.IngestStreamRequest(heartbeat=heartbeat)
+                    return pb.IngestStreamRequest(heartbeat=heartbeat, backlog=self._backlog_to_tell(now))
                 if stream.is_open and pause_s <= 0:
                     batch = self._outbox.next()
                     if batch is not None:
                         self._heartbeats.sent(batch, now=now)
                         if self._outbox.is_alone:
                             stream.heard = now
-                        return pb.IngestStreamRequest(batch=batch)
+                        return pb.IngestStreamRequest(batch=batch, backlog=self._backlog_to_tell(now))
                     if self._until_done and self._is_finished():
                         return None
                 self._changed.wait(min(max(pause_s, 0.001), _POLL_S) if pause_s > 0 else _POLL_S)
         return None
+
+    def _backlog_to_tell(self, now: float) -> pb.Backlog | None:
+        """Return what waits behind what is sent now, if it is time to say so."""
+        if self._backlog is None:
+            return None
+        points, age_s = self._backlog.after(self._outbox.sent_sequence, now_s=now)
+        is_due = now >= self._told_backlog_s + BACKLOG_EVERY_S
+        if not is_due and not (self._told_points and not points):
+            return None
+        self._told_backlog_s, self._told_points = now, points
+        told = pb.Backlog(point_count=points)
+        told.age.FromMilliseconds(int(age_s * 1000))
+        return told
 
     def _take(self, stream: _Stream, response: pb.IngestStreamResponse) -> None:
         with self._changed:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import grpc
 
-from modelstead import jitter
+from modelstead import jitter, tracing
 from modelstead.runs import connection, settings
 from modelstead.runs.settings import Settings
 from modelstead.tracking.v1 import run_watches_pb2 as pb
@@ -139,7 +139,7 @@ class RunWatch(Iterator[RunState | Points]):
         """Return the next message, of a new stream if there is none. Raises RpcError, DiscoveryError, OSError."""
         if self._call is None:
             self._call = pb_grpc.RunWatchServiceStub(self._connected()).WatchRun(
-                self._request, metadata=connection.metadata(self._settings)
+                self._request, metadata=tracing.metadata(connection.metadata(self._settings))
             )
         message: pb.WatchRunResponse | None = next(self._call, None)
         if message is None:

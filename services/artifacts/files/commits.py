@@ -53,6 +53,7 @@ class Commits:
             group_weight_max=_LOCKS_PER_TRANSACTION,
             waiting_weight_max=_WAITING_LOCKS_MAX,
             committers=_COMMITTERS,
+            what="files",
         )
 
     async def begin(self, upload: Upload) -> None:

@@ -14,7 +14,7 @@ from services.artifacts.blobs import store as blobs
 from services.artifacts.maintenance import store
 from services.artifacts.maintenance.model import Contents, Doomed, Swept
 from services.artifacts.objects import Objects
-from services.common import telemetry
+from services.common import tracing
 from services.common.database import Database
 from services.common.errors import DataLoss, ServiceError
 
@@ -41,7 +41,7 @@ class Sweeper:
         """Sweep again and again; of all replicas one does. Raises nothing."""
         while True:
             try:
-                with telemetry.tracer.start_as_current_span("sweep"):
+                with tracing.tracer.start_as_current_span("sweep"):
                     await self._take_turn()
             except ServiceError as error:
                 _log.warning("sweep was cut off", extra={"reason": error.reason})

@@ -19,3 +19,4 @@ class ArtifactsStatus:
     garbage_count: int
     bytes_in_per_second: float
     bytes_out_per_second: float
+    object_store_answers: bool

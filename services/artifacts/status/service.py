@@ -1,5 +1,6 @@
 """What tells how the artifact service is doing, from the catalog and from what the process counts."""
 
+from services.artifacts.objects import Objects
 from services.artifacts.status import store
 from services.artifacts.status.model import ArtifactsStatus
 from services.artifacts.traffic import Traffic
@@ -12,10 +13,11 @@ from services.common.status import Process
 class Status:
     """The use-case. What it tells may be a second old."""
 
-    def __init__(self, db: Database, process: Process, traffic: Traffic) -> None:
+    def __init__(self, db: Database, process: Process, traffic: Traffic, objects: Objects) -> None:
         self._db = db
         self._process = process
         self._traffic = traffic
+        self._objects = objects
         self._remembered = Remembered(self._read, age_s=status.AGE_S)
 
     async def get(self) -> ArtifactsStatus:
@@ -37,4 +39,5 @@ class Status:
             garbage_count=schema.rows_of("garbage"),
             bytes_in_per_second=self._traffic.bytes_in.per_second,
             bytes_out_per_second=self._traffic.bytes_out.per_second,
+            object_store_answers=await self._objects.answers(),
         )

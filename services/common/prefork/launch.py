@@ -16,6 +16,7 @@ from typing import Any, NoReturn, Protocol
 from services.common import settings
 from services.common.logs import LogFormat
 from services.common.prefork.bounds import WORKERS_MAX
+from services.common.secret_files import Secret
 from services.common.settings import Address, SettingsError, variable
 
 _PARENT = "services.common.prefork"
@@ -85,7 +86,8 @@ def variables_of(config: PreforkSettings, number: int) -> dict[str, str]:
 
 def _secrets(config: Any) -> dict[str, str]:
     """Return what workers must agree on and nobody has set: they stay out of the command line."""
-    if getattr(config, "session_keys", None) == ():
+    keys: Secret | None = getattr(config, "session_keys", None)
+    if keys is not None and not keys.read():
         return {variable("session_keys"): secrets.token_urlsafe(32)}
     return {}
 

@@ -41,6 +41,9 @@ class Contract:
     deadline_s: float
     request_class: type[Message]
     access: Any
+    # Whether doing it twice is as doing it once: always, or where the request carries a key.
+    is_safe: bool
+    is_keyed: bool
     check: Check
     # Of an upload, the request's field of contents, which are all that counts in the messages after the first.
     contents: FieldDescriptor | None
@@ -53,6 +56,10 @@ class Contract:
     def ends_by_itself(self) -> bool:
         """Whether a call lasts as long as its work, and not as long as its caller wants to go on."""
         return not (self.is_watch or (self.streams_requests and self.streams_responses))
+
+    def may_repeat(self, request: Any) -> bool:
+        """Whether a call whose outcome is not known may be made again."""
+        return self.is_safe or (self.is_keyed and bool(request.request_id))
 
 
 def of_service(service: ServiceDescriptor) -> list[Contract]:
@@ -80,6 +87,8 @@ def _of_method(service: ServiceDescriptor, method: MethodDescriptor) -> Contract
         deadline_s=_deadline_s(method, access.resource),
         request_class=message_factory.GetMessageClass(method.input_type),
         access=access,
+        is_safe=retry == options_pb2.SAFE,
+        is_keyed=retry == options_pb2.KEYED,
         check=compile_check(method.input_type),
         contents=_contents(method) if method.client_streaming and not method.server_streaming else None,
     )

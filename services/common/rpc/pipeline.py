@@ -5,14 +5,15 @@ authentication; required fields and text; access; deadline; the servicer.
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from services.common import telemetry
 from services.common.auth import Authenticator, Caller
-from services.common.errors import DeadlineExceeded, InvalidArgument
+from services.common.errors import DeadlineExceeded, Interrupted, InvalidArgument
 from services.common.rpc import eager, wire
 from services.common.rpc.call import Call
 from services.common.rpc.contract import Contract
@@ -30,9 +31,15 @@ WATCHES_MAX = 8_000
 WATCHES_PER_CALLER_MAX = 2_000
 METADATA_BYTES_MAX = 16 * 1024
 
+# What the database has broken off is done again after so long at most, if so little time has passed: where connections
+# were lost there are new ones at once, or there is no database.
+_PAUSES_S = (0.0, 0.1, 0.2)
+_REPEATED_S_MAX = 1.0
+
 # What the handler of a call returns that has been ended with an error: nobody gets it.
 _ABORTED = b""
 
+T = TypeVar("T")
 # A message, or one in its wire form.
 Answer = Message | bytes
 UnaryHandler = Callable[[Any, Call], Coroutine[Any, Any, Answer]]
@@ -97,10 +104,16 @@ class Pipeline:
         async def serve(body: bytes, context: Any) -> bytes:
             async with Serving(contract, outcomes, context) as serving:
                 request, call = await self._admit(contract, serving, body)
-                answer = await eager.within(
-                    lambda: _deadline(context, contract.deadline_s),
-                    handler(request, call),
-                )
+                try:
+                    answer = await eager.within(
+                        lambda: _deadline(context, contract.deadline_s),
+                        handler(request, call),
+                    )
+                except Interrupted:
+                    if not contract.may_repeat(request):
+                        raise
+                    async with _deadline(context, contract.deadline_s):
+                        answer = await _again(lambda: handler(request, call))
                 return _wire_form(answer)
             return _ABORTED
 
@@ -178,7 +191,10 @@ class Pipeline:
         serving.caller_name = caller.name
         request = _parse(contract, body)
         contract.check(request)
-        await self._authorizer.check(caller, contract, request)
+        try:
+            await self._authorizer.check(caller, contract, request)
+        except Interrupted:
+            await _again(lambda: self._authorizer.check(caller, contract, request))
         return request, Call(caller=caller, request_id=serving.request_id, authorization=authorization)
 
     async def _check_still(self, contract: Contract, request: Any, call: Call) -> None:
@@ -201,6 +217,19 @@ class Pipeline:
                 yield
 
 
+async def _again(work: Callable[[], Awaitable[T]]) -> T:
+    """Do again what was interrupted, more than once if need be. Raises Interrupted if that does not help."""
+    until = time.monotonic() + _REPEATED_S_MAX
+    for pause_s in _PAUSES_S:
+        await asyncio.sleep(random.uniform(0, pause_s))  # noqa: S311 -- spreads load, keeps no secret
+        try:
+            return await work()
+        except Interrupted:
+            if time.monotonic() > until:
+                raise
+    return await work()
+
+
 async def _arriving(bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     while True:
         try:
@@ -214,7 +243,7 @@ async def _arriving(bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _outcomes(contract: Contract) -> Outcomes:
-    return Outcomes(contract.full_name, is_timed=not contract.is_watch)
+    return Outcomes(contract.full_name, is_timed=contract.ends_by_itself)
 
 
 def _wire_form(answer: Answer) -> bytes:

@@ -1,7 +1,6 @@
 """Assembles a gRPC server from servicers, with health, reflection by setting, and a drain at the end."""
 
 import asyncio
-import contextlib
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,17 +9,17 @@ from typing import Any
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.common import garbage
 from services.common.rpc import contract
+from services.common.rpc.health import LIVENESS, READINESS, Health
 from services.common.rpc.pipeline import Pipeline
 from services.common.settings import Address, SettingsError, variable
 
-LIVENESS, READINESS = "liveness", "readiness"
 DRAIN_S = 30.0
+CONNECTION_AGE_S = 300.0
 CONNECTION_GRACE_S = 60.0
 READINESS_PERIOD_S = 1.0
 
@@ -31,11 +30,10 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_concurrent_streams", 4096),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 15_000),
-    ("grpc.max_connection_age_ms", 300_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    # Gateways look every few seconds whether a server that says nothing is there.
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
 )
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 _log = logging.getLogger("modelstead.server")
 
@@ -58,25 +56,28 @@ async def serve(
     ready: Callable[[], Awaitable[bool]],
     with_reflection: bool,
     drain_notice_s: float,
+    connection_age_s: float = CONNECTION_AGE_S,
     connection_grace_s: float = CONNECTION_GRACE_S,
     lookahead_bytes: int | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then drain: tell NOT_SERVING, go on for `drain_notice_s` so that peers look
-    elsewhere, end the watches, let other calls under way end within 30 s, return.
+    """Serve until SIGTERM or SIGINT, then drain: tell NOT_SERVING, go on for `drain_notice_s` so that peers send their
+    calls elsewhere, for one that comes while connections are closed would be cancelled; end the watches, let other
+    calls under way end within 30 s, return.
 
     With `shares_port` other processes may listen on the same address. Health is told there, and in plain text at
     `health_listen`, which answers for as long as the process lives.
 
-    `ready` is asked once a second. Connections are closed after 300 s, so that callers spread, and then calls under way
-    have `connection_grace_s` to end. Of a stream of requests `lookahead_bytes` are taken in before they are asked for,
-    else as many as the network seems to want.
+    `ready` is asked once a second. Connections are closed after `connection_age_s`, or a tenth sooner or later, so that
+    callers look anew who is there, and spread; then calls under way have `connection_grace_s` to end. Of a stream of
+    requests `lookahead_bytes` are taken in before they are asked for, else as many as the network seems to want.
 
     Raises SettingsError if the address is taken, ContractError for a wrong proto.
     """
-    server = grpc.aio.server(options=_options(connection_grace_s, lookahead_bytes, shares_port=shares_port))
+    options = _options(connection_age_s, connection_grace_s, lookahead_bytes, shares_port=shares_port)
+    server = grpc.aio.server(options=options)
     for service in services:
         server.add_generic_rpc_handlers((_handlers(service, pipeline),))
-    health = HealthServicer()
+    health = Health()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     if with_reflection:
         names = [service.descriptor.full_name for service in services]
@@ -85,21 +86,20 @@ async def serve(
     probed = _health_server(health, health_listen, shares_port=shares_port)
     garbage.collect_seldom()
     await asyncio.gather(server.start(), *(each.start() for each in probed))
-    await health.set(LIVENESS, _SERVING)
+    health.set(LIVENESS, serves=True)
     _log.info("listening", extra={"address": str(listen)})
     watcher = asyncio.create_task(_watch_readiness(health, ready))
     await _signal()
     watcher.cancel()
-    await health.set(READINESS, _NOT_SERVING)
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(server.wait_for_termination(), drain_notice_s)
+    health.drain()
+    await asyncio.sleep(drain_notice_s)
     pipeline.drain()
     await server.stop(DRAIN_S)
     await asyncio.gather(*(each.stop(0) for each in probed))
     _log.info("stopped")
 
 
-def _health_server(health: HealthServicer, listen: Address | None, *, shares_port: bool) -> list[grpc.aio.Server]:
+def _health_server(health: Health, listen: Address | None, *, shares_port: bool) -> list[grpc.aio.Server]:
     """Return the server that tells of health and nothing else, if there is to be one."""
     if listen is None:
         return []
@@ -109,11 +109,12 @@ def _health_server(health: HealthServicer, listen: Address | None, *, shares_por
     return [server]
 
 
-def _options(connection_grace_s: float, lookahead_bytes: int | None, *, shares_port: bool) -> list[tuple[str, int]]:
+def _options(age_s: float, grace_s: float, lookahead_bytes: int | None, *, shares_port: bool) -> list[tuple[str, int]]:
     options = [
         *OPTIONS,
         ("grpc.so_reuseport", int(shares_port)),
-        ("grpc.max_connection_age_grace_ms", int(connection_grace_s * 1000)),
+        ("grpc.max_connection_age_ms", int(age_s * 1000)),
+        ("grpc.max_connection_age_grace_ms", int(grace_s * 1000)),
     ]
     if lookahead_bytes is not None:
         options += [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", lookahead_bytes)]
@@ -144,9 +145,9 @@ def _bind(server: grpc.aio.Server, listen: Address, name: str) -> None:
         raise SettingsError(f"{variable(name)}={listen} cannot be listened on; is the port taken?") from error
 
 
-async def _watch_readiness(health: HealthServicer, ready: Callable[[], Awaitable[bool]]) -> None:
+async def _watch_readiness(health: Health, ready: Callable[[], Awaitable[bool]]) -> None:
     while True:
-        await health.set(READINESS, _SERVING if await ready() else _NOT_SERVING)
+        health.set(READINESS, serves=await ready())
         await asyncio.sleep(READINESS_PERIOD_S)
 
 

@@ -7,7 +7,7 @@ import uuid
 from types import TracebackType
 from typing import Any, Self
 
-from services.common import logs, telemetry
+from services.common import logs, telemetry, tracing
 from services.common.errors import ServiceError
 from services.common.rpc.call import abort, metadata_of, request_id_of, status_code
 from services.common.rpc.contract import Contract
@@ -23,7 +23,17 @@ class Serving:
     under which the log has all of it.
     """
 
-    __slots__ = ("_context", "_contract", "_outcomes", "_span", "_started", "caller_name", "metadata", "request_id")
+    __slots__ = (
+        "_context",
+        "_contract",
+        "_opened",
+        "_outcomes",
+        "_span",
+        "_started",
+        "caller_name",
+        "metadata",
+        "request_id",
+    )
 
     def __init__(self, contract: Contract, outcomes: telemetry.Outcomes, context: Any) -> None:
         self._started = time.perf_counter()
@@ -33,12 +43,12 @@ class Serving:
         self.metadata = metadata_of(context)
         self.request_id = request_id_of(self.metadata)
         self.caller_name: str | None = None
-        self._span = telemetry.serving(contract.full_name, self.metadata)
+        self._opened = tracing.serving(contract.full_name, self.metadata)
 
     async def __aenter__(self) -> Self:
         if self._contract.ends_by_itself:
             telemetry.IN_FLIGHT.inc()
-        self._span.__enter__()
+        self._span = self._opened.__enter__()
         return self
 
     async def __aexit__(
@@ -55,7 +65,7 @@ class Serving:
                 code = "INTERNAL"
                 await abort(self._context, self._unexpected(error))
         finally:
-            self._span.__exit__(kind, error, trace)
+            self._opened.__exit__(kind, error, trace)
             self._record(code)
         # Of a call that was ended here, there is nothing left to tell.
         return error is not None and not isinstance(error, asyncio.CancelledError | GeneratorExit)
@@ -70,7 +80,7 @@ class Serving:
         if self._contract.ends_by_itself:
             telemetry.IN_FLIGHT.dec()
         duration_s = time.perf_counter() - self._started
-        self._outcomes.add(code, duration_s)
+        self._outcomes.add(code, duration_s, self._span)
         if _log.isEnabledFor(logging.INFO):
             fields = {
                 "method": self._contract.full_name,
@@ -78,5 +88,6 @@ class Serving:
                 "duration_ms": round(duration_s * 1000, 2),
                 "request_id": self.request_id,
                 "caller": self.caller_name,
+                **tracing.ids(self._span),
             }
             _lines.info("call", fields)

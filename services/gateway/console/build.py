@@ -1,7 +1,7 @@
 """Puts the console together. This is the one place that a page's module is added to."""
 
-from services.common import program
 from services.common.auth import Authenticator
+from services.common.clock import now_ms
 from services.gateway import limits
 from services.gateway.admission import Admission
 from services.gateway.console.api import Api
@@ -44,6 +44,6 @@ def build(settings: Settings, *, api: Api, sessions: Sessions, authenticator: Au
         authenticator=authenticator,
         auth=settings.auth,
         admission=Admission(requests_max=limits.PAGES_MAX, per_caller_max=limits.PAGES_PER_CALLER_MAX),
-        now_ms=program.now_ms,
+        now_ms=now_ms,
         root=settings.root_path,
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from services.common.errors import Unavailable
 from services.common.notifications import Notifications, listening
+from services.common.secret_files import Secret
 from services.registry.events.store import CHANNEL
 
 # Takes the name of a model that changed, or None: any may have, for the connection is new. Must not raise.
@@ -32,7 +33,7 @@ class Listener:
     Nothing is kept for times without a connection: when there is one again, subscribers are told None.
     """
 
-    def __init__(self, url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, url: str | Secret, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._url = url
         self._clock = clock
         self._callbacks: list[Callback] = []

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from prometheus_client import Counter
+
 from services.common.database import Database
 from services.common.errors import Unavailable
 from services.common.group_read import GroupRead
@@ -13,6 +15,9 @@ from services.registry.lookups.cache import States
 from services.registry.lookups.model import ModelState, Resolved, Selector
 
 _STAMPS_MAX = 1000
+
+LOOKUPS = Counter("modelstead_lookups", "Lookups of model versions, by what answered.", ["answered_by"])
+_FROM_MEMORY, _FROM_DATABASE = LOOKUPS.labels("memory"), LOOKUPS.labels("database")
 
 
 class Lookups:
@@ -29,7 +34,10 @@ class Lookups:
         """
         state = None if strict else self.states.peek(name)
         found = state.find(selector) if state is not None else None
-        if found is None or found.revision < min_revision:
+        if found is not None and found.revision >= min_revision:
+            _FROM_MEMORY.inc()
+        else:
+            _FROM_DATABASE.inc()
             found = await self._resolve(name, selector, strict=strict)
         if found.revision < min_revision:
             raise Unavailable(f"Registered Model with name={name} is at revision {found.revision}, not {min_revision}.")
@@ -39,6 +47,7 @@ class Lookups:
         """Return the version that an alias points at now; `latest` is the newest one. Raises NotFound;
         InvalidArgument also for no such alias, as MLflow.
         """
+        _FROM_DATABASE.inc()
         selector = Selector(alias=alias)
         found = await self._confirmed(name, selector)
         if found is None:

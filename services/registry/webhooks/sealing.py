@@ -1,41 +1,50 @@
 """Keeps the secrets of webhooks where only this service reads them: encrypted, under keys of the operator's."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from services.common.errors import DataLoss, NotImplemented_
+from services.common.secret_files import Derived, Secret, words_of
+
+
+class _Ciphers(NamedTuple):
+    newest: Fernet | None
+    all: MultiFernet | None
 
 
 class Sealer:
-    """Seals under the first key, and opens what any of them sealed. A key is 32 bytes in URL-safe base64.
+    """Seals under the first key, and opens what any of them sealed. A key is 32 bytes in URL-safe base64; a secret that
+    holds them has commas between them.
 
     The empty text stands for no secret and stays as it is. Raises ValueError for what is no key.
     """
 
-    def __init__(self, keys: Sequence[str]) -> None:
-        ciphers = [Fernet(_padded(key)) for key in keys]
-        self._newest = ciphers[0] if ciphers else None
-        self._ciphers = MultiFernet(ciphers) if ciphers else None
+    def __init__(self, keys: Sequence[str] | Secret) -> None:
+        secret = keys if isinstance(keys, Secret) else Secret(",".join(keys))
+        self._keys = Derived(secret, lambda text: _ciphers(words_of(text)))
 
     def seal(self, secret: str) -> str:
         """Return a secret as it may be stored. Raises NotImplemented_ without keys."""
         if not secret:
             return ""
-        if self._ciphers is None:
+        ciphers = self._keys().all
+        if ciphers is None:
             raise NotImplemented_(
                 "This server keeps no secrets: its operator has to set MODELSTEAD_WEBHOOK_SECRET_KEYS first."
             )
-        return self._ciphers.encrypt(secret.encode()).decode()
+        return ciphers.encrypt(secret.encode()).decode()
 
     def open(self, sealed: str) -> str:
         """Return the secret. Raises DataLoss if none of the keys fits."""
         if not sealed:
             return ""
-        if self._ciphers is None:
+        ciphers = self._keys().all
+        if ciphers is None:
             raise _unreadable()
         try:
-            return self._ciphers.decrypt(sealed).decode()
+            return ciphers.decrypt(sealed).decode()
         except InvalidToken:
             raise _unreadable() from None
 
@@ -43,13 +52,19 @@ class Sealer:
         """Return a secret as sealed under the first key: as it is, if it already is. Raises DataLoss if no key fits."""
         if not sealed:
             return ""
-        if self._newest is None or self._ciphers is None:
+        newest = self._keys().newest
+        if newest is None:
             raise _unreadable()
         try:
-            self._newest.decrypt(sealed)
+            newest.decrypt(sealed)
         except InvalidToken:
             return self.seal(self.open(sealed))
         return sealed
+
+
+def _ciphers(keys: Sequence[str]) -> _Ciphers:
+    ciphers = [Fernet(_padded(key)) for key in keys]
+    return _Ciphers(ciphers[0], MultiFernet(ciphers)) if ciphers else _Ciphers(None, None)
 
 
 def _unreadable() -> DataLoss:

@@ -3,19 +3,23 @@
 import asyncio
 import contextlib
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from services.common import tracing
 from services.common.database import Database, Driver
 from services.common.errors import InvalidArgument, ServiceError
 from services.common.group_commit import GroupCommit, Outcome
 from services.tracking.experiments.model import Experiment
 from services.tracking.experiments.service import Experiments
-from services.tracking.ingest import model, store
+from services.tracking.ingest import model, refusals, store
+from services.tracking.ingest.backlogs import Backlog, Backlogs
 from services.tracking.ingest.flow import Budget, Flow
-from services.tracking.ingest.model import Batch, Mark, Rejected, Rejection, Session, Start, Verdict
+from services.tracking.ingest.group import Group
+from services.tracking.ingest.model import Batch, Mark, Rejected, Rejection, Session, Start
 from services.tracking.metrics import store as metrics_store
 from services.tracking.rules import Tell, tell_nobody
 from services.tracking.run_logs.meter import Meter
@@ -23,7 +27,6 @@ from services.tracking.run_logs.model import RUN_NAME_TAG
 from services.tracking.run_logs.service import store_entries
 from services.tracking.run_ranks import model as ranks_model
 from services.tracking.run_ranks import service as run_ranks
-from services.tracking.run_ranks.model import Rank
 from services.tracking.run_ranks.service import RunRanks
 from services.tracking.runs import model as runs_model
 from services.tracking.runs import store as runs_store
@@ -64,6 +67,7 @@ class Load:
     bytes_under_way: int
     bytes_under_way_max: int
     waiting_count: int
+    backlog: Backlog
 
 
 class Ingest:
@@ -97,6 +101,7 @@ class Ingest:
         self._budget = Budget(memory_bytes)
         self._meter = meter or Meter()
         self._streams_of: Counter[str] = Counter()
+        self._backlogs = Backlogs()
         self._group_commit = GroupCommit(
             self._commit,
             weight=lambda batch: batch.weight,
@@ -105,12 +110,14 @@ class Ingest:
             waiting_weight_max=sys.maxsize,
             committers=1,
             lane=lambda batch: (batch.caller, batch.session.session_id),
+            what="ingest",
         )
 
     async def one(self, sender: Any, message: Any, *, caller: str) -> Answer:
         """Store one batch. Raises InvalidArgument, Conflict, ResourceExhausted."""
         batch = model.decode(message, model.session(sender), caller=caller)
-        self._budget.take(batch.size)
+        with refusals.counted():
+            self._budget.take(batch.size)
         try:
             await self._group_commit.submit(batch)
         except Rejected as error:
@@ -173,6 +180,7 @@ class Ingest:
             bytes_under_way=self._budget.taken_bytes,
             bytes_under_way_max=self._budget.bytes_max,
             waiting_count=self._group_commit.waiting_count,
+            backlog=self._backlogs.all(),
         )
 
     @contextlib.contextmanager
@@ -184,6 +192,7 @@ class Ingest:
             self._streams_of[sender.session_id] -= 1
             if not self._streams_of[sender.session_id]:
                 del self._streams_of[sender.session_id]
+                self._backlogs.forget(sender.session_id)
 
     async def _open(self, sender: Session, acknowledged: int) -> AsyncIterator[Progress]:
         if acknowledged > model.SEQUENCE_MAX:
@@ -220,38 +229,57 @@ class Ingest:
         run_ids: Sequence[str] = ()
         try:
             async for message in following:
+                if message.HasField("backlog"):
+                    self._backlogs.told(sender.session_id, message.backlog)
                 if message.HasField("heartbeat"):
                     run_ids = list(message.heartbeat.run_ids)
                     self._ranks.heard(sender.rank, run_ids)
                     continue
                 if message.HasField("open") or not message.HasField("batch"):
                     raise InvalidArgument("Missing value for required parameter 'batch': a session is opened once.")
-                batch = model.decode(message.batch, sender, caller=caller)
-                await flow.make_room(batch.size)
-                flow.add(batch.sequence, batch.size, self._group_commit.enqueue(batch))
+                await self._take(flow, message.batch, sender, caller=caller)
                 if run_ids:
                     self._ranks.heard(sender.rank, run_ids)
         finally:
             flow.end()
 
+    async def _take(self, flow: Flow, message: Any, sender: Session, *, caller: str) -> None:
+        """Have a batch of a stream committed in its turn; its span lasts until then."""
+        came_s = time.perf_counter()
+        span = tracing.begin_batch("IngestStream batch", message.trace_parent)
+        try:
+            batch = model.decode(message, sender, caller=caller)
+            with refusals.counted():
+                await flow.make_room(batch.size)
+            with tracing.within(span):
+                done = self._group_commit.enqueue(batch, came_s=came_s)
+        except BaseException:
+            if span is not None:
+                span.end()
+            raise
+        if span is not None:
+            done.add_done_callback(lambda _: span.end())
+        flow.add(batch.sequence, batch.size, done)
+
     async def _commit(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
         async with self._db.pipeline() as tx:
             now_ms = self._now_ms()
             known = await store.lock(tx, {batch.session.session_id for batch in batches}, now_ms=now_ms)
-            group = _Group(batches, known)
+            group = Group(batches, known)
             await self._tell_again(tx, group)
             await self._start_runs(tx, group)
             await _store(tx, group, now_ms=now_ms)
             await store.advance(tx, group.marks, now_ms=now_ms)
             if group.rejected:
                 await store.add_rejections(tx, group.rejected)
+        group.count_refused()
         self._meter.note(batches[place].entry for place in group.waiting())
         self._tell(batch.entry.run_id for batch in batches)
         for rank, run_id, (step, timestamp) in group.logged():
             self._ranks.logged(rank, run_id, step=step, timestamp=timestamp)
         return [group.outcomes.get(place) for place in range(len(batches))]
 
-    async def _tell_again(self, tx: Driver, group: "_Group") -> None:
+    async def _tell_again(self, tx: Driver, group: Group) -> None:
         """Have batches that were rejected before be rejected as they were then."""
         if not group.repeated:
             return
@@ -260,7 +288,7 @@ class Ingest:
             if rejection := found.get(group.name(place)):
                 group.outcomes[place] = Rejected(rejection)
 
-    async def _start_runs(self, tx: Driver, group: "_Group") -> None:
+    async def _start_runs(self, tx: Driver, group: Group) -> None:
         starting = [(place, start) for place in group.waiting() if (start := group.batches[place].start)]
         target_of = await self._targets(tx, {(start.experiment_name, start.experiment_id) for _, start in starting})
         # As everything that others may bring at the same time, in an order.
@@ -288,54 +316,6 @@ class Ingest:
         return found
 
 
-class _Group:
-    """The batches of one transaction: what each is to its session, and what becomes of it."""
-
-    def __init__(self, batches: Sequence[Batch], marks: dict[str, Mark]) -> None:
-        self.batches = batches
-        self.marks = marks
-        self.outcomes: dict[int, ServiceError] = {}
-        self.rejected: list[tuple[Session, Rejection]] = []
-        self.repeated: list[int] = []
-        self._next: list[int] = []
-        for place, batch in enumerate(batches):
-            self._judge(place, batch)
-
-    def name(self, place: int) -> tuple[str, int]:
-        """Return the session and the number of a batch."""
-        return self.batches[place].session.session_id, self.batches[place].sequence
-
-    def waiting(self) -> list[int]:
-        """Return the places of the batches that are to be stored, in their order."""
-        return [place for place in self._next if place not in self.outcomes]
-
-    def logged(self) -> Iterator[tuple[Rank, str, tuple[int, int]]]:
-        """Yield which ranks have logged to which runs, and the greatest step and timestamp of each batch."""
-        for batch in (self.batches[place] for place in self.waiting()):
-            if batch.session.rank is not None and (newest := batch.newest):
-                yield batch.session.rank, batch.entry.run_id, newest
-
-    def reject(self, place: int, error: ServiceError) -> None:
-        """Note that a batch is not stored."""
-        rejected = model.rejected(self.batches[place].sequence, error)
-        self.outcomes[place] = rejected
-        self.rejected.append((self.batches[place].session, rejected.rejection))
-
-    def _judge(self, place: int, batch: Batch) -> None:
-        session_id = batch.session.session_id
-        try:
-            verdict, self.marks[session_id] = model.judge(self.marks[session_id], batch.session, batch.sequence)
-        except ServiceError as error:
-            self.outcomes[place] = error
-            return
-        if verdict is Verdict.KNOWN:
-            self.repeated.append(place)
-            return
-        self._next.append(place)
-        if batch.refusal is not None:
-            self.reject(place, batch.refusal)
-
-
 def _new_run(batch: Batch, start: Start, experiment: Experiment) -> Run:
     """Raises InvalidArgument."""
     return runs_model.new_run(
@@ -349,7 +329,7 @@ def _new_run(batch: Batch, start: Start, experiment: Experiment) -> Run:
     )
 
 
-async def _store(tx: Driver, group: _Group, *, now_ms: int) -> None:
+async def _store(tx: Driver, group: Group, *, now_ms: int) -> None:
     places = group.waiting()
     if not places:
         return

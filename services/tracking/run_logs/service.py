@@ -40,6 +40,7 @@ class RunLogs:
             group_weight_max=GROUP_ROWS_MAX,
             waiting_weight_max=WAITING_ROWS_MAX,
             committers=COMMITTERS,
+            what="log_batch",
         )
 
     @property

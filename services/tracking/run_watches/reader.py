@@ -2,11 +2,15 @@
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from opentelemetry.trace import Span as TraceSpan
+
+from services.common import tracing
 from services.common.database import Database, Driver
 from services.common.errors import NotFound, ServiceError
 from services.tracking.metrics import arrivals, columns
@@ -48,6 +52,8 @@ class _Following:
     """The one reader of a run, and who follows it."""
 
     selections: list[Selection] = field(default_factory=list)
+    # Of the calls that follow it, as far as they are recorded.
+    spans: list[TraceSpan] = field(default_factory=list)
     reading: Reading | None = None
     failure: ServiceError | None = None
     # What came with the newest reading; watchers that miss it read for themselves.
@@ -108,14 +114,20 @@ class Readers:
         """Follow a run for the length of the block."""
         if run_id not in self._of_run:
             following = _Following()
-            self._of_run[run_id] = following, asyncio.create_task(self._run(run_id, following))
+            task = asyncio.create_task(self._run(run_id, following), context=contextvars.Context())
+            self._of_run[run_id] = following, task
         following, task = self._of_run[run_id]
         following.selections.append(selection)
+        span = tracing.recorded()
+        if span is not None:
+            following.spans.append(span)
         following.wake()
         try:
             yield Follower(following, selection)
         finally:
             following.selections.remove(selection)
+            if span is not None:
+                following.spans.remove(span)
             if not following.selections:
                 task.cancel()
                 del self._of_run[run_id]
@@ -127,7 +139,8 @@ class Readers:
                 following.woken.clear()
                 asked, began = following.asked, time.monotonic()
                 try:
-                    await self._read(run_id, following)
+                    with tracing.linked("read watched run", following.spans):
+                        await self._read(run_id, following)
                 except NotFound as error:
                     following.failure = error
                 except ServiceError as error:

@@ -9,6 +9,8 @@ import logging
 import time
 from dataclasses import dataclass, field
 
+from prometheus_client import Counter
+
 from services.common.database import Database, Driver
 from services.common.errors import ServiceError
 from services.tracking.sealing import model, store
@@ -22,6 +24,8 @@ METRICS_A_PAGE = 500
 # For so long who watches a metric can come back to it, sorted or not, and be told no point twice.
 SORTS_KEPT_S = 3600
 SORTS_A_PURGE = 100
+
+SEALED_CHUNKS = Counter("modelstead_sealed_chunks", "Chunks of points made of smaller ones.")
 
 _log = logging.getLogger("modelstead.sealing")
 
@@ -85,6 +89,7 @@ class Sealing:
                 if await work.step(tx, is_over=is_over):
                     await store.dequeue(tx, run_id, change_count=change_count)
                     return
+            SEALED_CHUNKS.inc(work.take_chunk_count())
             await asyncio.sleep(REST_FACTOR * (time.monotonic() - began))
 
 
@@ -97,6 +102,12 @@ class _Work:
         self._after = 0
         # Metrics whose time goes back where their steps go on: no order serves both.
         self._unsortable: set[int] = set()
+        self._chunk_count = 0
+
+    def take_chunk_count(self) -> int:
+        """Return how many chunks were made since this was asked for last."""
+        count, self._chunk_count = self._chunk_count, 0
+        return count
 
     async def step(self, tx: Driver, *, is_over: bool) -> bool:
         """Do a bounded part, with the run locked. Returns whether all was done before."""
@@ -126,4 +137,6 @@ class _Work:
                 await store.set_order(tx, merge.metric_id, places=order)
             else:
                 self._unsortable.add(merge.metric_id)
-        await store.put(tx, merge.metric_id, model.numbered(points, last_id=merge.chunk_ids[-1]))
+        chunks = model.numbered(points, last_id=merge.chunk_ids[-1])
+        await store.put(tx, merge.metric_id, chunks)
+        self._chunk_count += len(chunks)

@@ -10,6 +10,7 @@ from services.common.artifact_stores import NO_STORES
 from services.common.auth import Asker, Caller
 from services.common.database import Database
 from services.common.pages import PageTokens
+from services.common.secret_files import Secret
 from services.registry.activities.model import Activity
 from services.registry.activities.service import Activities
 from services.registry.aliases.service import Aliases
@@ -32,7 +33,7 @@ from services.registry.transition_requests.model import TransitionRequest
 from services.registry.transition_requests.service import TransitionRequests
 from services.registry.transitions.model import Expected
 
-PAGES = PageTokens(b"k" * 32)
+PAGES = PageTokens(Secret("k" * 32))
 SOURCE = "s3://bucket/model"
 CALLER = Caller(name="tester")
 _clock = itertools.count(1)

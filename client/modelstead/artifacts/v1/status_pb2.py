@@ -27,7 +27,7 @@ from modelstead import options_pb2 as modelstead_dot_options__pb2
 from modelstead import status_pb2 as modelstead_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$modelstead/artifacts/v1/status.proto\x12\x17modelstead.artifacts.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x18modelstead/options.proto\x1a\x17modelstead/status.proto\"\x1b\n\x19GetArtifactsStatusRequest\"\xa2\x02\n\x1aGetArtifactsStatusResponse\x12*\n\x07process\x18\x01 \x01(\x0b\x32\x19.modelstead.ProcessStatus\x12\'\n\x06tables\x18\x02 \x03(\x0b\x32\x17.modelstead.TableStatus\x12\x13\n\x0btable_bytes\x18\x03 \x01(\x03\x12\x14\n\x0cobject_count\x18\x04 \x01(\x03\x12\x14\n\x0cobject_bytes\x18\x05 \x01(\x03\x12\x1c\n\x14pending_upload_count\x18\x06 \x01(\x03\x12\x15\n\rgarbage_count\x18\x07 \x01(\x03\x12\x1b\n\x13\x62ytes_in_per_second\x18\x08 \x01(\x01\x12\x1c\n\x14\x62ytes_out_per_second\x18\t \x01(\x01\x32\xd6\x01\n\x16\x41rtifactsStatusService\x12\xbb\x01\n\x12GetArtifactsStatus\x12\x32.modelstead.artifacts.v1.GetArtifactsStatusRequest\x1a\x33.modelstead.artifacts.v1.GetArtifactsStatusResponse\"<\xaa\xb8\x19\x0c\n\x08platform\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02\"\x12 /api/2.0/mlflow/status/artifactsb\x08\x65\x64itionsp\xe8\x07')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$modelstead/artifacts/v1/status.proto\x12\x17modelstead.artifacts.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x18modelstead/options.proto\x1a\x17modelstead/status.proto\"\x1b\n\x19GetArtifactsStatusRequest\"\xc0\x02\n\x1aGetArtifactsStatusResponse\x12*\n\x07process\x18\x01 \x01(\x0b\x32\x19.modelstead.ProcessStatus\x12\'\n\x06tables\x18\x02 \x03(\x0b\x32\x17.modelstead.TableStatus\x12\x13\n\x0btable_bytes\x18\x03 \x01(\x03\x12\x14\n\x0cobject_count\x18\x04 \x01(\x03\x12\x14\n\x0cobject_bytes\x18\x05 \x01(\x03\x12\x1c\n\x14pending_upload_count\x18\x06 \x01(\x03\x12\x15\n\rgarbage_count\x18\x07 \x01(\x03\x12\x1b\n\x13\x62ytes_in_per_second\x18\x08 \x01(\x01\x12\x1c\n\x14\x62ytes_out_per_second\x18\t \x01(\x01\x12\x1c\n\x14object_store_answers\x18\n \x01(\x08\x32\xd6\x01\n\x16\x41rtifactsStatusService\x12\xbb\x01\n\x12GetArtifactsStatus\x12\x32.modelstead.artifacts.v1.GetArtifactsStatusRequest\x1a\x33.modelstead.artifacts.v1.GetArtifactsStatusResponse\"<\xaa\xb8\x19\x0c\n\x08platform\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02\"\x12 /api/2.0/mlflow/status/artifactsb\x08\x65\x64itionsp\xe8\x07')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,7 +39,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETARTIFACTSSTATUSREQUEST']._serialized_start=146
   _globals['_GETARTIFACTSSTATUSREQUEST']._serialized_end=173
   _globals['_GETARTIFACTSSTATUSRESPONSE']._serialized_start=176
-  _globals['_GETARTIFACTSSTATUSRESPONSE']._serialized_end=466
-  _globals['_ARTIFACTSSTATUSSERVICE']._serialized_start=469
-  _globals['_ARTIFACTSSTATUSSERVICE']._serialized_end=683
+  _globals['_GETARTIFACTSSTATUSRESPONSE']._serialized_end=496
+  _globals['_ARTIFACTSSTATUSSERVICE']._serialized_start=499
+  _globals['_ARTIFACTSSTATUSSERVICE']._serialized_end=713
 # @@protoc_insertion_point(module_scope)

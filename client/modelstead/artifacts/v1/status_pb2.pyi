@@ -51,6 +51,7 @@ class GetArtifactsStatusResponse(_message.Message):
     GARBAGE_COUNT_FIELD_NUMBER: _builtins.int
     BYTES_IN_PER_SECOND_FIELD_NUMBER: _builtins.int
     BYTES_OUT_PER_SECOND_FIELD_NUMBER: _builtins.int
+    OBJECT_STORE_ANSWERS_FIELD_NUMBER: _builtins.int
     table_bytes: _builtins.int
     """Bytes of all tables with their indexes."""
     object_count: _builtins.int
@@ -65,6 +66,8 @@ class GetArtifactsStatusResponse(_message.Message):
     """Bytes a second that this replica sends to the object store, over the last 10 seconds."""
     bytes_out_per_second: _builtins.float
     """Bytes a second that this replica reads from the object store, over the last 10 seconds."""
+    object_store_answers: _builtins.bool
+    """Whether the object store answers this replica."""
     @_builtins.property
     def process(self) -> _status_pb2.ProcessStatus:
         """Who answers."""
@@ -85,10 +88,11 @@ class GetArtifactsStatusResponse(_message.Message):
         garbage_count: _builtins.int | None = ...,
         bytes_in_per_second: _builtins.float | None = ...,
         bytes_out_per_second: _builtins.float | None = ...,
+        object_store_answers: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bytes_in_per_second", b"bytes_in_per_second", "bytes_out_per_second", b"bytes_out_per_second", "garbage_count", b"garbage_count", "object_bytes", b"object_bytes", "object_count", b"object_count", "pending_upload_count", b"pending_upload_count", "process", b"process", "table_bytes", b"table_bytes", "tables", b"tables"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bytes_in_per_second", b"bytes_in_per_second", "bytes_out_per_second", b"bytes_out_per_second", "garbage_count", b"garbage_count", "object_bytes", b"object_bytes", "object_count", b"object_count", "object_store_answers", b"object_store_answers", "pending_upload_count", b"pending_upload_count", "process", b"process", "table_bytes", b"table_bytes", "tables", b"tables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_in_per_second", b"bytes_in_per_second", "bytes_out_per_second", b"bytes_out_per_second", "garbage_count", b"garbage_count", "object_bytes", b"object_bytes", "object_count", b"object_count", "pending_upload_count", b"pending_upload_count", "process", b"process", "table_bytes", b"table_bytes", "tables", b"tables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_in_per_second", b"bytes_in_per_second", "bytes_out_per_second", b"bytes_out_per_second", "garbage_count", b"garbage_count", "object_bytes", b"object_bytes", "object_count", b"object_count", "object_store_answers", b"object_store_answers", "pending_upload_count", b"pending_upload_count", "process", b"process", "table_bytes", b"table_bytes", "tables", b"tables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

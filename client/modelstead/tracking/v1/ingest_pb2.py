@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from modelstead import options_pb2 as modelstead_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#modelstead/tracking/v1/ingest.proto\x12\x16modelstead.tracking.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18modelstead/options.proto\"\x8b\x03\n\x05\x42\x61tch\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12/\n\x05start\x18\x03 \x01(\x0b\x32 .modelstead.tracking.v1.StartRun\x12\x39\n\x06params\x18\x04 \x03(\x0b\x32).modelstead.tracking.v1.Batch.ParamsEntry\x12\x35\n\x04tags\x18\x05 \x03(\x0b\x32\'.modelstead.tracking.v1.Batch.TagsEntry\x12\x34\n\x06points\x18\x06 \x01(\x0b\x32$.modelstead.tracking.v1.PointColumns\x12+\n\x03\x65nd\x18\x07 \x01(\x0b\x32\x1e.modelstead.tracking.v1.EndRun\x1a-\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"_\n\x0cPointColumns\x12\x0c\n\x04keys\x18\x01 \x03(\t\x12\x0e\n\x06\x63ounts\x18\x02 \x03(\r\x12\r\n\x05steps\x18\x03 \x01(\x0c\x12\x12\n\ntimestamps\x18\x04 \x01(\x0c\x12\x0e\n\x06values\x18\x05 \x01(\x0c\"\x88\x01\n\x08StartRun\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\x12\x17\n\x0f\x65xperiment_name\x18\x02 \x01(\t\x12\x10\n\x08run_name\x18\x03 \x01(\t\x12\x12\n\nstart_time\x18\x04 \x01(\x03\x12\x0f\n\x07user_id\x18\x05 \x01(\t\x12\x15\n\rtakes_no_part\x18\x06 \x01(\x08\"\x99\x01\n\x06\x45ndRun\x12\x35\n\x06status\x18\x01 \x01(\x0e\x32%.modelstead.tracking.v1.EndRun.Status\x12\x10\n\x08\x65nd_time\x18\x02 \x01(\x03\"F\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x46INISHED\x10\x03\x12\n\n\x06\x46\x41ILED\x10\x04\x12\n\n\x06KILLED\x10\x05\">\n\tRejection\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"]\n\x07Session\x12\x17\n\nsession_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12*\n\x04rank\x18\x03 \x01(\x0b\x32\x1c.modelstead.tracking.v1.Rank\"M\n\x04Rank\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x15\n\nworld_size\x18\x02 \x01(\x05:\x01\x31\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x12\n\nlocal_rank\x18\x04 \x01(\x05\"\x1c\n\tHeartbeat\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\"\xc7\x01\n\x13IngestStreamRequest\x12-\n\x04open\x18\x01 \x01(\x0b\x32\x1f.modelstead.tracking.v1.Session\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x02 \x01(\x04\x12,\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x1d.modelstead.tracking.v1.Batch\x12\x34\n\theartbeat\x18\x04 \x01(\x0b\x32!.modelstead.tracking.v1.Heartbeat\"\xe1\x01\n\x14IngestStreamResponse\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x01 \x01(\x04\x12\x35\n\nrejections\x18\x02 \x03(\x0b\x32!.modelstead.tracking.v1.Rejection\x12\x14\n\x0cwindow_bytes\x18\x03 \x01(\x04\x12(\n\x05pause\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x10heartbeat_period\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"~\n\x12IngestBatchRequest\x12\x35\n\x07session\x18\x01 \x01(\x0b\x32\x1f.modelstead.tracking.v1.SessionB\x03\xe0\x41\x02\x12\x31\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1d.modelstead.tracking.v1.BatchB\x03\xe0\x41\x02\"j\n\x13IngestBatchResponse\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x01 \x01(\x04\x12\x34\n\trejection\x18\x02 \x01(\x0b\x32!.modelstead.tracking.v1.Rejection\"\x17\n\x15\x46orgetSessionsRequest\"/\n\x16\x46orgetSessionsResponse\x12\x15\n\rsession_count\x18\x01 \x01(\x03\x32\x9b\x03\n\rIngestService\x12|\n\x0bIngestBatch\x12*.modelstead.tracking.v1.IngestBatchRequest\x1a+.modelstead.tracking.v1.IngestBatchResponse\"\x14\xaa\xb8\x19\x0c\n\x08platform\x18\x02\xb0\xb8\x19\x01\x12\x83\x01\n\x0cIngestStream\x12+.modelstead.tracking.v1.IngestStreamRequest\x1a,.modelstead.tracking.v1.IngestStreamResponse\"\x14\xaa\xb8\x19\x0c\n\x08platform\x18\x02\xb0\xb8\x19\x01(\x01\x30\x01\x12\x85\x01\n\x0e\x46orgetSessions\x12-.modelstead.tracking.v1.ForgetSessionsRequest\x1a..modelstead.tracking.v1.ForgetSessionsResponse\"\x14\xaa\xb8\x19\x0c\n\x08platform\x18\x05\xb0\xb8\x19\x01\x62\x08\x65\x64itionsp\xe8\x07')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#modelstead/tracking/v1/ingest.proto\x12\x16modelstead.tracking.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18modelstead/options.proto\"\xa1\x03\n\x05\x42\x61tch\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12/\n\x05start\x18\x03 \x01(\x0b\x32 .modelstead.tracking.v1.StartRun\x12\x39\n\x06params\x18\x04 \x03(\x0b\x32).modelstead.tracking.v1.Batch.ParamsEntry\x12\x35\n\x04tags\x18\x05 \x03(\x0b\x32\'.modelstead.tracking.v1.Batch.TagsEntry\x12\x34\n\x06points\x18\x06 \x01(\x0b\x32$.modelstead.tracking.v1.PointColumns\x12+\n\x03\x65nd\x18\x07 \x01(\x0b\x32\x1e.modelstead.tracking.v1.EndRun\x12\x14\n\x0ctrace_parent\x18\x08 \x01(\t\x1a-\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"_\n\x0cPointColumns\x12\x0c\n\x04keys\x18\x01 \x03(\t\x12\x0e\n\x06\x63ounts\x18\x02 \x03(\r\x12\r\n\x05steps\x18\x03 \x01(\x0c\x12\x12\n\ntimestamps\x18\x04 \x01(\x0c\x12\x0e\n\x06values\x18\x05 \x01(\x0c\"\x88\x01\n\x08StartRun\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\x12\x17\n\x0f\x65xperiment_name\x18\x02 \x01(\t\x12\x10\n\x08run_name\x18\x03 \x01(\t\x12\x12\n\nstart_time\x18\x04 \x01(\x03\x12\x0f\n\x07user_id\x18\x05 \x01(\t\x12\x15\n\rtakes_no_part\x18\x06 \x01(\x08\"\x99\x01\n\x06\x45ndRun\x12\x35\n\x06status\x18\x01 \x01(\x0e\x32%.modelstead.tracking.v1.EndRun.Status\x12\x10\n\x08\x65nd_time\x18\x02 \x01(\x03\"F\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x46INISHED\x10\x03\x12\n\n\x06\x46\x41ILED\x10\x04\x12\n\n\x06KILLED\x10\x05\">\n\tRejection\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"]\n\x07Session\x12\x17\n\nsession_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12*\n\x04rank\x18\x03 \x01(\x0b\x32\x1c.modelstead.tracking.v1.Rank\"M\n\x04Rank\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x15\n\nworld_size\x18\x02 \x01(\x05:\x01\x31\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x12\n\nlocal_rank\x18\x04 \x01(\x05\"\x1c\n\tHeartbeat\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\"F\n\x07\x42\x61\x63klog\x12\x13\n\x0bpoint_count\x18\x01 \x01(\x03\x12&\n\x03\x61ge\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xf9\x01\n\x13IngestStreamRequest\x12-\n\x04open\x18\x01 \x01(\x0b\x32\x1f.modelstead.tracking.v1.Session\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x02 \x01(\x04\x12,\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x1d.modelstead.tracking.v1.Batch\x12\x34\n\theartbeat\x18\x04 \x01(\x0b\x32!.modelstead.tracking.v1.Heartbeat\x12\x30\n\x07\x62\x61\x63klog\x18\x05 \x01(\x0b\x32\x1f.modelstead.tracking.v1.Backlog\"\xe1\x01\n\x14IngestStreamResponse\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x01 \x01(\x04\x12\x35\n\nrejections\x18\x02 \x03(\x0b\x32!.modelstead.tracking.v1.Rejection\x12\x14\n\x0cwindow_bytes\x18\x03 \x01(\x04\x12(\n\x05pause\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x10heartbeat_period\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"~\n\x12IngestBatchRequest\x12\x35\n\x07session\x18\x01 \x01(\x0b\x32\x1f.modelstead.tracking.v1.SessionB\x03\xe0\x41\x02\x12\x31\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1d.modelstead.tracking.v1.BatchB\x03\xe0\x41\x02\"j\n\x13IngestBatchResponse\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x01 \x01(\x04\x12\x34\n\trejection\x18\x02 \x01(\x0b\x32!.modelstead.tracking.v1.Rejection\"\x17\n\x15\x46orgetSessionsRequest\"/\n\x16\x46orgetSessionsResponse\x12\x15\n\rsession_count\x18\x01 \x01(\x03\x32\x9b\x03\n\rIngestService\x12|\n\x0bIngestBatch\x12*.modelstead.tracking.v1.IngestBatchRequest\x1a+.modelstead.tracking.v1.IngestBatchResponse\"\x14\xaa\xb8\x19\x0c\n\x08platform\x18\x02\xb0\xb8\x19\x01\x12\x83\x01\n\x0cIngestStream\x12+.modelstead.tracking.v1.IngestStreamRequest\x1a,.modelstead.tracking.v1.IngestStreamResponse\"\x14\xaa\xb8\x19\x0c\n\x08platform\x18\x02\xb0\xb8\x19\x01(\x01\x30\x01\x12\x85\x01\n\x0e\x46orgetSessions\x12-.modelstead.tracking.v1.ForgetSessionsRequest\x1a..modelstead.tracking.v1.ForgetSessionsResponse\"\x14\xaa\xb8\x19\x0c\n\x08platform\x18\x05\xb0\xb8\x19\x01\x62\x08\x65\x64itionsp\xe8\x07')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,39 +51,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INGESTSERVICE'].methods_by_name['ForgetSessions']._loaded_options = None
   _globals['_INGESTSERVICE'].methods_by_name['ForgetSessions']._serialized_options = b'\252\270\031\014\n\010platform\030\005\260\270\031\001'
   _globals['_BATCH']._serialized_start=155
-  _globals['_BATCH']._serialized_end=550
-  _globals['_BATCH_PARAMSENTRY']._serialized_start=460
-  _globals['_BATCH_PARAMSENTRY']._serialized_end=505
-  _globals['_BATCH_TAGSENTRY']._serialized_start=507
-  _globals['_BATCH_TAGSENTRY']._serialized_end=550
-  _globals['_POINTCOLUMNS']._serialized_start=552
-  _globals['_POINTCOLUMNS']._serialized_end=647
-  _globals['_STARTRUN']._serialized_start=650
-  _globals['_STARTRUN']._serialized_end=786
-  _globals['_ENDRUN']._serialized_start=789
-  _globals['_ENDRUN']._serialized_end=942
-  _globals['_ENDRUN_STATUS']._serialized_start=872
-  _globals['_ENDRUN_STATUS']._serialized_end=942
-  _globals['_REJECTION']._serialized_start=944
-  _globals['_REJECTION']._serialized_end=1006
-  _globals['_SESSION']._serialized_start=1008
-  _globals['_SESSION']._serialized_end=1101
-  _globals['_RANK']._serialized_start=1103
-  _globals['_RANK']._serialized_end=1180
-  _globals['_HEARTBEAT']._serialized_start=1182
-  _globals['_HEARTBEAT']._serialized_end=1210
-  _globals['_INGESTSTREAMREQUEST']._serialized_start=1213
-  _globals['_INGESTSTREAMREQUEST']._serialized_end=1412
-  _globals['_INGESTSTREAMRESPONSE']._serialized_start=1415
-  _globals['_INGESTSTREAMRESPONSE']._serialized_end=1640
-  _globals['_INGESTBATCHREQUEST']._serialized_start=1642
-  _globals['_INGESTBATCHREQUEST']._serialized_end=1768
-  _globals['_INGESTBATCHRESPONSE']._serialized_start=1770
-  _globals['_INGESTBATCHRESPONSE']._serialized_end=1876
-  _globals['_FORGETSESSIONSREQUEST']._serialized_start=1878
-  _globals['_FORGETSESSIONSREQUEST']._serialized_end=1901
-  _globals['_FORGETSESSIONSRESPONSE']._serialized_start=1903
-  _globals['_FORGETSESSIONSRESPONSE']._serialized_end=1950
-  _globals['_INGESTSERVICE']._serialized_start=1953
-  _globals['_INGESTSERVICE']._serialized_end=2364
+  _globals['_BATCH']._serialized_end=572
+  _globals['_BATCH_PARAMSENTRY']._serialized_start=482
+  _globals['_BATCH_PARAMSENTRY']._serialized_end=527
+  _globals['_BATCH_TAGSENTRY']._serialized_start=529
+  _globals['_BATCH_TAGSENTRY']._serialized_end=572
+  _globals['_POINTCOLUMNS']._serialized_start=574
+  _globals['_POINTCOLUMNS']._serialized_end=669
+  _globals['_STARTRUN']._serialized_start=672
+  _globals['_STARTRUN']._serialized_end=808
+  _globals['_ENDRUN']._serialized_start=811
+  _globals['_ENDRUN']._serialized_end=964
+  _globals['_ENDRUN_STATUS']._serialized_start=894
+  _globals['_ENDRUN_STATUS']._serialized_end=964
+  _globals['_REJECTION']._serialized_start=966
+  _globals['_REJECTION']._serialized_end=1028
+  _globals['_SESSION']._serialized_start=1030
+  _globals['_SESSION']._serialized_end=1123
+  _globals['_RANK']._serialized_start=1125
+  _globals['_RANK']._serialized_end=1202
+  _globals['_HEARTBEAT']._serialized_start=1204
+  _globals['_HEARTBEAT']._serialized_end=1232
+  _globals['_BACKLOG']._serialized_start=1234
+  _globals['_BACKLOG']._serialized_end=1304
+  _globals['_INGESTSTREAMREQUEST']._serialized_start=1307
+  _globals['_INGESTSTREAMREQUEST']._serialized_end=1556
+  _globals['_INGESTSTREAMRESPONSE']._serialized_start=1559
+  _globals['_INGESTSTREAMRESPONSE']._serialized_end=1784
+  _globals['_INGESTBATCHREQUEST']._serialized_start=1786
+  _globals['_INGESTBATCHREQUEST']._serialized_end=1912
+  _globals['_INGESTBATCHRESPONSE']._serialized_start=1914
+  _globals['_INGESTBATCHRESPONSE']._serialized_end=2020
+  _globals['_FORGETSESSIONSREQUEST']._serialized_start=2022
+  _globals['_FORGETSESSIONSREQUEST']._serialized_end=2045
+  _globals['_FORGETSESSIONSRESPONSE']._serialized_start=2047
+  _globals['_FORGETSESSIONSRESPONSE']._serialized_end=2094
+  _globals['_INGESTSERVICE']._serialized_start=2097
+  _globals['_INGESTSERVICE']._serialized_end=2508
 # @@protoc_insertion_point(module_scope)

@@ -73,10 +73,15 @@ class Batch(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     POINTS_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    TRACE_PARENT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Follows that of the batch before by one; the first is 1."""
     run_id: _builtins.str
     """A run that `start` brings into being is named by the client, with 32 random hexadecimal digits in lower case."""
+    trace_parent: _builtins.str
+    """The span within which the newest of it was logged, as W3C's `traceparent`: what the server does with the batch then
+    belongs to that trace. One that is none, or longer than 128 characters, counts as absent.
+    """
     @_builtins.property
     def start(self) -> Global___StartRun:
         """The run begins with this batch."""
@@ -109,10 +114,11 @@ class Batch(_message.Message):
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         points: Global___PointColumns | None = ...,
         end: Global___EndRun | None = ...,
+        trace_parent: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "params", b"params", "points", b"points", "run_id", b"run_id", "sequence", b"sequence", "start", b"start", "tags", b"tags"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "params", b"params", "points", b"points", "run_id", b"run_id", "sequence", b"sequence", "start", b"start", "tags", b"tags", "trace_parent", b"trace_parent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "params", b"params", "points", b"points", "run_id", b"run_id", "sequence", b"sequence", "start", b"start", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "params", b"params", "points", b"points", "run_id", b"run_id", "sequence", b"sequence", "start", b"start", "tags", b"tags", "trace_parent", b"trace_parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -386,6 +392,34 @@ class Heartbeat(_message.Message):
 Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
 @_typing.final
+class Backlog(_message.Message):
+    """What a client has logged and not sent yet. It is shown to operators, and nothing depends on it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINT_COUNT_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    point_count: _builtins.int
+    """About how many points; one below 0 counts as 0."""
+    @_builtins.property
+    def age(self) -> _duration_pb2.Duration:
+        """For about how long the oldest of them have waited; 0 if there are none, and at most ten years."""
+
+    def __init__(
+        self,
+        *,
+        point_count: _builtins.int | None = ...,
+        age: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "point_count", b"point_count"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "point_count", b"point_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Backlog: _TypeAlias = Backlog  # noqa: Y015
+
+@_typing.final
 class IngestStreamRequest(_message.Message):
     """Opens a session, brings a batch, or says that the sender lives."""
 
@@ -395,6 +429,7 @@ class IngestStreamRequest(_message.Message):
     ACKNOWLEDGED_SEQUENCE_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    BACKLOG_FIELD_NUMBER: _builtins.int
     acknowledged_sequence: _builtins.int
     """The newest batch of which the client knows that it was acknowledged; with `open`. Rejections up to it are forgotten,
     and a session that the server does not know any more goes on after it.
@@ -411,6 +446,10 @@ class IngestStreamRequest(_message.Message):
     def heartbeat(self) -> Global___Heartbeat:
         """Not acknowledged; only to a server that has told a `heartbeat_period`."""
 
+    @_builtins.property
+    def backlog(self) -> Global___Backlog:
+        """What waits behind a batch or heartbeat; with either, now and then."""
+
     def __init__(
         self,
         *,
@@ -418,10 +457,11 @@ class IngestStreamRequest(_message.Message):
         acknowledged_sequence: _builtins.int | None = ...,
         batch: Global___Batch | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
+        backlog: Global___Backlog | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "batch", b"batch", "heartbeat", b"heartbeat", "open", b"open"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "backlog", b"backlog", "batch", b"batch", "heartbeat", b"heartbeat", "open", b"open"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "batch", b"batch", "heartbeat", b"heartbeat", "open", b"open"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "backlog", b"backlog", "batch", b"batch", "heartbeat", b"heartbeat", "open", b"open"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

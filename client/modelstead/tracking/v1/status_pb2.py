@@ -27,7 +27,7 @@ from modelstead import options_pb2 as modelstead_dot_options__pb2
 from modelstead import status_pb2 as modelstead_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#modelstead/tracking/v1/status.proto\x12\x16modelstead.tracking.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x18modelstead/options.proto\x1a\x17modelstead/status.proto\"\x1a\n\x18GetTrackingStatusRequest\"\x98\x03\n\x19GetTrackingStatusResponse\x12*\n\x07process\x18\x01 \x01(\x0b\x32\x19.modelstead.ProcessStatus\x12\'\n\x06tables\x18\x02 \x03(\x0b\x32\x17.modelstead.TableStatus\x12\x13\n\x0btable_bytes\x18\x03 \x01(\x03\x12\x19\n\x11points_per_second\x18\x04 \x01(\x01\x12\x13\n\x0bpoint_count\x18\x05 \x01(\x03\x12\x14\n\x0cstream_count\x18\x06 \x01(\x05\x12\x15\n\rsession_count\x18\x07 \x01(\x05\x12\x17\n\x0f\x62ytes_under_way\x18\x08 \x01(\x03\x12\x1b\n\x13\x62ytes_under_way_max\x18\t \x01(\x03\x12\x15\n\rwaiting_count\x18\n \x01(\x05\x12\x1c\n\x14unsealed_point_count\x18\x0b \x01(\x03\x12\x1a\n\x12unsealed_run_count\x18\x0c \x01(\x05\x12\x13\n\x0bseal_lag_ms\x18\r \x01(\x03\x12\x18\n\x10\x61\x63tive_run_count\x18\x0e \x01(\x05\x32\xcf\x01\n\x15TrackingStatusService\x12\xb5\x01\n\x11GetTrackingStatus\x12\x30.modelstead.tracking.v1.GetTrackingStatusRequest\x1a\x31.modelstead.tracking.v1.GetTrackingStatusResponse\";\xaa\xb8\x19\x0c\n\x08platform\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02!\x12\x1f/api/2.0/mlflow/status/trackingb\x08\x65\x64itionsp\xe8\x07')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#modelstead/tracking/v1/status.proto\x12\x16modelstead.tracking.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x18modelstead/options.proto\x1a\x17modelstead/status.proto\"\x1a\n\x18GetTrackingStatusRequest\"\xcb\x03\n\x19GetTrackingStatusResponse\x12*\n\x07process\x18\x01 \x01(\x0b\x32\x19.modelstead.ProcessStatus\x12\'\n\x06tables\x18\x02 \x03(\x0b\x32\x17.modelstead.TableStatus\x12\x13\n\x0btable_bytes\x18\x03 \x01(\x03\x12\x19\n\x11points_per_second\x18\x04 \x01(\x01\x12\x13\n\x0bpoint_count\x18\x05 \x01(\x03\x12\x14\n\x0cstream_count\x18\x06 \x01(\x05\x12\x15\n\rsession_count\x18\x07 \x01(\x05\x12\x17\n\x0f\x62ytes_under_way\x18\x08 \x01(\x03\x12\x1b\n\x13\x62ytes_under_way_max\x18\t \x01(\x03\x12\x15\n\rwaiting_count\x18\n \x01(\x05\x12\x1c\n\x14unsealed_point_count\x18\x0b \x01(\x03\x12\x1a\n\x12unsealed_run_count\x18\x0c \x01(\x05\x12\x13\n\x0bseal_lag_ms\x18\r \x01(\x03\x12\x18\n\x10\x61\x63tive_run_count\x18\x0e \x01(\x05\x12\x1a\n\x12unsent_point_count\x18\x0f \x01(\x03\x12\x15\n\runsent_age_ms\x18\x10 \x01(\x03\x32\xcf\x01\n\x15TrackingStatusService\x12\xb5\x01\n\x11GetTrackingStatus\x12\x30.modelstead.tracking.v1.GetTrackingStatusRequest\x1a\x31.modelstead.tracking.v1.GetTrackingStatusResponse\";\xaa\xb8\x19\x0c\n\x08platform\x18\x01\xb0\xb8\x19\x01\x82\xd3\xe4\x93\x02!\x12\x1f/api/2.0/mlflow/status/trackingb\x08\x65\x64itionsp\xe8\x07')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,7 +39,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETTRACKINGSTATUSREQUEST']._serialized_start=144
   _globals['_GETTRACKINGSTATUSREQUEST']._serialized_end=170
   _globals['_GETTRACKINGSTATUSRESPONSE']._serialized_start=173
-  _globals['_GETTRACKINGSTATUSRESPONSE']._serialized_end=581
-  _globals['_TRACKINGSTATUSSERVICE']._serialized_start=584
-  _globals['_TRACKINGSTATUSSERVICE']._serialized_end=791
+  _globals['_GETTRACKINGSTATUSRESPONSE']._serialized_end=632
+  _globals['_TRACKINGSTATUSSERVICE']._serialized_start=635
+  _globals['_TRACKINGSTATUSSERVICE']._serialized_end=842
 # @@protoc_insertion_point(module_scope)

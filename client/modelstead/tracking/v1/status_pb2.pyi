@@ -56,6 +56,8 @@ class GetTrackingStatusResponse(_message.Message):
     UNSEALED_RUN_COUNT_FIELD_NUMBER: _builtins.int
     SEAL_LAG_MS_FIELD_NUMBER: _builtins.int
     ACTIVE_RUN_COUNT_FIELD_NUMBER: _builtins.int
+    UNSENT_POINT_COUNT_FIELD_NUMBER: _builtins.int
+    UNSENT_AGE_MS_FIELD_NUMBER: _builtins.int
     table_bytes: _builtins.int
     """Bytes of all tables with their indexes."""
     points_per_second: _builtins.float
@@ -82,6 +84,10 @@ class GetTrackingStatusResponse(_message.Message):
     """
     active_run_count: _builtins.int
     """Runs that logged in the last minute."""
+    unsent_point_count: _builtins.int
+    """Points that clients with an open stream say they have not sent yet."""
+    unsent_age_ms: _builtins.int
+    """For how many milliseconds the oldest of them have waited at their client."""
     @_builtins.property
     def process(self) -> _status_pb2.ProcessStatus:
         """Who answers."""
@@ -107,10 +113,12 @@ class GetTrackingStatusResponse(_message.Message):
         unsealed_run_count: _builtins.int | None = ...,
         seal_lag_ms: _builtins.int | None = ...,
         active_run_count: _builtins.int | None = ...,
+        unsent_point_count: _builtins.int | None = ...,
+        unsent_age_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["active_run_count", b"active_run_count", "bytes_under_way", b"bytes_under_way", "bytes_under_way_max", b"bytes_under_way_max", "point_count", b"point_count", "points_per_second", b"points_per_second", "process", b"process", "seal_lag_ms", b"seal_lag_ms", "session_count", b"session_count", "stream_count", b"stream_count", "table_bytes", b"table_bytes", "tables", b"tables", "unsealed_point_count", b"unsealed_point_count", "unsealed_run_count", b"unsealed_run_count", "waiting_count", b"waiting_count"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["active_run_count", b"active_run_count", "bytes_under_way", b"bytes_under_way", "bytes_under_way_max", b"bytes_under_way_max", "point_count", b"point_count", "points_per_second", b"points_per_second", "process", b"process", "seal_lag_ms", b"seal_lag_ms", "session_count", b"session_count", "stream_count", b"stream_count", "table_bytes", b"table_bytes", "tables", b"tables", "unsealed_point_count", b"unsealed_point_count", "unsealed_run_count", b"unsealed_run_count", "unsent_age_ms", b"unsent_age_ms", "unsent_point_count", b"unsent_point_count", "waiting_count", b"waiting_count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_run_count", b"active_run_count", "bytes_under_way", b"bytes_under_way", "bytes_under_way_max", b"bytes_under_way_max", "point_count", b"point_count", "points_per_second", b"points_per_second", "process", b"process", "seal_lag_ms", b"seal_lag_ms", "session_count", b"session_count", "stream_count", b"stream_count", "table_bytes", b"table_bytes", "tables", b"tables", "unsealed_point_count", b"unsealed_point_count", "unsealed_run_count", b"unsealed_run_count", "waiting_count", b"waiting_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_run_count", b"active_run_count", "bytes_under_way", b"bytes_under_way", "bytes_under_way_max", b"bytes_under_way_max", "point_count", b"point_count", "points_per_second", b"points_per_second", "process", b"process", "seal_lag_ms", b"seal_lag_ms", "session_count", b"session_count", "stream_count", b"stream_count", "table_bytes", b"table_bytes", "tables", b"tables", "unsealed_point_count", b"unsealed_point_count", "unsealed_run_count", b"unsealed_run_count", "unsent_age_ms", b"unsent_age_ms", "unsent_point_count", b"unsent_point_count", "waiting_count", b"waiting_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

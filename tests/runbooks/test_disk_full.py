@@ -1,0 +1,97 @@
+"""Postgres on a disk that fills up: callers are told so, and all of it goes on once the runbook has made room (R13)."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from services.local import waiting
+from tests.runbooks.load import Load, lost_points
+from tests.runbooks.platform import TEST_TIMEOUT_S, TIMEOUT_S, Done, Platform
+from tests.runbooks.servers import Server
+
+pytestmark = pytest.mark.timeout(TEST_TIMEOUT_S)
+_RUNBOOK = Path(__file__).parents[2] / "deploy" / "runbooks" / "disk_full.py"
+_DISK_MB, _BALLAST_MB = 256, 64
+_CREATE = "/api/2.0/mlflow/runs/create"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_MB}m", "tmpfs", str(folder)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"A small file system wants root, or the right to mount: {done.stderr.strip()}"
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_told_and_heals_without_a_restart(small_disk: Path, tmp_path: Path) -> None:
+    ballast = small_disk / "ballast"
+    with ExitStack() as stack:
+        server = Server(small_disk / "data")
+        stack.callback(server.close)
+        # So that it is the tables that fill the disk.
+        with (server.cluster.folder / "postgresql.conf").open("a") as settings:
+            settings.write("max_wal_size = 64MB\nmin_wal_size = 32MB\n")
+        server.start()
+        kept = _runbook(server, tmp_path, "keep-ballast", "--ballast", str(ballast), "--size", f"{_BALLAST_MB}M")
+        platform = stack.enter_context(Platform(tmp_path / "platform", MODELSTEAD_DATABASE_URL=server.url()))
+        with Load(platform.url, writers=2, uploaders=0, pause_s=0.01) as load:
+            assert waiting.until(lambda: load.count > 50, timeout_s=TIMEOUT_S), load.failed[-1:]
+            _fill(platform, small_disk)
+            assert waiting.until(lambda: bool(load.failed), timeout_s=TIMEOUT_S)
+            before = load.count
+            made = _runbook(server, tmp_path, "make-room", "--ballast", str(ballast))
+            if server.process.ended:
+                # What restarts Postgres elsewhere: a supervisor, or Kubernetes.
+                server.start()
+                made = _runbook(server, tmp_path, "make-room", "--ballast", str(ballast))
+            assert waiting.until(lambda: load.count > before + 50, timeout_s=TIMEOUT_S), load.failed[-1:]
+        lost = lost_points(platform.url, load.points)
+
+    print(f"{load.count} acknowledged, {len(load.failed)} told that it is full, {len(lost)} lost")
+    assert kept.returncode == 0, kept.stderr
+    assert made.returncode == 0, made.stderr
+    assert "Removed the ballast" in made.stdout or "no ballast" in made.stdout
+    assert "tracking." in made.stdout, "the largest tables are not named"
+    assert lost == []
+    assert [failure for failure in load.failed if " 503 " not in failure] == []
+
+
+def _fill(platform: Platform, disk: Path) -> None:
+    """Write until nothing more fits: with large parameters, which nothing makes smaller, then with a file."""
+    with httpx.Client(base_url=platform.url, timeout=60) as client:
+        answer = client.post(_CREATE, json={"experiment_id": "0"})
+        answer.raise_for_status()
+        for _ in range(2 * _DISK_MB):
+            tags = [{"key": f"t{number}", "value": os.urandom(2400).hex()} for number in range(100)]
+            answer = client.post(_CREATE, json={"experiment_id": "0", "tags": tags})
+            if answer.status_code != 200:
+                break
+        assert answer.status_code == 503, answer.text
+        assert int(answer.headers["retry-after"]) >= 1
+    with (disk / "filler").open("wb", buffering=0) as filler:
+        try:
+            while filler.write(b"\0" * 65536):
+                pass
+        except OSError:
+            return
+
+
+def _runbook(server: Server, path: Path, *words: str) -> Done:
+    file = path / "url"
+    file.touch(mode=0o600)
+    file.write_text(server.url())
+    url = [] if words[0] == "keep-ballast" else ["--url-file", str(file)]
+    return subprocess.run(
+        [sys.executable, _RUNBOOK, *words, *url], capture_output=True, text=True, check=False, timeout=TIMEOUT_S
+    )

@@ -1,0 +1,37 @@
+"""The URL of a database that changes while a service runs."""
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+
+from services.common.database import Database
+from services.common.errors import Unavailable
+from services.common.secret_files import Secret
+
+_ONE = sqlalchemy.text("SELECT 1")
+
+
+async def test_new_connections_take_the_first_url_that_lets_them_in(tmp_path: Path, database_url: str) -> None:
+    file = tmp_path / "url"
+    file.write_text(database_url)
+    database = Database(Secret.of_file(file), schema="tracking")
+    wrong = sqlalchemy.make_url(database_url).set(password="wrong").render_as_string(hide_password=False)
+
+    file.write_text(f"{wrong}\n{database_url}\n")
+    assert await _answer(database) == 1
+    file.write_text("not a URL")
+    assert await _answer(database) == 1
+    file.write_text(wrong)
+    with pytest.raises(Unavailable):
+        await _answer(database)
+    file.write_text(database_url)
+    assert await _answer(database) == 1
+    await database.close()
+
+
+async def _answer(database: Database) -> object:
+    """Ask by a new connection."""
+    await database.close()
+    async with database.begin() as tx:
+        return await tx.scalar(_ONE)
