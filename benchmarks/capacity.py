@@ -30,6 +30,8 @@ _RANK_POINTS = 20
 # So many that a busy machine takes in what they bring.
 _RANKS = 300
 _RANKS_S = 30.0
+# Processor time is counted in hundredths of a second.
+_REPEATS_MAX = 300
 _HEAD = "| work | unit | units/s here | " + " | ".join(PARTS) + " | WAL, bytes | commits |"
 
 
@@ -118,7 +120,7 @@ def main() -> int:
     """Measure what the command line asks for, and print a table. Returns 1 if something could not be measured."""
     options = _parser().parse_args()
     works = [work for work in WORKS if not options.only or work.name in options.only]
-    scale = QUICK if options.quick else replace(FULL, ranks=_RANKS, ranks_s=_RANKS_S)
+    scale = QUICK if options.quick else replace(FULL, ranks=_RANKS, ranks_s=_RANKS_S, repeats_max=_REPEATS_MAX)
     with (
         tempfile.TemporaryDirectory(prefix="modelstead-capacity-") as folder,
         EmbeddedPostgres(Path(folder) / "database") as postgres,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from services.common.auth import AuthKind
-from services.common.prefork.launch import WORKERS_MAX
+from services.common.prefork.bounds import WORKERS_MAX
 from services.common.settings import Address
 from services.local import up as platform
 from services.local.errors import LocalError

@@ -47,7 +47,7 @@ class Settings:
     otlp_endpoint: str = ""
     metrics_listen: Address | None = None
     # How many bytes of batches may be under way: of all streams together, and of each; docs/ingest.md.
-    ingest_memory_bytes: int = 256 * 1024 * 1024
+    ingest_memory_bytes: int = shared(256 * 1024 * 1024, least=BATCH_BYTES_MAX)
     ingest_window_bytes: int = 4 * 1024 * 1024
     # How long a session may be quiet before `gc` forgets it; what its spool still holds could then be stored twice.
     ingest_session_days: int = 90

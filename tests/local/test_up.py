@@ -142,6 +142,22 @@ def test_what_was_acknowledged_survives_a_killed_launcher(up: Up) -> None:
     assert _download(up.gateway, "kept/file") == b"contents"
 
 
+def test_several_processes_of_each_service_end_with_the_launcher_and_make_room(up: Up) -> None:
+    up.start("--workers", "2")
+    experiment_id = _create_experiment(up.gateway, "kept")
+    assert up.launcher is not None
+    up.launcher.kill()
+    up.launcher.communicate()
+
+    up.start("--workers", "2")
+    assert _experiment_id(up.gateway, "kept") == experiment_id
+    code, _ = up.stop()
+
+    assert code == 0
+    assert orphans.find_children(up.data_path) == []
+    assert ports.is_free(up.gateway)
+
+
 @pytest.mark.parametrize(
     "argument", ["services.tracking", "services.artifacts", "services.registry", "services.gateway", "mini"]
 )

@@ -8,24 +8,31 @@ import sys
 
 import pytest
 
+from services.common import settings
+from services.common.prefork import launch
+from services.common.settings import Address
+from services.tracking.settings import Settings
+
 BACKOFFS = 3
 # A worker is a program of its own, and so is the parent: it waits for signals.
 PARENT = f"""
-import signal, subprocess, sys
+import os, signal, subprocess, sys
 from services.common.prefork.parent import AWAITED, Parent
 
 mask = signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
 unblock = lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 start = lambda number: subprocess.Popen([sys.executable, "-c", sys.argv[1], str(number)], preexec_fn=unblock)
-say = lambda level, message, **fields: print(message, fields, flush=True)
+say = lambda level, message, **fields: os.write(1, f"{{message}} {{fields}}\\n".encode())
 sys.exit(Parent(start, count=2, say=say, backoff_s=(0.01,) * {BACKOFFS}).run())
 """
-# Says that it is there, and ends with a code when it is told to stop.
+# Says that it is there, and ends with a code when it is told to stop. It waits for the signal, which else could come
+# just before a pause that nothing ends.
 LIVING = """
-import signal, sys
-signal.signal(signal.SIGTERM, lambda *_: sys.exit({code}))
-print("alive", flush=True)
-while True: signal.pause()
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+os.write(1, b"alive\\n")
+signal.sigwait([signal.SIGTERM])
+sys.exit({code})
 """
 WAIT_S = 60
 
@@ -58,10 +65,37 @@ def test_gives_up_at_once_when_a_setting_is_wrong() -> None:
 def test_a_stop_is_handed_on_and_ends_as_the_workers_do(number: signal.Signals, code: int, expected: int) -> None:
     with _parent(LIVING.format(code=code)) as parent:
         assert parent.stdout is not None
-        alive = 0
-        while alive < 2:
-            alive += parent.stdout.readline() == "alive\n"
+        said = iter(parent.stdout.readline, "")
+        assert sum(1 for _, line in zip(range(4), said, strict=False) if line == "alive\n") == 2
         parent.send_signal(number)
         parent.communicate(timeout=WAIT_S)
 
     assert parent.returncode == expected
+
+
+def test_workers_have_their_part_of_what_a_service_has_once() -> None:
+    environ = {
+        "MODELSTEAD_DATABASE_URL": "postgresql://localhost/db",
+        "MODELSTEAD_PAGE_TOKEN_KEY": "k" * 32,
+        "MODELSTEAD_WORKERS": "4",
+        "MODELSTEAD_MIGRATE_ON_START": "true",
+        "MODELSTEAD_METRICS_LISTEN": "127.0.0.1:9464",
+        "MODELSTEAD_DATABASE_CONNECTIONS": "40",
+    }
+    whole = settings.load(Settings, environ)
+
+    parts = [settings.load(Settings, environ | launch.variables_of(whole, number)) for number in range(4)]
+
+    assert launch.becomes_parent(whole)
+    assert not any(launch.becomes_parent(part) for part in parts)
+    assert {part.database_connections for part in parts} == {10}
+    assert {part.ingest_memory_bytes for part in parts} == {whole.ingest_memory_bytes // 4}
+    assert [part.metrics_listen for part in parts] == [Address("127.0.0.1", 9464 + number) for number in range(4)]
+    assert not any(part.migrate_on_start for part in parts)
+
+
+def test_no_worker_has_fewer_connections_than_it_can_work_with() -> None:
+    environ = {"MODELSTEAD_DATABASE_URL": "postgresql://localhost/db", "MODELSTEAD_PAGE_TOKEN_KEY": "k" * 32}
+    whole = settings.load(Settings, environ | {"MODELSTEAD_WORKERS": "12"})
+
+    assert launch.variables_of(whole, 0)["MODELSTEAD_DATABASE_CONNECTIONS"] == "4"

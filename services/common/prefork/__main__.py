@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from services.common.prefork.parent import AWAITED, Parent
 
@@ -61,7 +61,9 @@ def _as_text(module: str, level: str, message: str, **fields: object) -> None:
     _print(f"{time.strftime('%H:%M:%S')} {level:7} {message} {words}")
 
 
-_print: Callable[[str], None] = functools.partial(print, flush=True)
+def _print(line: str) -> None:
+    # At once, as workers write to the same place.
+    os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
 if __name__ == "__main__":

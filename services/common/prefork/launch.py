@@ -15,11 +15,12 @@ from typing import Any, NoReturn, Protocol
 
 from services.common import settings
 from services.common.logs import LogFormat
+from services.common.prefork.bounds import WORKERS_MAX
 from services.common.secret_files import Secret
 from services.common.settings import Address, SettingsError, variable
 
-WORKERS_MAX = 64
 _PARENT = "services.common.prefork"
+_SHARED_ADDRESSES = ("listen", "health_listen")
 
 
 class PreforkSettings(Protocol):
@@ -55,8 +56,9 @@ def become_parent(config: PreforkSettings, module: str, *, environ: Mapping[str,
 
     By exec: what was imported to come here is given back, and nothing that gRPC has started is forked.
     """
-    listen = _reserve(config.listen)
-    variables = [_variables(config, listen, number) for number in range(config.workers)]
+    addresses = {name: getattr(config, name, None) for name in _SHARED_ADDRESSES}
+    common = {variable(name): str(_reserve(address, name)) for name, address in addresses.items() if address}
+    variables = [common | variables_of(config, number) for number in range(config.workers)]
     for own in variables:
         # A share that is too small for one worker is said by whoever set it, not by the worker.
         settings.load(type(config), {**environ, **own})
@@ -66,9 +68,9 @@ def become_parent(config: PreforkSettings, module: str, *, environ: Mapping[str,
     os.execve(sys.executable, command, {**environ, **_secrets(config)})  # noqa: S606 - our own module
 
 
-def _variables(config: PreforkSettings, listen: Address, number: int) -> dict[str, str]:
-    """Return the variables in which a worker's environment differs from its parent's."""
-    own = {variable("worker"): str(number), variable("listen"): str(listen)}
+def variables_of(config: PreforkSettings, number: int) -> dict[str, str]:
+    """Return the variables in which a worker's environment differs from that of others and of its parent."""
+    own = {variable("worker"): str(number)}
     if hasattr(config, "migrate_on_start"):
         own[variable("migrate_on_start")] = "false"
     if config.metrics_listen is not None:
@@ -90,8 +92,8 @@ def _secrets(config: Any) -> dict[str, str]:
     return {}
 
 
-def _reserve(listen: Address) -> Address:
-    """Keep a port for the workers, and return it with its number. Raises SettingsError if it is taken.
+def _reserve(listen: Address, name: str) -> Address:
+    """Keep the port of a setting for the workers, and return it with its number. Raises SettingsError if it is taken.
 
     The socket is bound and never listens, so no connection comes to it; it stays open in the parent.
     """
@@ -107,7 +109,7 @@ def _reserve(listen: Address) -> Address:
         kept.bind(address)
     except OSError as error:
         raise SettingsError(
-            f"{variable('listen')}={listen} cannot be listened on ({error.strerror or error}); is the port taken?"
+            f"{variable(name)}={listen} cannot be listened on ({error.strerror or error}); is the port taken?"
         ) from error
     kept.set_inheritable(True)
     port: int = kept.getsockname()[1]
