@@ -8,13 +8,11 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 from urllib.parse import unquote
 
 from google.api import annotations_pb2, http_pb2
 from google.protobuf.descriptor import MethodDescriptor
 
-from modelstead import options_pb2
 from services.gateway import dialect
 from services.gateway.catalog import Backend
 from services.gateway.decoding import RequestDecoder
@@ -66,18 +64,6 @@ class Route:
     def gives_bytes(self) -> bool:
         """Whether the answer is passed on as it comes."""
         return dialect.is_raw(self.method.output_type)
-
-    def may_repeat(self, request: Any) -> bool:
-        """Whether a call whose outcome nobody told may be made again: its effect is that of one."""
-        return self._is_safe or (self._is_keyed and bool(request.request_id))
-
-    @cached_property
-    def _is_safe(self) -> bool:
-        return dialect.retry(self.method) == options_pb2.SAFE
-
-    @cached_property
-    def _is_keyed(self) -> bool:
-        return dialect.retry(self.method) == options_pb2.KEYED
 
     @cached_property
     def is_watch(self) -> bool:

@@ -9,7 +9,8 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from services.common.errors import ServiceError
-from services.gateway import calls, errors, limits
+from services.common.rpc.contract import may_repeat
+from services.gateway import calls, dialect, errors, limits
 from services.gateway.backends import Connections
 from services.gateway.bodies import Bodies, Incoming
 from services.gateway.calls import StreamBroken
@@ -77,7 +78,7 @@ class Transcoder:
             reply = await _whole(self._call(route, message, request, limits.CALL_TIMEOUT_S), incoming, encoder)
         except errors.Unanswered:
             left_s = until - time.monotonic()
-            if left_s <= 0 or not route.may_repeat(message) or not self._repeats.take():
+            if left_s <= 0 or not may_repeat(dialect.retry(route.method), message) or not self._repeats.take():
                 raise
             return await _whole(self._call(route, message, request, left_s), incoming, encoder)
         self._repeats.give()

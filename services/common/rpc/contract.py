@@ -41,9 +41,8 @@ class Contract:
     deadline_s: float
     request_class: type[Message]
     access: Any
-    # Whether doing it twice is as doing it once: always, or where the request carries a key.
-    is_safe: bool
-    is_keyed: bool
+    # Whether doing it twice is as doing it once, of which `may_repeat` makes a decision.
+    retry: int
     check: Check
     # Of an upload, the request's field of contents, which are all that counts in the messages after the first.
     contents: FieldDescriptor | None
@@ -57,9 +56,12 @@ class Contract:
         """Whether a call lasts as long as its work, and not as long as its caller wants to go on."""
         return not (self.is_watch or (self.streams_requests and self.streams_responses))
 
-    def may_repeat(self, request: Any) -> bool:
-        """Whether a call whose outcome is not known may be made again."""
-        return self.is_safe or (self.is_keyed and bool(request.request_id))
+
+def may_repeat(retry: int, request: Any) -> bool:
+    """Whether a call whose outcome is not known may be made again, by its method's option `retry`: always, or where the
+    request carries a key.
+    """
+    return retry == options_pb2.SAFE or (retry == options_pb2.KEYED and bool(request.request_id))
 
 
 def of_service(service: ServiceDescriptor) -> list[Contract]:
@@ -87,8 +89,7 @@ def _of_method(service: ServiceDescriptor, method: MethodDescriptor) -> Contract
         deadline_s=_deadline_s(method, access.resource),
         request_class=message_factory.GetMessageClass(method.input_type),
         access=access,
-        is_safe=retry == options_pb2.SAFE,
-        is_keyed=retry == options_pb2.KEYED,
+        retry=retry,
         check=compile_check(method.input_type),
         contents=_contents(method) if method.client_streaming and not method.server_streaming else None,
     )

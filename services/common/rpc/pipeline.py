@@ -16,7 +16,7 @@ from services.common.auth import Authenticator, Caller
 from services.common.errors import DeadlineExceeded, Interrupted, InvalidArgument
 from services.common.rpc import eager, wire
 from services.common.rpc.call import Call
-from services.common.rpc.contract import Contract
+from services.common.rpc.contract import Contract, may_repeat
 from services.common.rpc.open_calls import OpenCalls
 from services.common.rpc.serving import Serving
 from services.common.rpc.wire import Bytes
@@ -110,7 +110,7 @@ class Pipeline:
                         handler(request, call),
                     )
                 except Interrupted:
-                    if not contract.may_repeat(request):
+                    if not may_repeat(contract.retry, request):
                         raise
                     async with _deadline(context, contract.deadline_s):
                         answer = await _again(lambda: handler(request, call))
