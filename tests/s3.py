@@ -4,6 +4,7 @@ For another one set MODELSTEAD_TEST_S3_ACCESS_KEY and MODELSTEAD_TEST_S3_SECRET_
 make and remove buckets.
 """
 
+import dataclasses
 import os
 import uuid
 from dataclasses import dataclass
@@ -108,7 +109,9 @@ class EmbeddedS3:
         self._data_dir = self._data_dir or DataDir(self._path)
         store = self._store = self._store or ObjectStore(self._data_dir)
         store.prepare()
-        server = self._process = Process(store.child())
+        child = store.child()
+        # Each bucket takes volumes of its own, of which by itself it has as many as the disk has free gibibytes.
+        server = self._process = Process(dataclasses.replace(child, argv=[*child.argv, "-volume.max=1000"]))
         waiting.until(lambda: server.ended or store.is_ready(), timeout_s=_READY_TIMEOUT_S)
         if server.ended or not store.is_ready():
             last = server.last_lines()

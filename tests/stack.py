@@ -189,8 +189,12 @@ class Stack:
 
     def wait_until_ready(self) -> None:
         """Wait for everything to be ready. Fails with the services' last log lines."""
-        waiting.until(lambda: self._has_ended() or self.is_ready(), timeout_s=READY_TIMEOUT_S)
-        if self._has_ended() or not self.is_ready():
+        # Which of several workers is asked is chance, and each has to be ready.
+        times = 1 if self._workers == 1 else 8 * self._workers
+        is_ready = waiting.until(
+            lambda: self._has_ended() or all(self.is_ready() for _ in range(times)), timeout_s=READY_TIMEOUT_S
+        )
+        if self._has_ended() or not is_ready:
             lines = [f"{name}:\n{process.last_lines()}" for name, process in self._processes.items()]
             raise AssertionError("not ready: " + "\n".join(lines))
 

@@ -8,6 +8,8 @@ from concurrent import futures
 from typing import Any, Self
 
 import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import HealthServicer
 
 from modelstead.registry.v1 import lookups_pb2 as pb
 from modelstead.registry.v1 import lookups_pb2_grpc as pb_grpc
@@ -64,6 +66,8 @@ class Registry(pb_grpc.LookupServiceServicer):
         options = (("grpc.so_reuseport", 0), ("grpc.http2.min_recv_ping_interval_without_data_ms", 15_000))
         self._server = grpc.server(futures.ThreadPoolExecutor(40), options=options)
         pb_grpc.add_LookupServiceServicer_to_server(self, self._server)
+        # Clients watch whether a server goes on, as those of ours say.
+        health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(), self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         self._server.start()
 

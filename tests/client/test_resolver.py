@@ -590,7 +590,7 @@ def test_closing_is_bounded_also_while_a_callback_hangs(fraud: Registry, make: M
 
     took_s = time.monotonic() - began
     forever.set()
-    assert took_s < 6
+    assert took_s < 20
     with pytest.raises(Closed):
         resolver.get(CHAMPION)
 

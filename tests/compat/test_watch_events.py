@@ -47,25 +47,24 @@ def test_a_client_that_comes_back_again_and_again_misses_nothing(stack: Stack) -
     flips, seen, last_id = 60, [], ""
     with httpx.Client(base_url=stack.url, timeout=30) as client:
         names = [_new_model(client), _new_model(client)]
-        done = threading.Event()
 
         def flip_all() -> None:
             for number in range(flips):
                 _flip(client, names[number % 2], str(1 + number // 2 % 2))
-            done.set()
 
         threading.Thread(target=flip_all).start()
-        final = {names[0]: "2", names[1]: "2"}
-        stood: dict[str, str | None] = {}
-        while not (done.is_set() and stood == final):
+        final = dict.fromkeys(names, (3 + flips // 2, "2"))
+        stood: dict[str, tuple[int, str | None]] = {}
+        while stood != final:
             headers = {"Last-Event-ID": last_id} if last_id else {}
             with client.stream("GET", f"{API}/registered-models/watch", params={"names": names}, headers=headers) as a:
                 assert a.headers["content-type"] == "text/event-stream"
                 for event_id, event in _events(a):
                     last_id = event_id
-                    stood[event["model"]["name"]] = _champion(event)
-                    seen.append((event["model"]["name"], event["model"]["revision"]))
-                    if len(seen) % 5 == 0 or (done.is_set() and stood == final):
+                    name, revision = event["model"]["name"], event["model"]["revision"]
+                    stood[name] = revision, _champion(event)
+                    seen.append((name, revision))
+                    if len(seen) % 5 == 0 or stood == final:
                         break
 
     for name in names:

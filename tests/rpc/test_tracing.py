@@ -13,12 +13,10 @@ import grpc
 import httpx
 import pytest
 from mlflow import MlflowClient
-from mlflow.tracking.request_header.registry import _request_header_provider_registry
 from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from modelstead.mlflow_plugin import request_headers
 from modelstead.mlflow_plugin import tracking as mlflow_plugin
 from modelstead.runs.process import Process
 from modelstead.runs.run import start_run
@@ -187,8 +185,6 @@ def test_mlflow_with_the_plugin_is_in_the_trace_of_the_span_that_is_open(
 ) -> None:
     uri = "modelstead://" + stack.url.removeprefix("http://")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    providers = _request_header_provider_registry
-    monkeypatch.setattr(providers, "_registry", [*providers, request_headers.TraceHeaders()])
     store = mlflow_plugin.tracking_store(uri)
 
     with _span_is_open(trace_id):
