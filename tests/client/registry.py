@@ -13,6 +13,7 @@ from grpc_health.v1.health import HealthServicer
 
 from modelstead.registry.v1 import lookups_pb2 as pb
 from modelstead.registry.v1 import lookups_pb2_grpc as pb_grpc
+from services.common.rpc.server import OPTIONS
 
 HEARTBEAT = pb.WatchModelsResponse()
 
@@ -63,7 +64,7 @@ class Registry(pb_grpc.LookupServiceServicer):
 
     def start(self) -> None:
         """Start at the same port as before."""
-        options = (("grpc.so_reuseport", 0), ("grpc.http2.min_recv_ping_interval_without_data_ms", 15_000))
+        options = (*OPTIONS, ("grpc.so_reuseport", 0))
         self._server = grpc.server(futures.ThreadPoolExecutor(40), options=options)
         pb_grpc.add_LookupServiceServicer_to_server(self, self._server)
         # Clients watch whether a server goes on, as those of ours say.

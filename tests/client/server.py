@@ -14,8 +14,7 @@ import grpc
 
 from modelstead.tracking.v1 import ingest_pb2 as pb
 from modelstead.tracking.v1 import ingest_pb2_grpc as pb_grpc
-
-_OPTIONS = [("grpc.so_reuseport", 0), ("grpc.http2.min_recv_ping_interval_without_data_ms", 15_000)]
+from services.common.rpc.server import OPTIONS
 
 Point = tuple[str, int, float]
 """Metric, step, value."""
@@ -78,7 +77,7 @@ class IngestServer(pb_grpc.IngestServiceServicer):
 
     def start(self) -> None:
         """Listen, on the same port as before if there was one."""
-        self._server = grpc.server(futures.ThreadPoolExecutor(96), options=_OPTIONS)
+        self._server = grpc.server(futures.ThreadPoolExecutor(96), options=(*OPTIONS, ("grpc.so_reuseport", 0)))
         pb_grpc.add_IngestServiceServicer_to_server(self, self._server)
         self._port = self._server.add_insecure_port(f"127.0.0.1:{self._port}")
         self._server.start()

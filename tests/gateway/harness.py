@@ -21,6 +21,7 @@ from modelstead.artifacts.v1 import artifacts_pb2, artifacts_pb2_grpc
 from modelstead.registry.v1 import lookups_pb2, lookups_pb2_grpc, registered_models_pb2, registered_models_pb2_grpc
 from modelstead.tracking.v1 import metrics_pb2, metrics_pb2_grpc, runs_pb2, runs_pb2_grpc
 from services.common.auth import AuthKind, authenticator
+from services.common.rpc.server import OPTIONS
 from services.common.settings import Address
 from services.gateway import catalog
 from services.gateway.__main__ import build
@@ -224,7 +225,7 @@ class Backend:
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
-        self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+        self._server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", 0)))
         runs: Any = Runs  # What it leaves out is unimplemented, as is meant.
         metrics: Any = Metrics
         artifacts: Any = Artifacts

@@ -16,7 +16,7 @@ _NAME = re.compile(r"grpc\.[a-z0-9_.]+")
 
 def _options() -> Iterator[tuple[str, str]]:
     """Yield each name of an option in our code, and where it stands."""
-    for folder in ("services", "client/modelstead"):
+    for folder in ("services", "client/modelstead", "tests", "benchmarks"):
         for path in (_ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Tuple) and len(node.elts) == 2 and isinstance(node.elts[0], ast.Constant):
