@@ -11,6 +11,8 @@ from services.tracking.__main__ import MIGRATIONS, SCHEMA
 from tests import s3
 from tests.stack import Stack
 
+pytest_plugins = ["tests.turns"]
+
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:

@@ -572,6 +572,7 @@ def test_more_than_a_thousand_names_are_refused(registry: Registry, make: Make) 
         full.get(CHAMPION)
 
 
+@pytest.mark.alone
 def test_closing_is_bounded_also_while_a_callback_hangs(fraud: Registry, make: Make) -> None:
     resolver = make(names=["fraud"])
     resolver.get(CHAMPION)
@@ -590,7 +591,7 @@ def test_closing_is_bounded_also_while_a_callback_hangs(fraud: Registry, make: M
 
     took_s = time.monotonic() - began
     forever.set()
-    assert took_s < 20
+    assert took_s < 6
     with pytest.raises(Closed):
         resolver.get(CHAMPION)
 

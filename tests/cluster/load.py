@@ -35,10 +35,9 @@ from modelstead.tracking.v1 import ingest_pb2, ingest_pb2_grpc, runs_pb2, runs_p
 from tests import ingest
 from tests.cluster.cluster import KEY, Cluster
 from tests.cluster.names import DOMAIN
-from tests.long_form import SLOWNESS
 
 # What a caller waits for an answer, where a test does not say so: longer where other tests run beside it.
-DEADLINE_S = 5.0 * SLOWNESS
+DEADLINE_S = 5.0
 READS = ("rest read", "rest lookup", "rest files", "grpc read", "grpc lookup")
 WRITES = ("rest write", "grpc write", "grpc batch")
 KINDS = (*READS, *WRITES)

@@ -16,15 +16,15 @@ from tests.cluster import stored
 from tests.cluster.cluster import BACKENDS, KEY, Cluster
 from tests.cluster.load import DEADLINE_S, Load, Report
 from tests.faults.proxy import Proxy
-from tests.long_form import IS_LONG, SLOWNESS
+from tests.long_form import IS_LONG
 
 RATE = 200.0 if IS_LONG else 25.0
 HUNG_S = 30.0 if IS_LONG else 10.0
 RESTARTS = 10 if IS_LONG else 1
 LOST_S = 60.0 if IS_LONG else 6.0
 PARTED_S = 15.0 if IS_LONG else 5.0
-RECOVERY_S = 5.0 * SLOWNESS
-HEALED_S = 10.0 * SLOWNESS
+RECOVERY_S = 5.0
+HEALED_S = 10.0
 # Between whom, and what does not come through.
 PARTITIONS = [
     (edge, lost)
@@ -41,6 +41,8 @@ TERMINATE = """
     ORDER BY random()
     LIMIT 1
 """
+
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture(scope="module")

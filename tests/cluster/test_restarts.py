@@ -31,6 +31,8 @@ UNEVEN_MAX = 0.1
 AGE_S = 5.0
 METADATA = (("authorization", f"Bearer {KEY}"),)
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:

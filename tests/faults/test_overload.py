@@ -1,7 +1,7 @@
 """Logging beyond what there is room for: what cannot be taken is refused at once, with when to come back, the rest goes
 on as before (R17); and who brings much waits for himself (R18).
 
-`make faults` takes minutes, and asks of a quiet machine what the promises say.
+`make faults` takes minutes instead of seconds.
 """
 
 import re
@@ -24,16 +24,17 @@ _CALLERS = 8
 _OVERLOAD = 5
 _PEAK_S = 20.0 if IS_LONG else 4.0
 _OVERLOAD_S = 60.0 if IS_LONG else 8.0
-# The promises are of a machine that does nothing else; elsewhere it goes on at all, and what is refused is let go.
-_GOODPUT_MIN = 0.8 if IS_LONG else 0.1
-_RECOVERY_S_MAX = 10.0 if IS_LONG else 60.0
-_GROWTH_MB_MAX = 256 if IS_LONG else 512
+_GOODPUT_MIN = 0.8
+_RECOVERY_S_MAX = 10.0
+_GROWTH_MB_MAX = 256
 
 _SMALL_POINTS = 100
 _RANKS = 2
 _PERIOD_S = 0.1
 _FLOODERS = 64
 _TENANT_S = 60.0 if IS_LONG else 6.0
+
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import pytest
 
 import modelstead
 from modelstead.runs.watching import Points, RunState
@@ -31,7 +32,7 @@ _WATCHERS = 3
 _PATIENCE_S = 300.0
 _SLOW_WATCHERS = 50
 _SLOW_POINTS = 10_000_000 if IS_LONG else 2_000_000
-_GROWTH_MB_MAX = 100 if IS_LONG else 200
+_GROWTH_MB_MAX = 100
 
 
 class Follower(threading.Thread):
@@ -103,6 +104,7 @@ class _Logging(threading.Thread):
             self.count += 1
 
 
+@pytest.mark.alone
 def test_watchers_that_do_not_read_take_no_memory(own_stack: Stack) -> None:
     run_id, sender = ingest.new_id(), ingest.session()
     with grpc.insecure_channel(own_stack.grpc_address) as channel:

@@ -307,6 +307,7 @@ class TestErrors:
         assert "secret" not in response.text
         assert "KeyError" not in response.text
 
+    @pytest.mark.alone
     async def test_a_backend_that_is_away_is_told_and_found_again(self, own: Platform) -> None:
         await own.backend.stop()
         away = await own.get_run()
@@ -319,7 +320,7 @@ class TestErrors:
         assert str(own.backend.port) not in away.text
         assert "127.0.0.1" not in away.text
         assert back.status_code == 200
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < 5
 
     async def test_what_a_backend_answers_is_not_asked_again(self, running: Platform) -> None:
         away = details("TEMPORARILY_UNAVAILABLE", "away")

@@ -22,11 +22,10 @@ from modelstead.registry.v1 import (
 )
 from services.common.auth import AuthKind
 from services.local import waiting
-from tests.long_form import SLOWNESS
 from tests.stack import Stack
 
 # The promise is 250 ms on a machine that does nothing else: benchmarks measure it. Here it is heard at all, and soon.
-HEARD_WITHIN_S = 5.0 * SLOWNESS
+HEARD_WITHIN_S = 5.0
 READ = permissions_pb2.RegisteredModelPermission.CAN_READ
 EDIT = permissions_pb2.RegisteredModelPermission.CAN_EDIT
 MANAGE = permissions_pb2.RegisteredModelPermission.CAN_MANAGE
@@ -125,6 +124,7 @@ def _as(caller: str) -> dict[str, Any]:
     return {"metadata": (("authorization", f"Bearer {caller}"),), "timeout": 20}
 
 
+@pytest.mark.alone
 def test_a_right_is_used_and_taken_on_every_replica(replicas: list[Replica], name: str) -> None:
     latest_s = 0.0
     for round_ in range(10):

@@ -13,7 +13,7 @@ import pytest
 
 from services.local import waiting
 from tests.faults.proxy import Proxy
-from tests.long_form import IS_LONG, SLOWNESS
+from tests.long_form import IS_LONG
 from tests.runbooks.load import Load, lost_points
 from tests.runbooks.platform import TEST_TIMEOUT_S, TIMEOUT_S, Platform
 from tests.runbooks.servers import Server
@@ -21,7 +21,7 @@ from tests.runbooks.servers import Server
 pytestmark = pytest.mark.timeout(TEST_TIMEOUT_S)
 _RUNBOOK = Path(__file__).parents[2] / "deploy" / "runbooks" / "failover.py"
 _ROUNDS = 10 if IS_LONG else 1
-_WRITES_AGAIN_S = 10.0 * SLOWNESS
+_WRITES_AGAIN_S = 10.0
 _NAMES = "ANY 1 (standby)"
 _READERS = 10
 
@@ -58,6 +58,7 @@ def _runbook(primary: Server, standby: Server, path: Path, *options: str) -> "su
     )
 
 
+@pytest.mark.alone
 def test_failover_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     with _running(tmp_path) as (primary, proxy, platform), ExitStack() as closing:
         longest_s = 0.0

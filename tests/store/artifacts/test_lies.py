@@ -9,7 +9,6 @@ import pytest
 
 from services.common.errors import DataLoss, NotFound, ServiceError, Unavailable
 from tests.artifacts import WORKSPACE, UseCases, chunks, read_all
-from tests.long_form import SLOWNESS
 from tests.s3 import S3
 from tests.store.artifacts import faulty
 from tests.store.artifacts.faulty import FaultyS3, Message
@@ -122,6 +121,7 @@ async def test_a_slow_store_is_waited_for(proxy: tuple[FaultyS3, S3], deceived: 
     assert (await deceived.files.get(WORKSPACE, ("a",))).size == 1
 
 
+@pytest.mark.alone
 async def test_a_silent_store_is_unavailable_in_two_seconds(proxy: tuple[FaultyS3, S3], deceived: UseCases) -> None:
     await deceived.files.upload(WORKSPACE, ("a",), chunks(b"x"), size=1)
     awake = asyncio.Event()
@@ -136,11 +136,11 @@ async def test_a_silent_store_is_unavailable_in_two_seconds(proxy: tuple[FaultyS
         started = time.monotonic()
         with pytest.raises(Unavailable):
             await deceived.files.upload(WORKSPACE, ("b",), chunks(b"x"), size=1)
-        assert time.monotonic() - started < 2 * SLOWNESS
+        assert time.monotonic() - started < 2
         started = time.monotonic()
         with pytest.raises(Unavailable):
             await read_all(await deceived.files.open(WORKSPACE, ("a",)))
-        assert time.monotonic() - started < 2 * SLOWNESS
+        assert time.monotonic() - started < 2
     assert (await deceived.files.list(WORKSPACE, ()))[0][0].name == "a"
 
     proxy[0].change_request = faulty.honest

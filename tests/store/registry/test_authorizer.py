@@ -27,7 +27,6 @@ from services.registry.permissions import store
 from services.registry.permissions.authorizer import Authorizer
 from services.registry.permissions.model import Defaults, Level
 from services.registry.registered_models import store as registered_models_store
-from tests.long_form import SLOWNESS
 from tests.store.registry import factories
 from tests.store.registry.factories import CALLER, Registry
 from tests.store.registry.test_permissions import Entry
@@ -35,7 +34,7 @@ from tests.store.registry.test_permissions import Entry
 ALICE = Caller(name="alice")
 ADMIN = Caller(name="root", groups=frozenset({"admins"}))
 # The promise is 250 ms on a machine that does nothing else: benchmarks measure it. Here it is heard at all, and soon.
-HEARD_WITHIN_S = 5.0 * SLOWNESS
+HEARD_WITHIN_S = 5.0
 
 CONTRACTS: dict[str, Contract] = {
     method.name: method
@@ -157,6 +156,7 @@ async def test_of_many_models_all_must_be_allowed(world: World) -> None:
     assert await replica.allows("WatchModels", ALICE, names=[*names, names[0]] * 300) is everyone
 
 
+@pytest.mark.alone
 async def test_a_right_that_was_taken_is_refused_at_once_here_and_soon_everywhere(world: World) -> None:
     name = await world.registry.new_model()
     latest = 0.0
