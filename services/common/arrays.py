@@ -12,8 +12,11 @@ from psycopg.adapt import AdaptersMap, Dumper, PyFormat
 from psycopg.pq import Format
 from psycopg.types import array
 
-# One-dimensional, without NULLs, element type, length, first index.
+# One-dimensional, whether there are NULLs, element type, length, first index.
 _HEADER = struct.Struct("!iiIii")
+_LENGTH = struct.Struct("!i")
+_NULL = _LENGTH.pack(-1)
+_BYTEA_OID = 17
 _ELEMENT_OIDS = {"i8": 20, "f8": 701, "b1": 16}
 _ARRAY_OIDS = {"i8": 1016, "f8": 1022, "b1": 1000}
 # psycopg remembers one dumper for each key, and wants keys made of types.
@@ -43,7 +46,7 @@ class ColumnDumper(Dumper):
 
 
 class ListDumper(array.ListDumper):
-    """Dumps lists of texts and of whole numbers quickly, and any other list as psycopg does."""
+    """Dumps lists of texts, of whole numbers and of bytes quickly, and any other list as psycopg does."""
 
     def get_key(self, obj: list[Any], format: PyFormat) -> DumperKey:
         quick = _quick(obj)
@@ -72,6 +75,22 @@ class _Numbers(Dumper):
         return b"{%b}" % ",".join(map(str, obj)).encode()
 
 
+class _Blobs(Dumper):
+    """psycopg writes a list of bytes out in hexadecimal, and looks through all of that for what it must quote."""
+
+    format = Format.BINARY
+    oid = 1001
+
+    def dump(self, obj: list[bytes | None]) -> bytes:
+        parts = [_HEADER.pack(1, int(None in obj), _BYTEA_OID, len(obj), 1)]
+        for item in obj:
+            if item is None:
+                parts.append(_NULL)
+            else:
+                parts += (_LENGTH.pack(len(item)), item)
+        return b"".join(parts)
+
+
 def register(adapters: AdaptersMap) -> None:
     """Make numpy arrays usable as parameters of every connection made from now on, and lists cheap."""
     adapters.register_dumper("numpy.ndarray", ColumnDumper)
@@ -79,11 +98,15 @@ def register(adapters: AdaptersMap) -> None:
 
 
 def _quick(values: list[Any]) -> type[Dumper] | None:
-    kinds = set(map(type, values))
-    return _QUICK.get(kinds.pop()) if len(kinds) == 1 else None
+    return _QUICK.get(frozenset(map(type, values)))
 
 
-_QUICK: dict[type, type[Dumper]] = {str: _Texts, int: _Numbers}
+_QUICK: dict[frozenset[type], type[Dumper]] = {
+    frozenset({str}): _Texts,
+    frozenset({int}): _Numbers,
+    frozenset({bytes}): _Blobs,
+    frozenset({bytes, type(None)}): _Blobs,
+}
 
 
 def _kind(array: Any) -> str:

@@ -63,6 +63,8 @@ from services.tracking.status.service import Status
 from services.tracking.status.servicer import TrackingStatusServicer
 
 SCHEMA = "tracking"
+# Of a batch that is not read there comes no more.
+LOOKAHEAD_BYTES = 64 * 1024
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -109,7 +111,7 @@ async def _serve(config: Settings) -> None:
             Service(descriptor(logged_models_pb2, "LoggedModelService"), LoggedModelServicer(models)),
             Service(descriptor(retention_pb2, "RetentionService"), RetentionServicer(retention)),
             Service(descriptor(run_ranks_pb2, "RunRankService"), RunRankServicer(run_ranks)),
-            Service(descriptor(ingest_pb2, "IngestService"), IngestServicer(ingest)),
+            Service(descriptor(ingest_pb2, "IngestService"), IngestServicer(ingest), room=ingest),
             Service(descriptor(run_watches_pb2, "RunWatchService"), RunWatchServicer(RunWatches(db, changes))),
             Service(
                 descriptor(permissions_pb2, "ExperimentPermissionService"),
@@ -128,6 +130,7 @@ async def _serve(config: Settings) -> None:
         with_reflection=config.reflection,
         drain_notice_s=config.drain_notice_s,
         connection_age_s=config.connection_age_s,
+        lookahead_bytes=LOOKAHEAD_BYTES,
     )
     for task in working:
         task.cancel()

@@ -7,6 +7,7 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -57,6 +58,13 @@ class Authorizer(Protocol):
         """Return if the call is allowed; `request` has been checked as `contract` says. Raises PermissionDenied."""
 
 
+class Room(Protocol):
+    """Holds what calls bring until it is dealt with."""
+
+    def expect(self) -> AbstractContextManager[object]:
+        """Keep room, for the block, for what a call is about to bring. Raises ResourceExhausted if there is none."""
+
+
 class EveryoneMayEverything:
     """Allows every authenticated caller everything."""
 
@@ -104,17 +112,27 @@ class Pipeline:
         async def serve(body: bytes, context: Any) -> bytes:
             async with Serving(contract, outcomes, context) as serving:
                 request, call = await self._admit(contract, serving, body)
-                try:
-                    answer = await eager.within(
-                        lambda: _deadline(context, contract.deadline_s),
-                        handler(request, call),
-                    )
-                except Interrupted:
-                    if not may_repeat(contract.retry, request):
-                        raise
-                    async with _deadline(context, contract.deadline_s):
-                        answer = await _again(lambda: handler(request, call))
-                return _wire_form(answer)
+                return await _answered(contract, context, lambda: handler(request, call), request)
+            return _ABORTED
+
+        return serve
+
+    def weighed(
+        self, contract: Contract, handler: UnaryHandler, room: Room
+    ) -> Callable[[AsyncIterator[bytes], Any], Awaitable[bytes]]:
+        """Return the handler of a method whose one request may be large: it is not read where there is no room for it,
+        so that what is refused takes no memory and next to no time.
+
+        The room is kept until the request is read, and free again when `handler` begins, with nothing in between.
+        """
+        outcomes = _outcomes(contract)
+
+        async def serve(bodies: AsyncIterator[bytes], context: Any) -> bytes:
+            async with Serving(contract, outcomes, context) as serving:
+                async with _deadline(context, contract.deadline_s):
+                    with room.expect():
+                        request, call = await self._admit(contract, serving, await _only(bodies))
+                return await _answered(contract, context, lambda: handler(request, call), request)
             return _ABORTED
 
         return serve
@@ -217,6 +235,20 @@ class Pipeline:
                 yield
 
 
+async def _answered(
+    contract: Contract, context: Any, handle: Callable[[], Coroutine[Any, Any, Answer]], request: Message
+) -> bytes:
+    """Return the answer of a handler, which is run again if the database has broken it off and it may be."""
+    try:
+        answer = await eager.within(lambda: _deadline(context, contract.deadline_s), handle())
+    except Interrupted:
+        if not may_repeat(contract.retry, request):
+            raise
+        async with _deadline(context, contract.deadline_s):
+            answer = await _again(handle)
+    return _wire_form(answer)
+
+
 async def _again(work: Callable[[], Awaitable[T]]) -> T:
     """Do again what was interrupted, more than once if need be. Raises Interrupted if that does not help."""
     until = time.monotonic() + _REPEATED_S_MAX
@@ -228,6 +260,14 @@ async def _again(work: Callable[[], Awaitable[T]]) -> T:
             if time.monotonic() > until:
                 raise
     return await work()
+
+
+async def _only(bodies: AsyncIterator[bytes]) -> bytes:
+    """Return the one message that comes. Read to its end, for a stream that is not keeps its last message for long."""
+    body = await anext(bodies, b"")
+    async for _ in bodies:
+        raise InvalidArgument("The call takes one message.")
+    return body
 
 
 async def _arriving(bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

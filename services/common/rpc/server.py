@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from services.common import garbage
 from services.common.rpc import contract
 from services.common.rpc.health import LIVENESS, READINESS, Health
-from services.common.rpc.pipeline import Pipeline
+from services.common.rpc.pipeline import Pipeline, Room
 from services.common.settings import Address, SettingsError, variable
 
 DRAIN_S = 30.0
@@ -44,6 +44,8 @@ class Service:
 
     descriptor: ServiceDescriptor
     servicer: Any
+    # Where what its unary methods are brought finds room.
+    room: Room | None = None
 
 
 async def serve(
@@ -124,17 +126,22 @@ def _options(age_s: float, grace_s: float, lookahead_bytes: int | None, *, share
 def _handlers(service: Service, pipeline: Pipeline) -> grpc.GenericRpcHandler:
     handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
     for method in contract.of_service(service.descriptor):
-        handlers[method.name] = _handler(method, getattr(service.servicer, method.name), pipeline)
+        handlers[method.name] = _handler(method, getattr(service.servicer, method.name), pipeline, service.room)
     return grpc.method_handlers_generic_handler(service.descriptor.full_name, handlers)
 
 
-def _handler(method: contract.Contract, function: Any, pipeline: Pipeline) -> "grpc.RpcMethodHandler[bytes, bytes]":
+def _handler(
+    method: contract.Contract, function: Any, pipeline: Pipeline, room: Room | None
+) -> "grpc.RpcMethodHandler[bytes, bytes]":
     if method.streams_requests and method.streams_responses:
         return grpc.stream_stream_rpc_method_handler(pipeline.exchange(method, function))
     if method.streams_requests:
         return grpc.stream_unary_rpc_method_handler(pipeline.upload(method, function))
     if method.streams_responses:
         return grpc.unary_stream_rpc_method_handler(pipeline.stream(method, function))
+    if room is not None:
+        # To its callers it is the same; here a request is read when it is asked for.
+        return grpc.stream_unary_rpc_method_handler(pipeline.weighed(method, function, room))
     return grpc.unary_unary_rpc_method_handler(pipeline.unary(method, function))
 
 

@@ -1,6 +1,7 @@
 """How much of what clients send is held in memory, and what of one stream is still to be committed."""
 
 import asyncio
+import contextlib
 from collections import deque
 
 from services.common.errors import ResourceExhausted
@@ -11,6 +12,8 @@ RETRY_AFTER_S = 1.0
 ROOM_WAIT_S = 10.0
 # Told to clients when more than half of the room is taken.
 PAUSE_S = 0.05
+# How much the newest batch tells of the size of the next one.
+_NEWEST = 0.1
 
 
 class Budget:
@@ -19,6 +22,7 @@ class Budget:
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._taken = 0
+        self._usual = 0.0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @property
@@ -36,11 +40,20 @@ class Budget:
         """How long clients should pause before they send more."""
         return PAUSE_S if self._taken > self._bytes_max // 2 else 0.0
 
+    def expect(self) -> contextlib.ExitStack:
+        """Take room at once for a batch that is about to be read, and whose size nobody knows yet: as much as batches
+        have taken of late. It is given back at the end of the block. Raises ResourceExhausted if there is none.
+        """
+        size = int(self._usual)
+        self._take(size)
+        kept = contextlib.ExitStack()
+        kept.callback(self.give_back, size)
+        return kept
+
     def take(self, size: int) -> None:
         """Take room at once. Raises ResourceExhausted if there is none."""
-        if self._waiting or not self._has_room(size):
-            raise self._exhausted()
-        self._taken += size
+        self._usual += (size - self._usual) * _NEWEST
+        self._take(size)
 
     async def wait(self, size: int) -> None:
         """Take room as soon as there is any. Raises ResourceExhausted after 10 s."""
@@ -67,6 +80,11 @@ class Budget:
             if not turn.done():
                 self._taken += size
                 turn.set_result(None)
+
+    def _take(self, size: int) -> None:
+        if self._waiting or not self._has_room(size):
+            raise self._exhausted()
+        self._taken += size
 
     def _has_room(self, size: int) -> bool:
         return not self._taken or self._taken + size <= self._bytes_max

@@ -113,6 +113,13 @@ class Ingest:
             what="ingest",
         )
 
+    def expect(self) -> contextlib.ExitStack:
+        """Keep room, until the block that is returned ends, for a batch that is about to be read. Raises
+        ResourceExhausted.
+        """
+        with refusals.counted():
+            return self._budget.expect()
+
     async def one(self, sender: Any, message: Any, *, caller: str) -> Answer:
         """Store one batch. Raises InvalidArgument, Conflict, ResourceExhausted."""
         batch = model.decode(message, model.session(sender), caller=caller)
