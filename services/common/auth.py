@@ -7,6 +7,7 @@ Users, roles and grants will hang on `Caller` and on the access stage of the pip
 import base64
 import binascii
 import hashlib
+import logging
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -16,6 +17,8 @@ from services.common.errors import Unauthenticated
 from services.common.settings import Address, SettingsError
 
 _HEADER_LENGTH_MAX = 8192
+
+_log = logging.getLogger("modelstead.auth")
 
 
 class AuthKind(Enum):
@@ -92,22 +95,22 @@ class TokenFile:
             raise Unauthenticated("You are not authenticated.")
         return caller
 
-    def _current_stamp(self) -> tuple[int, int] | None:
+    def _current_stamp(self) -> tuple[int, int, int] | None:
         try:
             stat = self._path.stat()
         except OSError:
             return None
-        return stat.st_mtime_ns, stat.st_size
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
     def _reload_if_changed(self) -> None:
         stamp = self._current_stamp()
         if stamp is None or stamp == self._stamp:
             return
+        self._stamp = stamp
         try:
             self._callers = _read_keys(self._path)
-        except SettingsError:
-            return
-        self._stamp = stamp
+        except SettingsError as error:
+            _log.error("the file of tokens that was changed is not valid, the one before stays in use: %s", error)
 
 
 def authenticator(kind: AuthKind, *, tokens_file: Path | None, listen: Address) -> Authenticator:

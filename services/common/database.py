@@ -63,7 +63,7 @@ def parse_url(text: str) -> URL:
     """Return the URL for psycopg. Raises SettingsError."""
     try:
         url = make_url(text)
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):
         raise SettingsError(
             "MODELSTEAD_DATABASE_URL is not a URL like postgresql://user:password@host:5432/db."
         ) from None

@@ -10,6 +10,7 @@ from typing import Any
 
 from services.common.errors import InvalidArgument
 from services.common.secret_files import Derived, Secret
+from services.common.settings import SettingsError, variable
 
 # A position holds what rows are ordered by, such as several tags of 8,000 characters each.
 TOKEN_LENGTH_MAX = 1_048_576
@@ -56,6 +57,14 @@ class PageTokens:
         if not any(hmac.compare_digest(signature, _signature(key, payload, query)) for key in self._keys()):
             raise InvalidArgument("Invalid page token, it was not made for this query")
         return tuple(json.loads(payload))
+
+
+def check_keys(secret: Secret) -> None:
+    """Raises SettingsError unless what MODELSTEAD_PAGE_TOKEN_KEY has set is good for `PageTokens`."""
+    try:
+        keys_of(secret.read())
+    except ValueError:
+        raise SettingsError(f"{variable('page_token_key')} must have at least {KEY_LENGTH_MIN} characters.") from None
 
 
 def keys_of(text: str) -> tuple[bytes, ...]:

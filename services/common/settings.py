@@ -97,7 +97,7 @@ def _value(field: "dataclasses.Field[Any]", environ: Mapping[str, str], hint: An
     """Return what the environment sets, None if it does not."""
     name = variable(field.name)
     if text := environ.get(name):
-        return _parse(name, text, hint)
+        return _parse(field, text, hint)
     path = environ.get(f"{name}_FILE") if field.metadata.get("secret") else None
     if not path:
         return None
@@ -105,17 +105,19 @@ def _value(field: "dataclasses.Field[Any]", environ: Mapping[str, str], hint: An
         read = Secret.of_file(Path(path))
     except OSError as error:
         raise SettingsError(f"{name}_FILE: cannot read {path}: {error.strerror}.") from error
-    return read if hint is Secret else _parse(name, read.read(), hint)
+    except UnicodeDecodeError:
+        raise SettingsError(f"{name}_FILE: {path} is no text in UTF-8.") from None
+    return read
 
 
-def _parse(name: str, text: str, hint: Any) -> Any:
+def _parse(field: "dataclasses.Field[Any]", text: str, hint: Any) -> Any:
     if isinstance(hint, types.UnionType):
         hint = next(arm for arm in hint.__args__ if arm is not type(None))
     try:
         return _convert(text, hint)
     except ValueError as error:
-        shown = "<not shown>" if "KEY" in name or "URL" in name else repr(text)
-        raise SettingsError(f"{name}={shown} is not valid: {error}.") from error
+        shown = "<not shown>" if field.metadata.get("secret") else repr(text)
+        raise SettingsError(f"{variable(field.name)}={shown} is not valid: {error}.") from error
 
 
 def _convert(text: str, hint: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The gateway's connections to its backends: gRPC channels, serialized messages in and out, no retries."""
+"""The gateway's connections to its backends: gRPC channels, serialized messages in and out. They repeat nothing."""
 
 import asyncio
 import itertools
@@ -49,6 +49,8 @@ class Connection:
     channels: Sequence[grpc.aio.Channel]
     # Watches stay for long, and a connection has room for so many calls: they have one of their own.
     watch_channel: grpc.aio.Channel
+    # Asks each of them in its turn as well.
+    check_health: Callable[..., Any]
 
     def unary(self, rpc: str) -> Callable[..., Any]:
         """Return the callable of a method that answers with one message."""
@@ -75,7 +77,7 @@ class Connection:
         """Whether the backend answers in time that it serves."""
         request = health_pb2.HealthCheckRequest(service=READINESS).SerializeToString()
         try:
-            answer = await self.unary(_HEALTH_CHECK)(request, timeout=limits.HEALTH_TIMEOUT_S)
+            answer = await self.check_health(request, timeout=limits.HEALTH_TIMEOUT_S)
         except grpc.aio.AioRpcError:
             return False
         status = health_pb2.HealthCheckResponse.FromString(answer).status
@@ -136,8 +138,10 @@ def _in_turns(calls: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
 
 def _connect(backend: Backend, count: int) -> Connection:
     target = backend.address.target
+    channels = [grpc.aio.insecure_channel(target, options=_OPTIONS_OF_ITS_OWN) for _ in range(count)]
     return Connection(
         name=backend.name,
-        channels=[grpc.aio.insecure_channel(target, options=_OPTIONS_OF_ITS_OWN) for _ in range(count)],
+        channels=channels,
+        check_health=_in_turns([channel.unary_unary(_HEALTH_CHECK) for channel in channels]),
         watch_channel=grpc.aio.insecure_channel(target, options=_OPTIONS_OF_ITS_OWN),
     )

@@ -73,7 +73,7 @@ class Transcoder:
         """Make a unary call and, if its connection breaks, another one where that is harmless."""
         encoder = route.encoder
         assert isinstance(encoder, ResponseEncoder)
-        until = time.monotonic() + limits.CALL_TIMEOUT_S
+        until = time.monotonic() + request.timeout_s(limits.CALL_TIMEOUT_S)
         try:
             reply = await _whole(self._call(route, message, request, limits.CALL_TIMEOUT_S), incoming, encoder)
         except errors.Unanswered:
@@ -81,6 +81,9 @@ class Transcoder:
             if left_s <= 0 or not may_repeat(dialect.retry(route.method), message) or not self._repeats.take():
                 raise
             return await _whole(self._call(route, message, request, left_s), incoming, encoder)
+        except ServiceError:
+            self._repeats.give()
+            raise
         self._repeats.give()
         return reply
 

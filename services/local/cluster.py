@@ -16,11 +16,12 @@ from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
+from services.common.falls import exit_reason
 from services.common.settings import Address
 from services.local import orphans, ports, waiting
 from services.local.data_dir import DataDir
 from services.local.errors import LocalError
-from services.local.process import LAUNCHED_FOR, Child, Process, exit_reason
+from services.local.process import LAUNCHED_FOR, Child, Process
 
 DATABASE = "modelstead"
 SUPERUSER = "postgres"

@@ -109,11 +109,6 @@ class Process:
             pass
 
 
-def exit_reason(exit_code: int) -> str:
-    """Say how a process ended, as in 'exit code 3' or 'SIGKILL'."""
-    return signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
-
-
 def _tethered(child: Child) -> list[str]:
     uid = "-" if child.namespace_uid is None else str(child.namespace_uid)
     knot = [str(os.getpid()), str(int(child.stop_signal)), uid]

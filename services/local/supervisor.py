@@ -2,30 +2,28 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
+from services.common.falls import BACKOFF_S, Falls, exit_reason, next_due_s
 from services.local.errors import LocalError
-from services.local.process import Child, Process, exit_reason
+from services.local.process import Child, Process
 from services.local.signals import Signals
 
 _READY_TIMEOUT_S = 300.0
 _PATIENCE_S = 15.0
 _POLL_INTERVAL_S = 0.02
-_BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
-_STEADY_S = 30.0
+_BACKOFF_S = (*BACKOFF_S, 15.0)
 _HURRY_TIMEOUT_S = 5.0
 
 
 @dataclass(slots=True)
 class _Post:
-    """A child's place: the process in it, how often it fell lately, and when the next one is due while it is empty."""
+    """A child's place, and the process in it if it is not empty."""
 
     child: Child
     process: Process | None = None
-    started: float = 0.0
-    falls: int = 0
-    due: float = 0.0
+    falls: Falls = field(default_factory=lambda: Falls(_BACKOFF_S))
 
 
 class Supervisor:
@@ -60,7 +58,7 @@ class Supervisor:
         while True:
             for post in self._posts:
                 self._tend(post)
-            self._signals.pause(self._next_due_s())
+            self._signals.pause(next_due_s(post.falls for post in self._posts if post.process is None))
 
     def stop(self) -> None:
         """Stop all, last first, each within its bound. A second request to stop hurries them."""
@@ -73,7 +71,7 @@ class Supervisor:
         if post.child.prepare is not None:
             post.child.prepare()
         post.process = Process(post.child)
-        post.started = time.monotonic()
+        post.falls.note_start()
 
     def _require_all_alive(self) -> None:
         for post in self._posts:
@@ -83,27 +81,19 @@ class Supervisor:
     def _tend(self, post: _Post) -> None:
         if post.process is not None and post.process.ended:
             self._note_fall(post, post.process)
-        elif post.process is None and time.monotonic() >= post.due:
+        elif post.process is None and post.falls.is_due:
             try:
                 self._fill(post)
             except LocalError as error:
                 self._postpone(post, str(error))
 
     def _note_fall(self, post: _Post, process: Process) -> None:
-        if time.monotonic() - post.started > _STEADY_S:
-            post.falls = 0
         post.process = None
         self._postpone(post, f"{_fall(process)}; its log is {post.child.log}")
 
     def _postpone(self, post: _Post, why: str) -> None:
-        delay_s = _BACKOFF_S[min(post.falls, len(_BACKOFF_S) - 1)]
-        post.falls += 1
-        post.due = time.monotonic() + delay_s
+        delay_s = post.falls.note()
         self._say(f"{why}\nStarting {post.child.name} again in {delay_s:g} s.")
-
-    def _next_due_s(self) -> float | None:
-        dues = [post.due for post in self._posts if post.process is None]
-        return max(0.0, min(dues) - time.monotonic()) if dues else None
 
     def _stop(self, process: Process) -> None:
         deadline = time.monotonic() + process.child.stop_timeout_s

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from services.common.auth import AuthKind
 from services.common.logs import LogFormat, LogLevel
-from services.common.pages import KEY_LENGTH_MIN, keys_of
+from services.common.pages import check_keys
 from services.common.pool_size import CONNECTIONS_MAX, CONNECTIONS_MIN
 from services.common.secret_files import Secret
 from services.common.settings import Address, SettingsError, secret, shared, variable
@@ -72,12 +72,7 @@ class Settings:
     metrics_listen: Address | None = None
 
     def __post_init__(self) -> None:
-        try:
-            keys_of(self.page_token_key.read())
-        except ValueError:
-            raise SettingsError(
-                f"{variable('page_token_key')} must have at least {KEY_LENGTH_MIN} characters."
-            ) from None
+        check_keys(self.page_token_key)
         try:
             parse_networks(self.webhook_networks)
         except ValueError as error:

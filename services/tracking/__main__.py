@@ -111,7 +111,7 @@ async def _serve(config: Settings) -> None:
             Service(descriptor(logged_models_pb2, "LoggedModelService"), LoggedModelServicer(models)),
             Service(descriptor(retention_pb2, "RetentionService"), RetentionServicer(retention)),
             Service(descriptor(run_ranks_pb2, "RunRankService"), RunRankServicer(run_ranks)),
-            Service(descriptor(ingest_pb2, "IngestService"), IngestServicer(ingest), room=ingest),
+            Service(descriptor(ingest_pb2, "IngestService"), IngestServicer(ingest), rooms={"IngestBatch": ingest}),
             Service(descriptor(run_watches_pb2, "RunWatchService"), RunWatchServicer(RunWatches(db, changes))),
             Service(
                 descriptor(permissions_pb2, "ExperimentPermissionService"),

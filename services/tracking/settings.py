@@ -5,7 +5,7 @@ from pathlib import Path
 
 from services.common.auth import AuthKind
 from services.common.logs import LogFormat, LogLevel
-from services.common.pages import KEY_LENGTH_MIN, keys_of
+from services.common.pages import check_keys
 from services.common.pool_size import CONNECTIONS_MAX, CONNECTIONS_MIN
 from services.common.secret_files import Secret
 from services.common.settings import Address, SettingsError, secret, shared
@@ -53,10 +53,7 @@ class Settings:
     ingest_session_days: int = 90
 
     def __post_init__(self) -> None:
-        try:
-            keys_of(self.page_token_key.read())
-        except ValueError:
-            raise SettingsError(f"MODELSTEAD_PAGE_TOKEN_KEY must have at least {KEY_LENGTH_MIN} characters.") from None
+        check_keys(self.page_token_key)
         if self.ingest_window_bytes < BATCH_BYTES_MAX:
             raise SettingsError(
                 f"MODELSTEAD_INGEST_WINDOW_BYTES={self.ingest_window_bytes} is less than a batch may have: "

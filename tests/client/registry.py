@@ -8,8 +8,7 @@ from concurrent import futures
 from typing import Any, Self
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
-from grpc_health.v1.health import HealthServicer
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from modelstead.registry.v1 import lookups_pb2 as pb
 from modelstead.registry.v1 import lookups_pb2_grpc as pb_grpc
@@ -30,6 +29,18 @@ def state(name: str, revision: int, *versions: pb.ResolvedVersion, exists: bool 
     return pb.ModelState(
         name=name, revision=revision, exists=exists, versions=versions, latest_version=str(latest) if latest else ""
     )
+
+
+class _Healthy(health_pb2_grpc.HealthServicer):
+    """Tells that all is well. grpcio's own stops the whole server when a watch ends while another one begins."""
+
+    def Watch(
+        self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
+    ) -> Iterator[health_pb2.HealthCheckResponse]:
+        ended = threading.Event()
+        if context.add_callback(ended.set):
+            yield health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+            ended.wait()
 
 
 class Registry(pb_grpc.LookupServiceServicer):
@@ -65,10 +76,10 @@ class Registry(pb_grpc.LookupServiceServicer):
     def start(self) -> None:
         """Start at the same port as before."""
         options = (*OPTIONS, ("grpc.so_reuseport", 0))
-        self._server = grpc.server(futures.ThreadPoolExecutor(40), options=options)
+        self._server = grpc.server(futures.ThreadPoolExecutor(80), options=options)
         pb_grpc.add_LookupServiceServicer_to_server(self, self._server)
         # Clients watch whether a server goes on, as those of ours say.
-        health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(), self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(_Healthy(), self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         self._server.start()
 

@@ -1,8 +1,11 @@
 """`ModelResolver` against a registry over real gRPC: answers, changes, outages, what is on disk, forks and threads."""
 
+import contextlib
 import itertools
 import json
+import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -479,11 +482,15 @@ def test_processes_that_share_a_folder_keep_what_the_others_know(fraud: Registry
 def test_forked_children_and_their_parent_go_on(fraud: Registry) -> None:
     command = [sys.executable, str(Path(__file__).with_name("forking.py")), fraud.address]
 
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        assert [process.stdout.readline().strip() for _ in range(4)] == ["3"] * 4
-        fraud.set(champion(8, 5))
-        code = process.wait(2 * TIMEOUT_S)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0) as process:
+        try:
+            assert process.stdout
+            assert [process.stdout.readline().strip() for _ in range(4)] == ["3"] * 4
+            fraud.set(champion(8, 5))
+            code = process.wait(2 * TIMEOUT_S)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
     assert code == 0
 

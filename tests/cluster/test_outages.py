@@ -41,6 +41,21 @@ TERMINATE = """
     ORDER BY random()
     LIMIT 1
 """
+DEADLOCK_S = 60.0 if IS_LONG else 6.0
+# One statement in fifty that changes something is the victim of a deadlock. What a sequence has counted stays counted.
+DEADLOCKS = """
+    CREATE SEQUENCE public.deadlocks;
+    CREATE FUNCTION public.deadlock() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+        BEGIN
+            IF random() < 0.02 THEN
+                PERFORM nextval('public.deadlocks');
+                RAISE EXCEPTION 'deadlock detected' USING ERRCODE = 'deadlock_detected';
+            END IF;
+            RETURN NULL;
+        END
+    $$;
+"""
+VICTIMS = ("runs", "metrics", "metric_chunks", "metric_points", "ingest_sessions", "experiment_tags", "run_tags")
 
 pytestmark = pytest.mark.alone
 
@@ -78,6 +93,28 @@ def test_lost_connections_to_postgres_are_invisible(cluster: Cluster) -> None:
 
     load.report.tell(f"R8, {lost} connections terminated in {LOST_S:.0f} s")
     assert lost >= LOST_S
+    assert not load.report.failures
+    stored.check(cluster, load.report)
+
+
+def test_deadlocks_are_invisible(cluster: Cluster) -> None:
+    with psycopg.connect(cluster.database_url(), autocommit=True) as sql:
+        sql.execute(DEADLOCKS)
+        try:
+            for table in VICTIMS:
+                sql.execute(
+                    f"CREATE TRIGGER deadlock AFTER INSERT OR UPDATE ON tracking.{table} "
+                    "FOR EACH STATEMENT EXECUTE FUNCTION public.deadlock()"
+                )
+            with Load(cluster, rate=RATE) as load:
+                time.sleep(DEADLOCK_S)
+            found = sql.execute("SELECT last_value FROM public.deadlocks").fetchone()
+        finally:
+            sql.execute("DROP FUNCTION public.deadlock CASCADE; DROP SEQUENCE public.deadlocks")
+
+    assert found
+    load.report.tell(f"R8, {found[0]} deadlocks in {DEADLOCK_S:.0f} s")
+    assert found[0] > 1
     assert not load.report.failures
     stored.check(cluster, load.report)
 

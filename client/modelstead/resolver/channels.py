@@ -1,6 +1,9 @@
 """How the registry is reached: the channel, its settings, and the caller's credentials."""
 
+import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc
 
@@ -25,6 +28,37 @@ _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", 32 * 1024 * 1024),
 )
+
+_TASKS = Path("/proc/self/task")
+_POLL_S = 0.001
+
+
+class Quiet:
+    """Tells when gRPC has ended its threads, as it does some milliseconds after the last channel is closed.
+
+    Until then it holds a lock, which a child that is forked meanwhile finds held for ever. What runs when this is made
+    is not waited for, nor are threads of Python; what another library begins later is, in vain.
+    """
+
+    def __init__(self) -> None:
+        self._known = _tasks()
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when it is so, or after `timeout_s`."""
+        until = time.monotonic() + timeout_s
+        while self._is_busy() and time.monotonic() < until:
+            time.sleep(_POLL_S)
+
+    def _is_busy(self) -> bool:
+        return bool(_tasks() - self._known - {thread.native_id for thread in threading.enumerate()})
+
+
+def _tasks() -> set[int | None]:
+    """Return the ids of the process's threads, on Linux."""
+    try:
+        return {int(task.name) for task in _TASKS.iterdir()}
+    except FileNotFoundError:
+        return set()
 
 
 class Connector:

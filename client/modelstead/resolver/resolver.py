@@ -1,5 +1,6 @@
 """`ModelResolver`: which version a name stands for, answered within the process."""
 
+import functools
 import logging
 import os
 import threading
@@ -13,7 +14,7 @@ import grpc
 
 from modelstead.resolver import model as models
 from modelstead.resolver.cache import Cache, CacheError
-from modelstead.resolver.channels import Connector, Tls, Token
+from modelstead.resolver.channels import Connector, Quiet, Tls, Token
 from modelstead.resolver.errors import AccessDenied, Closed, ModelNotFound, StaleError, TooManyModels, Unavailable
 from modelstead.resolver.knowledge import Clock, Knowledge
 from modelstead.resolver.model import Answer, Change, Model, ModelStatus, Query, ResolvedModel, Status
@@ -23,6 +24,7 @@ from modelstead.resolver.workers import Worker
 CLOSE_TIMEOUT_S = 5.0
 STALENESS_MIN_S = 20.0
 _FORK_TIMEOUT_S = 2.0
+_END_TIMEOUT_S = 0.25
 _SAVE_INTERVAL_S = 1.0
 # Between changes the file is renewed this seldom, for the times in it.
 _RENEW_INTERVAL_S = 60.0
@@ -324,10 +326,17 @@ class ModelResolver:
         self._begin()
 
 
+@functools.cache
+def _wait_for_grpc_before_forks() -> None:
+    """Before a fork, what was registered last comes first: so this comes after each resolver has left gRPC."""
+    os.register_at_fork(before=functools.partial(Quiet().wait, _END_TIMEOUT_S))
+
+
 def _stop_for_forks(resolver: ModelResolver) -> None:
     """Tell a resolver of forks for as long as it lives. A process that only runs another program does not count."""
     if not hasattr(os, "register_at_fork"):
         return
+    _wait_for_grpc_before_forks()
     living = weakref.ref(resolver)
 
     def tell(method: Callable[[ModelResolver], None]) -> Callable[[], None]:

@@ -3,6 +3,7 @@
 VARIABLES is a JSON list with, for each worker, the variables in which its environment differs. `launch` starts this.
 """
 
+import contextlib
 import ctypes
 import functools
 import json
@@ -62,8 +63,9 @@ def _as_text(module: str, level: str, message: str, **fields: object) -> None:
 
 
 def _print(line: str) -> None:
-    # At once, as workers write to the same place.
-    os.write(sys.stdout.fileno(), f"{line}\n".encode())
+    # At once, as workers write to the same place. Where nobody reads any more, workers are looked after all the same.
+    with contextlib.suppress(OSError):
+        os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
 if __name__ == "__main__":

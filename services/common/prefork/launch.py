@@ -65,7 +65,7 @@ def become_parent(config: PreforkSettings, module: str, *, environ: Mapping[str,
     options = ["-P"] if sys.flags.safe_path else []
     log_format = "json" if _logs_json(config.log_format) else "text"
     command = [sys.executable, *options, "-m", _PARENT, module, log_format, json.dumps(variables)]
-    os.execve(sys.executable, command, {**environ, **_secrets(config)})  # noqa: S606 - our own module
+    os.execve(sys.executable, command, {**environ, **_secrets(config, environ)})  # noqa: S606 - our own module
 
 
 def variables_of(config: PreforkSettings, number: int) -> dict[str, str]:
@@ -73,7 +73,7 @@ def variables_of(config: PreforkSettings, number: int) -> dict[str, str]:
     own = {variable("worker"): str(number)}
     if hasattr(config, "migrate_on_start"):
         own[variable("migrate_on_start")] = "false"
-    if config.metrics_listen is not None:
+    if config.metrics_listen is not None and config.metrics_listen.port:
         # Each is scraped by itself, as replicas are.
         metrics = dataclasses.replace(config.metrics_listen, port=config.metrics_listen.port + number)
         own[variable("metrics_listen")] = str(metrics)
@@ -84,12 +84,14 @@ def variables_of(config: PreforkSettings, number: int) -> dict[str, str]:
     return own
 
 
-def _secrets(config: Any) -> dict[str, str]:
+def _secrets(config: Any, environ: Mapping[str, str]) -> dict[str, str]:
     """Return what workers must agree on and nobody has set: they stay out of the command line."""
     keys: Secret | None = getattr(config, "session_keys", None)
-    if keys is not None and not keys.read():
-        return {variable("session_keys"): secrets.token_urlsafe(32)}
-    return {}
+    name = variable("session_keys")
+    # A file may be written later, and would not be read if the variable were set.
+    if keys is None or keys.read() or environ.get(f"{name}_FILE"):
+        return {}
+    return {name: secrets.token_urlsafe(32)}
 
 
 def _reserve(listen: Address, name: str) -> Address:

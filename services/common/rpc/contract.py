@@ -12,6 +12,8 @@ from services.common.rpc.checks import Check, compile_check
 
 _CONTENTS = "google.api.HttpBody"
 _PLATFORM = "platform"
+# What fields are called that say as what something must be found, such as `if_version`.
+_CONDITION = "if_"
 
 DEADLINE_S_MAX = 30.0
 STREAM_DEADLINE_S_MAX = 300.0
@@ -59,9 +61,11 @@ class Contract:
 
 def may_repeat(retry: int, request: Any) -> bool:
     """Whether a call whose outcome is not known may be made again, by its method's option `retry`: always, or where the
-    request carries a key.
+    request carries a key. Not one with a condition: if it was done, that is why the condition holds no more.
     """
-    return retry == options_pb2.SAFE or (retry == options_pb2.KEYED and bool(request.request_id))
+    if retry == options_pb2.KEYED:
+        return bool(request.request_id)
+    return retry == options_pb2.SAFE and not any(field.name.startswith(_CONDITION) for field, _ in request.ListFields())
 
 
 def of_service(service: ServiceDescriptor) -> list[Contract]:

@@ -17,11 +17,11 @@ _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """Answers probes at any time. Watches are told that the server stops, and end then: it would wait for them."""
+    """Answers probes at any time."""
 
     def __init__(self) -> None:
         self._statuses: dict[str, Any] = {OVERALL: _SERVING}
-        self._is_draining = False
+        self._is_draining = self._has_ended = False
         self._changed = asyncio.Event()
 
     def set(self, service: str, *, serves: bool) -> None:
@@ -34,6 +34,11 @@ class Health(health_pb2_grpc.HealthServicer):
         self._is_draining = True
         for service in (OVERALL, READINESS):
             self._tell(service, False)
+
+    def end(self) -> None:
+        """End the watches: a server that stops would wait for them. Not before: clients begin them again at once."""
+        self._has_ended = True
+        self._wake()
 
     async def Check(
         self, request: health_pb2.HealthCheckRequest, context: Any
@@ -52,11 +57,14 @@ class Health(health_pb2_grpc.HealthServicer):
             if status != told:
                 yield health_pb2.HealthCheckResponse(status=status)
                 told = status
-            if self._is_draining:
+            if self._has_ended:
                 return
             await changed.wait()
 
     def _tell(self, service: str, serves: bool) -> None:
         self._statuses[service] = _SERVING if serves else _NOT_SERVING
+        self._wake()
+
+    def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()

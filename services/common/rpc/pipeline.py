@@ -24,6 +24,8 @@ from services.common.rpc.wire import Bytes
 from services.common.telemetry import Outcomes
 
 MESSAGE_WAIT_S_MAX = 60.0
+# While one message comes for which room is kept.
+KEPT_ROOM_S_MAX = 15.0
 # A job may be silent for long; whether its peer is still there is found out by keepalive.
 EXCHANGE_WAIT_S_MAX = 300.0
 EXCHANGES_MAX = 8_000
@@ -123,13 +125,15 @@ class Pipeline:
         """Return the handler of a method whose one request may be large: it is not read where there is no room for it,
         so that what is refused takes no memory and next to no time.
 
-        The room is kept until the request is read, and free again when `handler` begins, with nothing in between.
+        The room is kept while the request is read, and free again before `handler` begins, which takes what it needs.
+        Callers that are not known get none.
         """
         outcomes = _outcomes(contract)
 
         async def serve(bodies: AsyncIterator[bytes], context: Any) -> bytes:
             async with Serving(contract, outcomes, context) as serving:
-                async with _deadline(context, contract.deadline_s):
+                self._authenticate(serving)
+                async with _deadline(context, KEPT_ROOM_S_MAX):
                     with room.expect():
                         request, call = await self._admit(contract, serving, await _only(bodies))
                 return await _answered(contract, context, lambda: handler(request, call), request)
@@ -201,19 +205,23 @@ class Pipeline:
         return serve
 
     async def _admit(self, contract: Contract, serving: Serving, body: bytes) -> tuple[Message, Call]:
-        metadata = serving.metadata
-        if sum(map(len, metadata)) + sum(map(len, metadata.values())) > METADATA_BYTES_MAX:
-            raise InvalidArgument(f"The call's metadata exceeds {METADATA_BYTES_MAX} bytes.")
-        authorization = metadata.get("authorization")
-        caller = self._authenticator.authenticate(authorization)
-        serving.caller_name = caller.name
+        caller = self._authenticate(serving)
         request = _parse(contract, body)
         contract.check(request)
         try:
             await self._authorizer.check(caller, contract, request)
         except Interrupted:
             await _again(lambda: self._authorizer.check(caller, contract, request))
+        authorization = serving.metadata.get("authorization")
         return request, Call(caller=caller, request_id=serving.request_id, authorization=authorization)
+
+    def _authenticate(self, serving: Serving) -> Caller:
+        metadata = serving.metadata
+        if sum(map(len, metadata)) + sum(map(len, metadata.values())) > METADATA_BYTES_MAX:
+            raise InvalidArgument(f"The call's metadata exceeds {METADATA_BYTES_MAX} bytes.")
+        caller = self._authenticator.authenticate(metadata.get("authorization"))
+        serving.caller_name = caller.name
+        return caller
 
     async def _check_still(self, contract: Contract, request: Any, call: Call) -> None:
         """Hold a watch, before each message, against what its caller may by now; one that lives tells of it now and

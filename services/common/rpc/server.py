@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -44,8 +44,8 @@ class Service:
 
     descriptor: ServiceDescriptor
     servicer: Any
-    # Where what its unary methods are brought finds room.
-    room: Room | None = None
+    # Where what the requests of a method bring finds room, by the method's name.
+    rooms: Mapping[str, Room] = field(default_factory=dict)
 
 
 async def serve(
@@ -96,6 +96,7 @@ async def serve(
     health.drain()
     await asyncio.sleep(drain_notice_s)
     pipeline.drain()
+    health.end()
     await server.stop(DRAIN_S)
     await asyncio.gather(*(each.stop(0) for each in probed))
     _log.info("stopped")
@@ -126,7 +127,9 @@ def _options(age_s: float, grace_s: float, lookahead_bytes: int | None, *, share
 def _handlers(service: Service, pipeline: Pipeline) -> grpc.GenericRpcHandler:
     handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
     for method in contract.of_service(service.descriptor):
-        handlers[method.name] = _handler(method, getattr(service.servicer, method.name), pipeline, service.room)
+        handlers[method.name] = _handler(
+            method, getattr(service.servicer, method.name), pipeline, service.rooms.get(method.name)
+        )
     return grpc.method_handlers_generic_handler(service.descriptor.full_name, handlers)
 
 
@@ -154,7 +157,12 @@ def _bind(server: grpc.aio.Server, listen: Address, name: str) -> None:
 
 async def _watch_readiness(health: Health, ready: Callable[[], Awaitable[bool]]) -> None:
     while True:
-        health.set(READINESS, serves=await ready())
+        try:
+            serves = await ready()
+        except Exception:  # noqa: BLE001 -- nobody waits for this task, and what it told last would stand for ever
+            _log.exception("whether the server is ready is not known")
+            serves = False
+        health.set(READINESS, serves=serves)
         await asyncio.sleep(READINESS_PERIOD_S)
 
 

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from services.common.falls import exit_reason
 from services.local import waiting
 from services.local.backups.folder import BackupSet
 from services.local.backups.source import Postgres
 from services.local.cluster import programs
 from services.local.errors import LocalError
-from services.local.process import Child, Process, exit_reason
+from services.local.process import Child, Process
 
 _BASE_TIMEOUT_S = 24 * 3600.0
 _RECEIVING_TIMEOUT_S = 60.0

@@ -5,7 +5,7 @@ import contextlib
 from collections import deque
 
 from services.common.errors import ResourceExhausted
-from services.tracking.ingest.model import Rejected, Rejection
+from services.tracking.ingest.model import BATCH_BYTES_MAX, Rejected, Rejection
 
 RETRY_AFTER_S = 1.0
 # A stream that gets no room for so long is told to come back, rather than be kept waiting for ever.
@@ -14,6 +14,7 @@ ROOM_WAIT_S = 10.0
 PAUSE_S = 0.05
 # How much the newest batch tells of the size of the next one.
 _NEWEST = 0.1
+_EXPECTED_BYTES_MIN = BATCH_BYTES_MAX // 16
 
 
 class Budget:
@@ -42,9 +43,10 @@ class Budget:
 
     def expect(self) -> contextlib.ExitStack:
         """Take room at once for a batch that is about to be read, and whose size nobody knows yet: as much as batches
-        have taken of late. It is given back at the end of the block. Raises ResourceExhausted if there is none.
+        have taken of late, but for very small ones, since what comes next may be larger. It is given back at the end
+        of the block. Raises ResourceExhausted if there is none.
         """
-        size = int(self._usual)
+        size = min(max(int(self._usual), _EXPECTED_BYTES_MIN), self._bytes_max)
         self._take(size)
         kept = contextlib.ExitStack()
         kept.callback(self.give_back, size)
@@ -52,7 +54,7 @@ class Budget:
 
     def take(self, size: int) -> None:
         """Take room at once. Raises ResourceExhausted if there is none."""
-        self._usual += (size - self._usual) * _NEWEST
+        self._usual += (min(size, BATCH_BYTES_MAX) - self._usual) * _NEWEST
         self._take(size)
 
     async def wait(self, size: int) -> None:

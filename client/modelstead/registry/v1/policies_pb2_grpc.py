@@ -81,7 +81,7 @@ class PromotionPolicyServiceServicer(object):
     def SetPromotionPolicy(self, request, context):
         """Sets the policy of a model, or the default. INVALID_PARAMETER_VALUE, with field and line, for what is no policy;
         PERMISSION_DENIED unless the caller is an owner of the policy that applied so far; RESOURCE_CONFLICT if
-        `if_revision` does not hold.
+        `if_revision` does not hold. Each call makes a revision, also one that says what the last one says.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

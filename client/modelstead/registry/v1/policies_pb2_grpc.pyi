@@ -38,7 +38,7 @@ class PromotionPolicyServiceStub:
     SetPromotionPolicy: _grpc.UnaryUnaryMultiCallable[_policies_pb2.SetPromotionPolicyRequest, _policies_pb2.SetPromotionPolicyResponse]
     """Sets the policy of a model, or the default. INVALID_PARAMETER_VALUE, with field and line, for what is no policy;
     PERMISSION_DENIED unless the caller is an owner of the policy that applied so far; RESOURCE_CONFLICT if
-    `if_revision` does not hold.
+    `if_revision` does not hold. Each call makes a revision, also one that says what the last one says.
     """
     ValidatePromotionPolicy: _grpc.UnaryUnaryMultiCallable[_policies_pb2.ValidatePromotionPolicyRequest, _policies_pb2.ValidatePromotionPolicyResponse]
     """Judges a policy and sets nothing. INVALID_PARAMETER_VALUE, with field and line, for what is no policy;
@@ -69,7 +69,7 @@ class PromotionPolicyServiceAsyncStub(PromotionPolicyServiceStub):
     SetPromotionPolicy: _aio.UnaryUnaryMultiCallable[_policies_pb2.SetPromotionPolicyRequest, _policies_pb2.SetPromotionPolicyResponse]  # type: ignore[assignment]
     """Sets the policy of a model, or the default. INVALID_PARAMETER_VALUE, with field and line, for what is no policy;
     PERMISSION_DENIED unless the caller is an owner of the policy that applied so far; RESOURCE_CONFLICT if
-    `if_revision` does not hold.
+    `if_revision` does not hold. Each call makes a revision, also one that says what the last one says.
     """
     ValidatePromotionPolicy: _aio.UnaryUnaryMultiCallable[_policies_pb2.ValidatePromotionPolicyRequest, _policies_pb2.ValidatePromotionPolicyResponse]  # type: ignore[assignment]
     """Judges a policy and sets nothing. INVALID_PARAMETER_VALUE, with field and line, for what is no policy;
@@ -103,7 +103,7 @@ class PromotionPolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_policies_pb2.SetPromotionPolicyResponse, _abc.Awaitable[_policies_pb2.SetPromotionPolicyResponse]]:
         """Sets the policy of a model, or the default. INVALID_PARAMETER_VALUE, with field and line, for what is no policy;
         PERMISSION_DENIED unless the caller is an owner of the policy that applied so far; RESOURCE_CONFLICT if
-        `if_revision` does not hold.
+        `if_revision` does not hold. Each call makes a revision, also one that says what the last one says.
         """
 
     @_abc_1.abstractmethod
