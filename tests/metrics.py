@@ -9,9 +9,10 @@ from prometheus_client.samples import Sample
 
 from services.common.settings import Address
 from services.local import ports
-from services.local.plan import LOOPBACK
 
 SERVICES = ("gateway", "tracking", "artifacts", "registry")
+# Not where the platform itself listens, which takes its ports later.
+_HOST = "127.0.0.2"
 _OPEN_METRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "info": ("_info",)}
 
@@ -20,7 +21,7 @@ class Scraper:
     """Where each service of a platform serves its metrics; `extra` is for the platform's start."""
 
     def __init__(self) -> None:
-        self._addresses = {service: Address(LOOPBACK, ports.choose(LOOPBACK)) for service in SERVICES}
+        self._addresses = {service: Address(_HOST, ports.choose(_HOST)) for service in SERVICES}
 
     @property
     def extra(self) -> Mapping[str, Mapping[str, str]]:

@@ -6,6 +6,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import psycopg
@@ -16,7 +17,7 @@ from tests.cluster import stored
 from tests.cluster.cluster import BACKENDS, KEY, Cluster
 from tests.cluster.load import DEADLINE_S, Load, Report
 from tests.faults.proxy import Proxy
-from tests.long_form import IS_LONG
+from tests.long_form import IS_LONG, TEST_TIMEOUT_S
 
 RATE = 200.0 if IS_LONG else 25.0
 HUNG_S = 30.0 if IS_LONG else 10.0
@@ -41,7 +42,7 @@ TERMINATE = """
     ORDER BY random()
     LIMIT 1
 """
-DEADLOCK_S = 60.0 if IS_LONG else 6.0
+DEADLOCKS_MIN = 100 if IS_LONG else 4
 # One statement in fifty that changes something is the victim of a deadlock. What a sequence has counted stays counted.
 DEADLOCKS = """
     CREATE SEQUENCE public.deadlocks;
@@ -57,7 +58,7 @@ DEADLOCKS = """
 """
 VICTIMS = ("runs", "metrics", "metric_chunks", "metric_points", "ingest_sessions", "experiment_tags", "run_tags")
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(TEST_TIMEOUT_S)]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,8 @@ def test_hung_replica_is_routed_around(cluster: Cluster, service: str) -> None:
         hung.process.send(signal.SIGCONT)
 
     load.report.tell(f"R6, a replica of {service} hung for {HUNG_S:.0f} s")
-    assert load.report.ok_share(DEADLINE_S) >= 0.999
+    # One call of a few hundred is more than one in a thousand.
+    assert load.report.late_count(DEADLINE_S) <= max(1, 0.001 * len(load.report.calls))
     stored.check(cluster, load.report)
     cluster.wait_until_ready()
 
@@ -92,7 +94,7 @@ def test_lost_connections_to_postgres_are_invisible(cluster: Cluster) -> None:
             time.sleep(0.2)
 
     load.report.tell(f"R8, {lost} connections terminated in {LOST_S:.0f} s")
-    assert lost >= LOST_S
+    assert lost >= 3 * LOST_S
     assert not load.report.failures
     stored.check(cluster, load.report)
 
@@ -107,14 +109,12 @@ def test_deadlocks_are_invisible(cluster: Cluster) -> None:
                     "FOR EACH STATEMENT EXECUTE FUNCTION public.deadlock()"
                 )
             with Load(cluster, rate=RATE) as load:
-                time.sleep(DEADLOCK_S)
-            found = sql.execute("SELECT last_value FROM public.deadlocks").fetchone()
+                assert waiting.until(lambda: _deadlocks(sql) >= DEADLOCKS_MIN, timeout_s=120)
+            found = _deadlocks(sql)
         finally:
             sql.execute("DROP FUNCTION public.deadlock CASCADE; DROP SEQUENCE public.deadlocks")
 
-    assert found
-    load.report.tell(f"R8, {found[0]} deadlocks in {DEADLOCK_S:.0f} s")
-    assert found[0] > 1
+    load.report.tell(f"R8, {found} deadlocks")
     assert not load.report.failures
     stored.check(cluster, load.report)
 
@@ -128,9 +128,10 @@ def test_restart_of_postgres_is_told_as_such_and_heals(cluster: Cluster, way: st
             _end_postgres(cluster, way)
             time.sleep(1)
             cluster.postgres.start()
-            recovered_s.append(_until_ok(cluster, RECOVERY_S))
+            recovered_s.append(_until_ok(cluster))
 
     load.report.tell(f"R7, {RESTARTS} {way} restarts of Postgres, recovered after {max(recovered_s):.1f} s")
+    assert max(recovered_s) <= RECOVERY_S
     _check_typed(load.report, MAY_COME_AGAIN)
     stored.check(cluster, load.report)
     cluster.wait_until_ready()
@@ -145,12 +146,19 @@ def test_partition_is_told_as_such_and_heals(cluster: Cluster, edge: str, lost: 
         time.sleep(PARTED_S)
         for proxy in _proxies(cluster, edge):
             proxy.heal()
-        healed_s = _until_ok(cluster, HEALED_S)
+        healed_s = _until_ok(cluster)
 
     load.report.tell(f"R34, {edge} parted for {PARTED_S:.0f} s, {lost} held, healed after {healed_s:.1f} s")
+    assert healed_s <= HEALED_S
     _check_typed(load.report, (*MAY_COME_AGAIN, *BUSY))
     stored.check(cluster, load.report)
     cluster.wait_until_ready()
+
+
+def _deadlocks(sql: psycopg.Connection[Any]) -> int:
+    row = sql.execute("SELECT last_value FROM public.deadlocks").fetchone()
+    assert row
+    return int(row[0])
 
 
 def _end_postgres(cluster: Cluster, way: str) -> None:
@@ -167,12 +175,12 @@ def _proxies(cluster: Cluster, edge: str) -> list[Proxy]:
     return [cluster.database_proxy]
 
 
-def _until_ok(cluster: Cluster, timeout_s: float) -> float:
-    """Return after how long each gateway reads and writes again, three times in a row."""
+def _until_ok(cluster: Cluster) -> float:
+    """Return after how long each gateway writes again, three times in a row."""
     began = time.monotonic()
     for replica in cluster.of("gateway"):
-        for _ in range(3):
-            assert waiting.until(lambda url=f"http://{replica.address}": _works(url), timeout_s=timeout_s)  # type: ignore[misc]
+        url = f"http://{replica.address}"
+        assert waiting.until(lambda url=url: all(_works(url) for _ in range(3)), timeout_s=60)  # type: ignore[misc]
     return time.monotonic() - began
 
 

@@ -28,6 +28,7 @@ from tests import ingest
 
 _CALL_TIMEOUT_S = 30.0
 _METRICS = 10
+_BEGUN = "begun\n"
 _PATH = "/modelstead.tracking.v1.IngestService/IngestBatch"
 
 Send = Callable[..., Awaitable[pb.IngestBatchResponse]]
@@ -61,10 +62,13 @@ def run(address: str, **options: str | float) -> Outcome:
 
 
 def start(address: str, **options: str | float) -> "subprocess.Popen[str]":
-    """Begin to do so and return the process."""
+    """Begin to do so and return the process, each of whose callers has brought something by now."""
     words = [f"--{name}={value}" for name, value in options.items()]
     command = [sys.executable, "-m", "tests.faults.load", address, *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == _BEGUN
+    return process
 
 
 def finished(process: "subprocess.Popen[str]") -> Outcome:
@@ -110,8 +114,10 @@ async def _main(options: argparse.Namespace) -> Outcome:
     metadata = (("authorization", f"Basic {credentials}"),) if options.caller else ()
     async with grpc.aio.insecure_channel(options.address) as channel:
         send: Send = channel.unary_unary(_PATH, response_deserializer=pb.IngestBatchResponse.FromString)
-        # What is measured begins when the connection is there.
-        await Sender(points).bring(send, Outcome(), metadata)
+        # What is measured begins when the connections and the runs are there.
+        senders = [Sender(points) for _ in range(options.callers)]
+        await asyncio.gather(*(each.bring(send, Outcome(), metadata) for each in senders or [Sender(points)]))
+        print(_BEGUN, end="", flush=True)
         began = time.perf_counter()
         until = began + options.seconds
 
@@ -126,8 +132,8 @@ async def _main(options: argparse.Namespace) -> Outcome:
             free.append(sender)
 
         async with asyncio.TaskGroup() as tasks:
-            for place in range(options.callers):
-                tasks.create_task(call(Sender(points), began - options.period * place / options.callers))
+            for place, sender in enumerate(senders):
+                tasks.create_task(call(sender, began - options.period * place / options.callers))
             free, due = deque[Sender](), began
             while options.rate and time.perf_counter() < until:
                 tasks.create_task(once(free.popleft() if free else Sender(points), free))

@@ -17,10 +17,12 @@ from modelstead.tracking.v1 import runs_pb2, runs_pb2_grpc
 from services.local import waiting
 from tests.faults.proxy import Proxy, seeded
 from tests.faults.writers import POINTS_MIN, SingleWriter, Writer, check_all_is_there_once, write
-from tests.long_form import IS_LONG
+from tests.long_form import IS_LONG, TEST_TIMEOUT_S
 from tests.stack import Stack
 
 # How often writers are disturbed, and by what.
+pytestmark = pytest.mark.timeout(TEST_TIMEOUT_S)
+
 _KILLS = 60 if IS_LONG else 6
 _LOST_ANSWERS = 200 if IS_LONG else 12
 _CUTS = 120 if IS_LONG else 10

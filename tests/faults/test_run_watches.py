@@ -23,8 +23,10 @@ from modelstead.tracking.v1 import ingest_pb2_grpc, run_watches_pb2, run_watches
 from services.local import waiting
 from tests import ingest
 from tests.faults.proxy import Proxy, seeded
-from tests.long_form import IS_LONG
+from tests.long_form import IS_LONG, TEST_TIMEOUT_S
 from tests.stack import Stack
+
+pytestmark = pytest.mark.timeout(TEST_TIMEOUT_S)
 
 _KILLS = 30 if IS_LONG else 3
 _CUTS = 5

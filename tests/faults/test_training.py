@@ -18,8 +18,10 @@ from mlflow.entities import Metric, RunStatus
 from modelstead.mlflow_plugin.tracking import TrackingStore
 from services.local import waiting
 from tests.faults.commands import sync
-from tests.long_form import IS_LONG
+from tests.long_form import IS_LONG, TEST_TIMEOUT_S
 from tests.stack import Stack
+
+pytestmark = pytest.mark.timeout(TEST_TIMEOUT_S)
 
 KILLS = 50 if IS_LONG else 3
 # How long what `log` took may be in memory only: 20 ms, and what a busy machine's scheduler adds.

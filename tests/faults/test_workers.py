@@ -21,7 +21,7 @@ from services.local import waiting
 from services.local.plan import reachable
 from tests.faults.proxy import seeded
 from tests.faults.writers import POINTS_MIN, SingleWriter, Writer, check_all_is_there_once, write
-from tests.long_form import IS_LONG
+from tests.long_form import IS_LONG, TEST_TIMEOUT_S
 from tests.stack import Stack
 
 WAIT_S = 60.0
@@ -29,6 +29,8 @@ SERVICES = ("tracking", "artifacts", "registry", "gateway")
 _WORKERS = 2
 # Each connection leads to either with the same chance.
 _CONNECTIONS_MAX = 64
+pytestmark = pytest.mark.timeout(TEST_TIMEOUT_S)
+
 _KILLS = 40 if IS_LONG else 4
 # Many kills are far enough apart that each worker counts as one that lived.
 _PAUSE_S = (16.0, 20.0) if IS_LONG else (1.0, 3.0)
@@ -38,7 +40,9 @@ _UNSHARED = (("grpc.use_local_subchannel_pool", 1),)
 
 @pytest.fixture(scope="module")
 def prefork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("prefork"), artifact_stores="", workers=_WORKERS) as running:
+    # With few connections, all of them may be to one of the workers.
+    extra = {"gateway": {"MODELSTEAD_BACKEND_CONNECTIONS": "16"}}
+    with Stack(tmp_path_factory.mktemp("prefork"), artifact_stores="", workers=_WORKERS, extra=extra) as running:
         yield running
 
 

@@ -102,6 +102,7 @@ def process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Process
 def test_a_request_is_one_trace_from_the_client_to_sql(collector: Collector, stack: Stack, trace_id: str) -> None:
     answer = httpx.post(
         f"{stack.url}/api/2.0/mlflow/runs/create",
+        timeout=30,
         json={"experiment_id": "0", "run_name": "a secret name"},
         headers={"traceparent": f"00-{trace_id}-{_CLIENT_SPAN_ID}-01"},
     )
@@ -126,6 +127,7 @@ def test_a_batch_of_rest_is_one_trace_through_the_commit_it_shares(
     run_id = _new_run(stack)
     httpx.post(
         f"{stack.url}/api/2.0/mlflow/runs/log-batch",
+        timeout=30,
         json={"run_id": run_id, "metrics": [{"key": "loss", "value": 1, "timestamp": 1, "step": 1}]},
         headers={"traceparent": f"00-{trace_id}-{_CLIENT_SPAN_ID}-01"},
     ).raise_for_status()
@@ -143,6 +145,7 @@ def test_a_batch_of_rest_is_one_trace_through_the_commit_it_shares(
 def test_a_file_is_one_trace_to_sql_and_to_s3(collector: Collector, stack: Stack, trace_id: str) -> None:
     httpx.put(
         f"{stack.url}/api/2.0/mlflow-artifacts/artifacts/a/b.txt",
+        timeout=30,
         content=b"contents" * 100_000,
         headers={"traceparent": f"00-{trace_id}-{_CLIENT_SPAN_ID}-01"},
     ).raise_for_status()
@@ -201,7 +204,8 @@ def test_mlflow_with_the_plugin_is_in_the_trace_of_the_span_that_is_open(
 
 
 def test_what_is_done_for_nobody_is_not_recorded(collector: Collector, stack: Stack, trace_id: str) -> None:
-    httpx.get(f"{stack.url}/api/2.0/mlflow/experiments/get", params={"experiment_id": "0"}).raise_for_status()
+    answer = httpx.get(f"{stack.url}/api/2.0/mlflow/experiments/get", params={"experiment_id": "0"}, timeout=30)
+    answer.raise_for_status()
 
     # Readiness is looked at each second: by now it would be there.
     assert waiting.until(lambda: "SELECT" in collector.names(), timeout_s=60)
@@ -211,6 +215,7 @@ def test_what_is_done_for_nobody_is_not_recorded(collector: Collector, stack: St
 def test_the_lines_of_a_call_name_its_trace(stack: Stack, trace_id: str) -> None:
     httpx.get(
         f"{stack.url}/api/2.0/mlflow/experiments/get",
+        timeout=30,
         params={"experiment_id": "0"},
         headers={"traceparent": f"00-{trace_id}-{_CLIENT_SPAN_ID}-01"},
     ).raise_for_status()
@@ -227,7 +232,7 @@ def _logged(stack: Stack, service: str, trace_id: str) -> set[str]:
 
 
 def _new_run(stack: Stack) -> str:
-    answer = httpx.post(f"{stack.url}/api/2.0/mlflow/runs/create", json={"experiment_id": "0"})
+    answer = httpx.post(f"{stack.url}/api/2.0/mlflow/runs/create", json={"experiment_id": "0"}, timeout=30)
     return str(answer.json()["run"]["info"]["run_id"])
 
 

@@ -43,12 +43,12 @@ class Switch:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                replicas = self.replicas
-                if not replicas:
-                    client.close()
-                    continue
-                replica = replicas[next(self._turns) % len(replicas)]
                 with self._lock:
+                    replicas = self.replicas
+                    if not replicas:
+                        client.close()
+                        continue
+                    replica = replicas[next(self._turns) % len(replicas)]
                     self._connections[replica] += 1
                 threading.Thread(target=self._connect, args=(client, replica), daemon=True).start()
 
