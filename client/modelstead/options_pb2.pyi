@@ -30,7 +30,9 @@ class _RetrySafetyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RetrySafe
     RETRY_SAFETY_UNSPECIFIED: _RetrySafety.ValueType  # 0
     """Nothing was declared; a server refuses to start with such a method."""
     SAFE: _RetrySafety.ValueType  # 1
-    """The same call again leaves the same state: reads and idempotent writes."""
+    """The same call again leaves the same state: reads and idempotent writes. Not while its request sets a condition, a
+    field called `if_…`: what was done may be why that holds no more.
+    """
     KEYED: _RetrySafety.ValueType  # 2
     """Harmless only under the same `request_id`."""
     UNSAFE: _RetrySafety.ValueType  # 3
@@ -42,7 +44,9 @@ class RetrySafety(_RetrySafety, metaclass=_RetrySafetyEnumTypeWrapper):
 RETRY_SAFETY_UNSPECIFIED: RetrySafety.ValueType  # 0
 """Nothing was declared; a server refuses to start with such a method."""
 SAFE: RetrySafety.ValueType  # 1
-"""The same call again leaves the same state: reads and idempotent writes."""
+"""The same call again leaves the same state: reads and idempotent writes. Not while its request sets a condition, a
+field called `if_…`: what was done may be why that holds no more.
+"""
 KEYED: RetrySafety.ValueType  # 2
 """Harmless only under the same `request_id`."""
 UNSAFE: RetrySafety.ValueType  # 3
