@@ -55,6 +55,15 @@ url() {
   printf 'postgresql://%s:%s@%s:5432/modelstead' "$1" "$(cat "$values/postgres-$1/password")" "$2"
 }
 
+# Puts a database URL into SECRET/KEY, for a role and a host. One that is there stays, so it has to lead there already.
+database_url() {
+  local other
+  value "$1" "$2" "$(url "$3" "$4")"
+  other=$(sed 's|.*@||; s|[:/?].*||' "$values/$1/$2" | sort -u | grep -vxF "$4") || return 0
+  fail "$1 leads to the database at $other by its $2, not to $4. Nothing is changed: call this with --database and \
+--pooler as they were, or change the host in that Secret first (kubectl edit secret $1 --namespace $namespace)"
+}
+
 token_line() {
   printf '%s:admins:%s\n' "$1" "$(sha256sum <"$2" | cut -d ' ' -f 1)"
 }
@@ -68,9 +77,9 @@ for service in tracking artifacts registry; do
   host=$database
   if [ -n "$pooler" ] && [ $service != registry ]; then
     host=postgres-pooler
-    value "$service-secrets" migrate-database-url "$(url $service "$database")"
+    database_url "$service-secrets" migrate-database-url $service "$database"
   fi
-  value "$service-secrets" database-url "$(url $service "$host")"
+  database_url "$service-secrets" database-url $service "$host"
 done
 value registry-secrets webhook-secret-keys "$(random)"
 value gateway-secrets session-keys "$(random)"
@@ -102,9 +111,12 @@ value modelstead-tokens tokens "$(
   echo 'generatorOptions: {disableNameSuffixHash: true}'
   echo 'secretGenerator:'
   for folder in "$values"/*/; do
-    name=$(basename "$folder") type=Opaque
-    [ -f "$folder/username" ] && type=kubernetes.io/basic-auth
-    echo "  - {name: $name, type: $type, files: [$(cd "$values" && printf '%s, ' "$name"/*)]}"
+    name=$(basename "$folder") type=Opaque labels=''
+    if [ -f "$folder/username" ]; then
+      # With the label CloudNativePG sees at once that a password was rotated.
+      type=kubernetes.io/basic-auth labels='cnpg.io/reload: "true"'
+    fi
+    echo "  - {name: $name, type: $type, options: {labels: {$labels}}, files: [$(cd "$values" && printf '%s, ' "$name"/*)]}"
   done
 } >"$values/kustomization.yaml"
 

@@ -14,6 +14,7 @@ It may be run again at any point. Needs psycopg, which `modelstead-server` bring
 import argparse
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ _SLOTS = """
     FROM pg_replication_slots
     ORDER BY 3 DESC, 1
 """
+_DROP_SLOT = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s"
 _WAL = "SELECT coalesce(sum(size), 0)::bigint FROM pg_ls_waldir()"
 _ARCHIVER = """
     SELECT last_failed_wal
@@ -88,8 +90,8 @@ def _look(connection: Connection) -> None:
 
 def _make_room(connection: Connection, slot: str | None) -> None:
     if slot:
-        connection.execute("SELECT pg_drop_replication_slot(%s)", [slot])
-        _say(f"Dropped the replication slot {slot}.")
+        dropped = connection.execute(_DROP_SLOT, [slot]).rowcount
+        _say(f"Dropped the replication slot {slot}." if dropped else f"There is no replication slot {slot} (any more).")
     before = _value(connection, _WAL)
     # What is written back needs no WAL any more, and is removed or used again.
     connection.execute("CHECKPOINT")
@@ -101,14 +103,22 @@ def _make_room(connection: Connection, slot: str | None) -> None:
 
 
 def _keep_ballast(path: Path, size: int) -> None:
-    """Take room on the disk, really: a file with holes would give nothing back."""
+    """Take room on the disk, really: a file with holes would give nothing back. As much again has to stay free."""
     if path.exists() and path.stat().st_size >= size:
         _say(f"{path} is there already.")
         return
     draft = path.with_name(f".{path.name}")
-    with draft.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, size)
-    draft.replace(path)
+    draft.unlink(missing_ok=True)
+    free = shutil.disk_usage(path.parent).free
+    if free < 2 * size:
+        raise ValueError(f"{_amount(free)} are free, and a ballast of {_amount(size)} wants twice its size: see --size")
+    try:
+        with draft.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
     _say(f"{path} takes {_amount(size)}.")
 
 

@@ -3,6 +3,10 @@
 
 For two servers of your own. CloudNativePG does all of this by itself.
 
+That commits waited for the standby is known from the standby's own configuration alone, which has to be the primary's
+as well: nobody can ask that one any more. Commits to the new primary wait for nobody: give it a standby, and set
+synchronous_standby_names there again.
+
 It may be run again at any point: what is done already is not done twice. It needs psycopg, which `modelstead-server`
 brings.
 Exits 0 once the services' address takes writes, 1 with a sentence otherwise.
@@ -16,15 +20,19 @@ import time
 from pathlib import Path
 
 import psycopg
+from psycopg import conninfo
+from psycopg.pq import PGconn, Ping
 
 _CONNECT_S = 3
 _PROMOTE_S = 60
 _TRIES = 3
-# Both servers are configured alike, so that each can take the other's place.
+# Both servers are to be configured alike, so that each can take the other's place. It proves no more than that this one
+# is configured so.
 _WAS_WAITED_FOR = """
     SELECT current_setting('cluster_name') <> ''
         AND position(current_setting('cluster_name') IN current_setting('synchronous_standby_names')) > 0
 """
+_IS_WAITED_FOR = "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum'))"
 
 
 class Stop(Exception):
@@ -38,12 +46,14 @@ def main() -> None:
         _require_that_it_is_gone(_url(options.primary_url_file), fenced=options.fenced)
         standby = _url(options.standby_url_file)
         _promote(standby, may_lose=options.may_lose)
-        _write_with_one_copy(standby)
+        has_one_copy = _write_with_one_copy(standby)
         if options.move:
             _say(f"Moving the address: {options.move}")
             subprocess.run(shlex.split(options.move), check=True)  # noqa: S603 -- the operator's own command
         if options.service_url_file:
             _await_writes(_url(options.service_url_file), within_s=options.within)
+        if has_one_copy:
+            _say("Commits are on one machine now. Make another standby, and set synchronous_standby_names again.")
     except (Stop, psycopg.Error, subprocess.CalledProcessError, OSError) as error:
         sys.exit(f"failover: {str(error).strip()}")
 
@@ -54,16 +64,22 @@ def _require_that_it_is_gone(primary: str, *, fenced: bool) -> None:
         _say("The primary is fenced, you say.")
         return
     for _ in range(_TRIES):
-        try:
-            psycopg.connect(primary, connect_timeout=_CONNECT_S).close()
-        except psycopg.OperationalError:
-            time.sleep(0.2)
-        else:
+        answer = _ping(primary)
+        if answer == Ping.NO_ATTEMPT:
+            raise Stop("nobody can be asked under the primary's URL: libpq does not take it. See --primary-url-file.")
+        if answer != Ping.NO_RESPONSE:
             raise Stop(
-                "the primary answers. Stop it first, so that it takes no more writes: two primaries lose what either "
-                "alone was told. If nobody but you can reach it any more, say --fenced."
+                "the primary answers, even if it lets nobody in. Stop it first, so that it takes no more writes: two "
+                "primaries lose what either alone was told. If nobody but you can reach it any more, say --fenced."
             )
+        time.sleep(0.2)
     _say("The primary does not answer.")
+
+
+def _ping(server: str) -> Ping:
+    """Ask whether anybody listens there. Passwords and certificates do not matter: who refuses them is alive."""
+    target = conninfo.make_conninfo(server, connect_timeout=_CONNECT_S, sslmode="prefer", sslrootcert="")
+    return Ping(PGconn.ping(target.encode()))
 
 
 def _promote(standby: str, *, may_lose: bool) -> None:
@@ -84,28 +100,39 @@ def _promote(standby: str, *, may_lose: bool) -> None:
     _say(f"Promoted in {time.monotonic() - began:.2f} s.")
 
 
-def _write_with_one_copy(server: str) -> None:
-    """Nobody confirms commits to the new primary yet, so it must not wait for anybody."""
+def _write_with_one_copy(server: str) -> bool:
+    """Have a new primary wait for nobody while nobody confirms its commits. Returns whether that is so."""
     with _connect(server) as connection:
+        if _value(connection, _IS_WAITED_FOR):
+            return False
         if _value(connection, "SELECT current_setting('synchronous_standby_names') <> ''"):
             connection.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
             connection.execute("SELECT pg_reload_conf()")
-            _say("Commits are on one machine now. Make another standby, and set synchronous_standby_names again.")
+    return True
 
 
 def _await_writes(service: str, *, within_s: float) -> None:
     began = time.monotonic()
     while True:
         try:
-            with _connect(service) as connection:
-                connection.execute("CREATE TEMPORARY TABLE failover_probe ()")
+            complaint = "" if _takes_writes(service) else "who answers there is read-only"
         except psycopg.Error as error:
-            if time.monotonic() - began > within_s:
-                raise Stop(f"the services' address takes no writes after {within_s:.0f} s: {error}") from error
-            time.sleep(0.1)
-        else:
+            complaint = str(error).strip()
+        if not complaint:
             _say(f"The services' address takes writes, {time.monotonic() - began:.2f} s after it was moved.")
             return
+        if time.monotonic() - began > within_s:
+            raise Stop(f"the services' address takes no writes after {within_s:.0f} s: {complaint}")
+        time.sleep(0.1)
+
+
+def _takes_writes(service: str) -> bool:
+    """Ask as the services' role, which may write to its own schema alone, and wait for a silent server no longer."""
+    limit_ms = _CONNECT_S * 1000
+    with psycopg.connect(service, connect_timeout=_CONNECT_S, tcp_user_timeout=limit_ms) as connection:
+        # For this transaction alone: behind a pooler the session is others' as well.
+        connection.execute(f"SET LOCAL statement_timeout = {limit_ms}".encode())
+        return _value(connection, "SHOW transaction_read_only") == "off"
 
 
 def _connect(url: str) -> "psycopg.Connection[tuple[object, ...]]":

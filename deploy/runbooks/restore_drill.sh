@@ -35,6 +35,8 @@ up=''
 # SIGTERM: a shell has its background processes ignore SIGINT.
 trap '[ -z "$up" ] || { kill -TERM "$up" && wait "$up"; } || true; rm -rf "$work"' EXIT
 
+# What this machine's own platform is told by its environment, such as its database, is not for this one.
+unset "${!MODELSTEAD_@}"
 began=$SECONDS
 modelstead restore "$backups" --data-dir "$work/data" "${to[@]}"
 MODELSTEAD_UI=false modelstead up --port "$port" --data-dir "$work/data" >"$work/log" 2>&1 &

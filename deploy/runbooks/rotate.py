@@ -9,9 +9,10 @@
   rotate.py api-key NAME                 such as gc; prints nothing of it
 
 Services read mounted files again when they change. So each step waits (--settle) until all replicas have: a kubelet
-takes up to two minutes. Keys are first added, then used, then dropped; `--finish` drops the old ones, once nobody needs
-them: sessions last 12 hours, secrets of webhooks are sealed anew by the next `modelstead gc`. Killed at any point, run
-it again.
+takes up to two minutes. Keys are first added, then used, then dropped; `--finish` drops the old ones for good, and what
+still needs them is lost with them. So wait first: an hour for page tokens, 12 hours for sessions, and for secrets of
+webhooks until a `modelstead gc` that began after the new key was used has sealed them anew. Killed at any point, run it
+again; it says what is left to do. `s3-keys` stops where backups use the pair that is to go: give them another first.
 
 Secrets are in a Kubernetes namespace (--namespace), or in folders SECRET/KEY of the same names below --folder, which
 are exchanged as a whole as a kubelet does. They are never on a command line. `database-password` without --managed
@@ -35,6 +36,15 @@ from urllib.parse import quote, urlsplit, urlunsplit
 _SERVICES = ("tracking", "artifacts", "registry")
 _SETTLE_S = 150.0
 _ALTERED_WITHIN_S = 120.0
+
+
+# When nothing needs any key but the first.
+_MAY_FINISH = {
+    "page-token-key": "an hour after every replica uses the first key, when nobody reads pages that began before",
+    "session-keys": "12 hours after every replica uses the first key: sessions last so long",
+    "webhook-secret-keys": "after a `modelstead gc` that began when every replica used the first key: it seals anew "
+    "what the others sealed, which without them nobody can open",
+}
 
 
 class Stop(Exception):
@@ -87,7 +97,8 @@ class Namespace:
         self._name = name
 
     def find(self, secret: str, key: str) -> str:
-        data = json.loads(self._kubectl("get", "secret", secret, "--output=json")).get("data", {})
+        found = self._kubectl("get", "secret", secret, "--ignore-not-found", "--output=json")
+        data = json.loads(found or "{}").get("data", {})
         return base64.b64decode(data.get(key, "")).decode().strip()
 
     def put(self, secret: str, values: Mapping[str, str]) -> None:
@@ -140,11 +151,14 @@ class Rotation:
             self._put(secret, {key: known[0]}, f"{secret}/{key}: only the first key is left")
             return
         if len(known) > 1:
-            raise Stop(f"{secret}/{key} has {len(known)} keys: end the last rotation with --finish first")
+            raise Stop(
+                f"{secret}/{key} has {len(known)} keys, of a rotation that was not ended. --finish drops all but the "
+                f"first of them for good, which is safe {_MAY_FINISH[key]}. Then run this again."
+            )
         new = _random()
         self._put(secret, {key: separator.join([*known, new])}, f"{secret}/{key}: every replica knows the new key")
         self._put(secret, {key: separator.join([new, *known])}, f"{secret}/{key}: every replica uses the new key")
-        print(f"When nothing needs the old one any more: rotate.py … --finish drops it from {secret}/{key}.")
+        print(f"rotate.py … --finish drops the old one from {secret}/{key}. That is safe {_MAY_FINISH[key]}.")
 
     def password(self, service: str, *, managed: bool) -> None:
         """Rotate the password of a database role: services try the new one first, and the old one while it is valid."""
@@ -180,8 +194,19 @@ class Rotation:
             "s3-access-key": access_key_file.read_text(encoding="utf-8").strip(),
             "s3-secret-key": secret_key_file.read_text(encoding="utf-8").strip(),
         }
+        self._require_that_backups_go_on(*values.values())
         self._put("artifacts-secrets", values, "artifacts-secrets: every replica uses the new keys")
         print("URLs that were signed with the old keys are valid for an hour: remove them at the S3 after that.")
+
+    def _require_that_backups_go_on(self, access_key: str, secret_key: str) -> None:
+        """Backups that use the pair that is to go would end with it; the new one may not be let into their bucket."""
+        theirs = [self._store.find("postgres-backups", key) for key in ("access-key", "secret-key")]
+        if theirs[0] == self._get("artifacts-secrets", "s3-access-key") and theirs != [access_key, secret_key]:
+            raise Stop(
+                "postgres-backups has the pair that is to go, so backups and WAL would end with it. Give it one that "
+                "may write to the backups' bucket (kubectl edit secret postgres-backups: access-key, secret-key), see "
+                "that a backup succeeds, and run this again."
+            )
 
     def api_key(self, name: str) -> None:
         """Give a caller another API key, in NAME-secrets (of admin: modelstead-admin), then refuse the old one."""

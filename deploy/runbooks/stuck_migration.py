@@ -19,6 +19,7 @@ import psycopg
 
 _WATCH_S = 10.0
 _POLL_S = 0.1
+_END_MS = 5000
 _RUNNER = "modelstead migrate"
 _HOLDERS = """
     SELECT DISTINCT holder.pid, holder.usename, holder.application_name, holder.state,
@@ -70,7 +71,9 @@ def _end(connection: Connection, pid: int | None, holders: dict[int, str]) -> No
         raise ValueError("--pid is needed: look says which")
     if pid not in holders:
         raise ValueError(f"--pid {pid} keeps no migration waiting, or is another runner; nobody was ended")
-    connection.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    row = connection.execute("SELECT pg_terminate_backend(%s, %s)", [pid, _END_MS]).fetchone()
+    if row != (True,):
+        raise ValueError(f"--pid {pid} was told to end and has not within {_END_MS} ms, or was gone before: look again")
     print(f"Ended pid {pid}.", flush=True)
 
 

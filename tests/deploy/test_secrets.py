@@ -123,6 +123,41 @@ def test_keys_are_random_and_their_own() -> None:
     assert hashlib.sha256(first["gc-secrets"]["api-key"].encode()).hexdigest() in first["modelstead-tokens"]["tokens"]
 
 
+def test_the_operator_of_postgres_watches_the_passwords() -> None:
+    labels = {secret["metadata"]["name"]: secret["metadata"].get("labels", {}) for secret in _printed()}
+
+    watched = {name for name, of_it in labels.items() if of_it.get("cnpg.io/reload") == "true"}
+    assert watched == {"postgres-superuser", "postgres-tracking", "postgres-registry", "postgres-artifacts"}
+
+
+# A cluster in which every Secret has one value: a database URL, percent-decoded by nobody.
+_KUBECTL = """#!/bin/sh
+echo "$@" >>"$0-calls"
+[ "$1 $2" != "get secret" ] || printf %s "$STORED" | base64
+"""
+
+
+def test_a_platform_that_goes_elsewhere_is_left_as_it_is(tmp_path: Path) -> None:
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(_KUBECTL, encoding="utf-8")
+    kubectl.chmod(0o755)
+    url = "postgresql://tracking:p@postgres-rw:5432/modelstead"
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "STORED": f"{url}\n{url}"}
+    command = [SCRIPT, "--namespace", "team", "--database", "postgres-rw"]
+
+    done = subprocess.run([*command, "--pooler"], check=False, capture_output=True, text=True, env=env)
+    asked = (tmp_path / "kubectl-calls").read_text(encoding="utf-8")
+    same = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
+
+    assert done.returncode == 2
+    assert (
+        "tracking-secrets leads to the database at postgres-rw by its database-url, not to postgres-pooler"
+        in done.stderr
+    )
+    assert "apply" not in asked
+    assert same.returncode == 0, same.stderr
+
+
 def test_only_who_may_goes_by_the_pooler(secrets: Secrets) -> None:
     direct = _values(_printed())
 

@@ -96,7 +96,12 @@ def test_a_backup_of_its_own_moment_needs_nothing_else(tmp_path: Path) -> None:
     drill = subprocess.run(
         [_DRILL, "--backups", str(backups), "--port", str(free_ports())],
         capture_output=True, text=True, check=False, timeout=TIMEOUT_S,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            # Of the platform that lives on this machine.
+            "MODELSTEAD_DATABASE_URL": "postgresql://live@127.0.0.1:1/live",
+        },
     )  # fmt: skip
     print(drill.stdout)
     assert drill.returncode == 0, drill.stdout + drill.stderr

@@ -1,6 +1,7 @@
 """Postgres on a disk that fills up: callers are told so, and all of it goes on once the runbook has made room (R13)."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,6 +66,36 @@ def test_a_full_disk_is_told_and_heals_without_a_restart(small_disk: Path, tmp_p
     assert "tracking." in made.stdout, "the largest tables are not named"
     assert lost == []
     assert [failure for failure in load.failed if " 503 " not in failure] == []
+
+
+def test_a_ballast_leaves_as_much_free_as_it_takes(tmp_path: Path) -> None:
+    gigabytes = shutil.disk_usage(tmp_path).total // 2**30 + 1
+
+    refused = _keep_ballast(tmp_path / "ballast", f"{gigabytes}G")
+    kept = _keep_ballast(tmp_path / "ballast", "1M")
+
+    assert refused.returncode == 1
+    assert "wants twice its size" in refused.stderr
+    assert kept.returncode == 0, kept.stderr
+    assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("ballast", 2**20)]
+
+
+def test_a_slot_that_is_dropped_already_is_no_failure(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        server = Server(tmp_path / "data").start()
+        stack.callback(server.close)
+        server.execute("SELECT pg_create_physical_replication_slot('left', true)")
+
+        done = [_runbook(server, tmp_path, "make-room", "--drop-slot", "left") for _ in range(2)]
+
+    assert [run.returncode for run in done] == [0, 0], done[1].stderr
+    assert "Dropped the replication slot left." in done[0].stdout
+    assert "There is no replication slot left (any more)." in done[1].stdout
+
+
+def _keep_ballast(path: Path, size: str) -> Done:
+    words = ["keep-ballast", "--ballast", str(path), "--size", size]
+    return subprocess.run([sys.executable, _RUNBOOK, *words], capture_output=True, text=True, check=False, timeout=60)
 
 
 def _fill(platform: Platform, disk: Path) -> None:

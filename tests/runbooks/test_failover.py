@@ -12,11 +12,13 @@ import httpx
 import pytest
 
 from services.local import waiting
+from services.local.cluster import DATABASE
 from tests.faults.proxy import Proxy
 from tests.long_form import IS_LONG
 from tests.runbooks.load import Load, lost_points
 from tests.runbooks.platform import TEST_TIMEOUT_S, TIMEOUT_S, Platform
 from tests.runbooks.servers import Server
+from tests.stack import free_ports
 
 pytestmark = pytest.mark.timeout(TEST_TIMEOUT_S)
 _RUNBOOK = Path(__file__).parents[2] / "deploy" / "runbooks" / "failover.py"
@@ -47,11 +49,15 @@ def _follow(primary: Server, path: Path) -> Server:
 
 
 def _runbook(primary: Server, standby: Server, path: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    return _runbook_of(primary.url(), standby.url(), path, *options)
+
+
+def _runbook_of(primary: str, standby: str, path: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     words = []
-    for name, server in (("primary", primary), ("standby", standby)):
+    for name, url in (("primary", primary), ("standby", standby)):
         file = path / f"{name}-url"
         file.touch(mode=0o600)
-        file.write_text(server.url())
+        file.write_text(url)
         words += [f"--{name}-url-file", str(file)]
     return subprocess.run(
         [sys.executable, _RUNBOOK, *words, *options], capture_output=True, text=True, check=False, timeout=TIMEOUT_S
@@ -89,6 +95,7 @@ def test_failover_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     assert "the primary answers. Stop it first" in refused.stderr
     assert again.returncode == 0
     assert "promoted already" in again.stdout
+    assert "set synchronous_standby_names again" in again.stdout
     assert all(" 503 " in failure or "Error" in failure for failure in load.failed), load.failed
 
 
@@ -112,6 +119,44 @@ def test_a_standby_that_commits_did_not_wait_for_is_promoted_only_when_told(tmp_
     assert refused.returncode == 1
     assert "--may-lose" in refused.stderr
     assert done.returncode == 0, done.stderr
+
+
+def test_a_primary_that_lets_nobody_in_is_not_gone(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        primary = Server(tmp_path / "primary", name="standby").start()
+        stack.callback(primary.close)
+        locked = primary.url().replace(primary.password, "wrong")
+
+        refused = _runbook_of(locked, primary.url(), tmp_path)
+        unclear = _runbook_of("postgresql://x/y?target_session_attrs=never", primary.url(), tmp_path)
+
+    assert (refused.returncode, unclear.returncode) == (1, 1)
+    assert "the primary answers, even if it lets nobody in" in refused.stderr
+    assert "libpq does not take it" in unclear.stderr
+
+
+def test_a_pair_that_is_whole_again_keeps_waiting_when_it_is_run_once_more(tmp_path: Path) -> None:
+    services = tmp_path / "services-url"
+    with ExitStack() as stack:
+        primary = Server(tmp_path / "primary", name="standby").start()
+        stack.callback(primary.close)
+        stack.callback(_follow(primary, tmp_path / "standby").close)
+        primary.execute("CREATE ROLE caller LOGIN PASSWORD 'p'", f"GRANT CONNECT ON DATABASE {DATABASE} TO caller")
+        services.touch(mode=0o600)
+        services.write_text(f"postgresql://caller:p@{primary.address}/{DATABASE}")
+        gone = f"postgresql://x@127.0.0.1:{free_ports()}/x"
+
+        again = _runbook_of(gone, primary.url(), tmp_path, "--service-url-file", str(services))
+        primary.execute("ALTER ROLE caller SET default_transaction_read_only = on")
+        unwritable = _runbook_of(gone, primary.url(), tmp_path, "--service-url-file", str(services), "--within", "1")
+        names = primary.value("SHOW synchronous_standby_names")
+
+    assert again.returncode == 0, again.stderr
+    assert "address takes writes" in again.stdout
+    assert "on one machine" not in again.stdout
+    assert names == _NAMES
+    assert unwritable.returncode == 1
+    assert "who answers there is read-only" in unwritable.stderr
 
 
 def test_a_read_only_answer_drops_the_pool(tmp_path: Path) -> None:

@@ -172,6 +172,7 @@ def test_a_rotation_that_was_killed_is_ended_with_a_key_that_all_know(tmp_path: 
 
     left = (tmp_path / "gateway-secrets" / "session-keys").read_text()
     assert done.returncode == (1 if killed_after else 0)
+    assert "safe 12 hours after" in done.stdout + done.stderr
     assert "," not in left
     assert left != old or killed_after == 1
     assert [path.name for path in tmp_path.glob(".*") if not path.name.startswith(".gateway-secrets-")] == []
@@ -191,6 +192,22 @@ def test_what_cannot_be_rotated_is_said_in_a_sentence(tmp_path: Path, words: lis
     assert done.returncode == 1
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_keys_of_the_s3_that_backups_use_are_not_taken_from_them(tmp_path: Path) -> None:
+    old, new = ("old", "o" * 40), S3(endpoint="", access_key="new", secret_key="n" * 40)
+    for secret, prefix in (("artifacts-secrets", "s3-"), ("postgres-backups", "")):
+        for name, value in zip(("access", "secret"), old, strict=True):
+            _write(tmp_path / secret / f"{prefix}{name}-key", value)
+
+    with pytest.raises(AssertionError, match="postgres-backups has the pair that is to go"):
+        _rotate_s3(tmp_path, new, tmp_path)
+    unchanged = (tmp_path / "artifacts-secrets" / "s3-access-key").read_text()
+    _write(tmp_path / "postgres-backups" / "access-key", "of backups")
+    _rotate_s3(tmp_path, new, tmp_path)
+
+    assert unchanged == "old"
+    assert (tmp_path / "artifacts-secrets" / "s3-access-key").read_text() == "new"
 
 
 def _names_a_secret(variable: str) -> bool:
