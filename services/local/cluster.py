@@ -148,6 +148,9 @@ class Cluster:
         finally:
             server.stop()
         self._configure(draft)
+        if self._data_dir.is_being_restored:
+            # A restoring that was cut off behind this line has left one.
+            shutil.rmtree(self.folder, ignore_errors=True)
         draft.rename(self.folder)
 
     def _create(self) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import ipaddress
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from cryptography.x509.oid import NameOID
 from typer.testing import CliRunner
 
 from modelstead.cli import application
+from modelstead.commands import settings
+from modelstead.commands.doctor import grpc_port
 from services.local import waiting
 from tests.client import terminals
 from tests.client.platform import REFUSED, Answer, Platform, error
@@ -111,6 +114,24 @@ def test_a_certificate_that_soon_expires_is_warned_of(tmp_path: Path, days_left:
         found = examine(url, MLFLOW_TRACKING_SERVER_CERT_PATH=str(certificate))
 
     assert found.of("certificate")["level"] == level
+
+
+def test_looking_for_http2_leaves_other_requests_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = _certificate(tmp_path, days_left=300)
+    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(certificate))
+    with _site(tmp_path, certificate) as url:
+        where = settings.target(url, None)
+        found = list(grpc_port.examine(where, url.replace("https:", "grpcs:")))
+        assert where.tls
+        port = int(url.rpartition(":")[2])
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=30) as plain,
+            where.tls.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+        ):
+            offered = connection.selected_alpn_protocol()
+
+    assert [each.check for each in found] == ["gRPC"]
+    assert offered is None
 
 
 def test_a_port_without_tls_is_told_as_such(tmp_path: Path) -> None:
@@ -228,6 +249,14 @@ def test_a_gateway_that_is_not_ready_is_told(platform: Platform) -> None:
     assert (found.code, found.of("ready")["level"]) == (7, "problem")
 
 
+def test_a_gateway_that_says_nothing_of_its_health_is_told(platform: Platform) -> None:
+    platform.answer("GET /health", Answer(cut=True))
+
+    found = examine(platform.url)
+
+    assert (found.code, found.of("ready")["level"], found.of("clock")["level"]) == (7, "problem", "skipped")
+
+
 @contextlib.contextmanager
 def _site(folder: Path, certificate: Path | None = None) -> Iterator[str]:
     """A server of files, with TLS if it has a certificate."""
@@ -242,6 +271,7 @@ def _site(folder: Path, certificate: Path | None = None) -> Iterator[str]:
     server = HTTPServer(("127.0.0.1", 0), Quiet)
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.set_alpn_protocols(["h2"])
         context.load_cert_chain(certificate, certificate.with_suffix(".key"))
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     server.handle_error = lambda *_: None  # type: ignore[method-assign, assignment]

@@ -1,6 +1,8 @@
 """Resources of operators name each other, our Secrets, our Services and RPCs that exist; operators check the rest."""
 
+import ast
 import importlib
+import re
 from typing import Any
 
 import pytest
@@ -117,6 +119,42 @@ def test_routes_lead_to_services_that_have_the_rpcs(variant: Variant) -> None:
                 _, package, version, name = match["method"]["service"].split(".")
                 assert package == workload.name
                 assert name in _rpc_services(package, version)
+
+
+@_with("GRPCRoute")
+def test_what_clients_call_is_routed(variant: Variant) -> None:
+    routed = {
+        match["method"]["service"]
+        for route in manifests.render(variant).of("GRPCRoute")
+        for rule in route["spec"]["rules"]
+        for match in rule["matches"]
+    }
+
+    assert routed == _called_by_clients()
+
+
+def _called_by_clients() -> set[str]:
+    """The services of the stubs that our client makes, and of the RPCs that it calls by their names."""
+    called: set[str] = set()
+    for path in (REPOSITORY / "client" / "modelstead").rglob("*.py"):
+        if "_pb2" in path.name:
+            continue
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        packages = {
+            alias.asname or alias.name: node.module
+            for node in nodes
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+            if alias.name.endswith("_pb2_grpc")
+        }
+        for node in nodes:
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in packages:
+                called.add(f"{packages[node.value.id]}.{node.attr.removesuffix('Stub')}")
+            elif isinstance(node, ast.Constant) and (
+                rpc := re.fullmatch(r"/(modelstead\.[\w.]+)/\w+", str(node.value))
+            ):
+                called.add(rpc[1])
+    return called
 
 
 def _rpc_services(package: str, version: str) -> set[str]:

@@ -142,6 +142,14 @@ def test_every_alert_says_whom_to_wake_and_where_to_read_on() -> None:
     assert len({alert["alert"] for alert in alerts}) == len(alerts)
 
 
+def test_the_service_that_is_gone_is_named() -> None:
+    [gone] = [rule["expr"] for rule in _rules() if rule.get("alert") == "ModelsteadServiceGone"]
+    named = dict(re.findall(r'label_replace\(absent\(up\{job="(\w+)"\} == 1\), "job", "(\w+)", "", ""\)', gone))
+
+    assert named == {service: service for service in SERVICES}
+    assert gone.count("absent") == len(SERVICES)
+
+
 def test_every_service_is_scraped_under_its_name() -> None:
     [monitor] = RENDERED.of("ServiceMonitor")
     found = [

@@ -1,5 +1,8 @@
 """`modelstead backup` and `modelstead restore`: options in, one sentence out if it fails."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +34,18 @@ def _moment(text: str) -> datetime:
     if moment.tzinfo is None:
         raise typer.BadParameter(_EXPECTED)
     return moment
+
+
+@contextmanager
+def _explaining(folder: Path) -> Iterator[None]:
+    """Tell of a disk that is full or fails in a sentence, whoever met it."""
+    try:
+        yield
+    except shutil.Error as error:
+        # It lists all files that could not be copied, each as source, target and reason.
+        raise LocalError(f"{folder} cannot be read or written: {error.args[0][0][2]}.") from error
+    except OSError as error:
+        raise LocalError(f"{error.filename or folder} cannot be read or written: {error.strerror or error}.") from error
 
 
 BackupsArgument = Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help="Folder of the backups.")]
@@ -70,9 +85,9 @@ def backup(
         postgres = None if only_objects else source.Postgres.parse(url) if url else source.embedded_postgres(data_dir)
         bucket = source.Bucket.of(s3) if s3 else source.embedded_bucket(data_dir)
         folder = BackupFolder.made(directory)
-        if key := source.webhook_key(data_dir):
-            folder.keep_webhook_key(key)
-        with Signals() as signals:
+        with _explaining(directory), folder.held(), Signals() as signals:
+            if key := source.webhook_key(data_dir):
+                folder.keep_webhook_key(key)
             taking = Taking(folder=folder, postgres=postgres, bucket=bucket, keep=keep, say=say, pause=signals.pause)
             try:
                 taking.follow() if follow else taking.once()
@@ -116,7 +131,7 @@ def restore(
             copied = objects.copy_in(folder.objects, source.Bucket.of(s3))
             say(f"Objects: {copied.count:,} of {copied.total:,} restored.")
             return
-        with Signals() as signals, DataDir(data_dir) as opened:
+        with _explaining(data_dir), Signals() as signals, DataDir(data_dir) as opened:
             try:
                 Restoring(folder=folder, data_dir=opened, say=say, pause=signals.pause).run(to)
             except StopRequested:

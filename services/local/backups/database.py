@@ -20,6 +20,8 @@ from services.local.process import Child, Process
 _BASE_TIMEOUT_S = 24 * 3600.0
 _RECEIVING_TIMEOUT_S = 60.0
 _RECONNECT_S = 1.0
+# Longer than it tries to connect, PGCONNECT_TIMEOUT: what runs for so long is connected.
+_SETTLES_S = 12.0
 
 
 class Gap(LocalError):
@@ -72,6 +74,9 @@ class Receiver:
         command = [str(programs() / "pg_receivewal"), *postgres.options, f"--directory={into.wal}", "--no-loop"]
         self._child = Child(name="pg_receivewal", argv=command, env=env, log=into.log)
         self._process = Process(self._child)
+        self._settled_s = time.monotonic()
+        self.complaint = ""
+        """What pg_receivewal said first when it ended last."""
 
     def await_first(self) -> None:
         """Wait until WAL comes. Raises LocalError."""
@@ -86,11 +91,15 @@ class Receiver:
     def tend(self) -> bool:
         """Return whether it receives, and connect again if it does not. Raises Gap."""
         if not self._process.ended:
-            return True
-        if "has already been removed" in self._process.last_lines():
+            return time.monotonic() >= self._settled_s
+        said = self._process.last_lines()
+        if "has already been removed" in said:
             raise Gap("Postgres has removed WAL that was not received yet.")
+        # The first error has the reason, the last is that it is disconnected.
+        self.complaint = said.partition("error: ")[2].partition("\n")[0] or said.splitlines()[-1].strip()
         self._pause(_RECONNECT_S)
         self._process = Process(self._child)
+        self._settled_s = time.monotonic() + _SETTLES_S
         return False
 
     def stop(self) -> None:

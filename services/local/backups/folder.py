@@ -1,8 +1,11 @@
 """The folder of a backup: sets of a base backup and its WAL, the contents that all sets share, and one key."""
 
+import fcntl
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +14,7 @@ from services.local.errors import LocalError
 
 _LAYOUT = "1"
 _MARKER = "VERSION"
+_LOCK = "lock"
 _COMPLETE = "complete"
 _COPIED = "objects-copied"
 _NAME_FORMAT = "%Y%m%dT%H%M%S%fZ"
@@ -71,6 +75,24 @@ class BackupFolder:
         except OSError as error:
             raise LocalError(f"{path} cannot be used for backups: {error.strerror}.") from error
         return cls(path)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other backup out for as long as the block lasts: it would remove the set that this one fills.
+
+        Who restores is not kept out. Raises LocalError if a backup is running. Children do not inherit the lock.
+        """
+        lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise LocalError(
+                    f"Another backup is running into {self.path}: wait for its end, or name another folder."
+                ) from error
+            yield
+        finally:
+            os.close(lock)
 
     @property
     def objects(self) -> Path:

@@ -47,7 +47,7 @@ def copy_out(bucket: Bucket, folder: Path) -> Copied:
 
     Raises LocalError.
     """
-    with _explaining(bucket):
+    with _explaining(bucket, folder):
         client = _client(bucket)
         listed = client.list_objects(bucket_name=bucket.name, recursive=True)
         found = ((_path(folder, each.object_name or ""), each.object_name or "", each.size or 0) for each in listed)
@@ -59,7 +59,7 @@ def copy_out(bucket: Bucket, folder: Path) -> Copied:
 
 def copy_in(folder: Path, bucket: Bucket) -> Copied:
     """Copy into a bucket, which is made if need be, all files of `folder` that it does not have. Raises LocalError."""
-    with _explaining(bucket):
+    with _explaining(bucket, folder):
         client = _client(bucket)
         if not client.bucket_exists(bucket_name=bucket.name):
             client.make_bucket(bucket_name=bucket.name)
@@ -119,13 +119,15 @@ def _path(folder: Path, key: str) -> Path:
 
 
 @contextmanager
-def _explaining(bucket: Bucket) -> Iterator[None]:
+def _explaining(bucket: Bucket, folder: Path) -> Iterator[None]:
     try:
         yield
     except S3Error as error:
         raise LocalError(f"The S3 at {bucket.endpoint} refuses the bucket {bucket.name}: {error.code}.") from error
     except (MinioException, urllib3.exceptions.HTTPError) as error:
         raise LocalError(f"The S3 at {bucket.endpoint} does not answer: {type(error).__name__}.") from error
+    except OSError as error:
+        raise LocalError(f"{error.filename or folder} cannot be read or written: {error.strerror or error}.") from error
 
 
 def _client(bucket: Bucket) -> Minio:

@@ -64,7 +64,7 @@ class Taking:
             receives, due = True, time.monotonic() + _COPY_EVERY_S
             while True:
                 if receives is not (receives := receiver.tend()):
-                    self.say("Receiving WAL again." if receives else "Postgres is away: no WAL is received.")
+                    self.say("Receiving WAL again." if receives else f"No WAL is received: {receiver.complaint}")
                 if time.monotonic() >= due:
                     due = self._copy_if_there()
                 self.pause(_TEND_EVERY_S)

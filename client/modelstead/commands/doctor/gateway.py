@@ -55,7 +55,18 @@ def find(wire: Wire) -> tuple[Finding, str]:
 
 def examine(wire: Wire) -> Iterator[Finding]:
     """Look whether the gateway is ready, and how late it is there."""
-    reply = wire.send("GET", "/health")
+    try:
+        reply = wire.send("GET", "/health")
+    except OSError as error:
+        yield findings.problem(
+            "ready",
+            f"/health does not answer: {getattr(error, 'reason', None) or error}",
+            why="Load balancers take the gateway out.",
+            fix="Is the gateway overloaded, or restarted again and again? `kubectl logs deployment/gateway`.",
+            code=Exit.UNAVAILABLE,
+        )
+        yield findings.skipped("clock", "there is no answer")
+        return
     if reply.status == 200:
         yield findings.ok("ready", "every service is ready")
     else:

@@ -73,8 +73,10 @@ def _place(target: Target, published: str) -> tuple[str, int, bool]:
 
 def _ping(target: Target, host: str, port: int, *, is_tls: bool) -> float:
     """Return how long a ping takes. Raises _NoHttp2, OSError."""
-    with socket.create_connection((host, port), timeout=_TIMEOUT_S) as plain:
-        connection = _secured(plain, target, host) if is_tls else plain
+    with (
+        socket.create_connection((host, port), timeout=_TIMEOUT_S) as plain,
+        _secured(plain, target, host) if is_tls else plain as connection,
+    ):
         connection.sendall(_PREFACE + _frame(_SETTINGS, b"") + _frame(_PING, _MARK))
         began_s = time.monotonic()
         while time.monotonic() < began_s + _TIMEOUT_S:
@@ -85,7 +87,9 @@ def _ping(target: Target, host: str, port: int, *, is_tls: bool) -> float:
 
 
 def _secured(plain: socket.socket, target: Target, host: str) -> ssl.SSLSocket:
-    context = target.tls or ssl.create_default_context()
+    # One of its own: that of the target is shared with requests that speak HTTP/1.1.
+    trusted = target.authorities.decode("ascii", "ignore") if target.authorities else None
+    context = ssl.create_default_context(cadata=trusted)
     context.set_alpn_protocols(["h2"])
     connection = context.wrap_socket(plain, server_hostname=host)
     if connection.selected_alpn_protocol() != "h2":

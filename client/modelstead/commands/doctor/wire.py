@@ -43,13 +43,14 @@ class Wire:
             request.add_unredirected_header("Authorization", self.target.authorization)
         asked_s = time.time()
         try:
-            answer = self._opener.open(request, timeout=_TIMEOUT_S)
-        except urllib.error.HTTPError as error:
-            answer = error
+            try:
+                answer = self._opener.open(request, timeout=_TIMEOUT_S)
+            except urllib.error.HTTPError as error:
+                answer = error
+            with answer:
+                content = answer.read(_ANSWER_BYTES_MAX)
         except http.client.HTTPException as error:
             raise OSError(f"it does not speak HTTP: {error!r}") from error
-        with answer:
-            content = answer.read(_ANSWER_BYTES_MAX)
         return Reply(
             status=answer.status or 0,
             headers={name.lower(): value for name, value in answer.headers.items()},
