@@ -35,8 +35,8 @@ _SMALL_POINTS = 100
 _RANKS = 2
 _PERIOD_S = 0.1
 _FLOODERS = 64
-# What is promised is a 99th percentile, which of a hundred batches is that of the worst one.
-_SHARE, _LATENCY_S_MIN = (0.99, 0.01) if IS_LONG else (0.5, 0.05)
+# Of a hundred batches, on two processors that are shared with what brings them, a percentile is that of the worst one.
+_P99_S_MIN = 0.01 if IS_LONG else 0.1
 _TENANT_S = 60.0 if IS_LONG else 6.0
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(TEST_TIMEOUT_S)]
@@ -86,7 +86,7 @@ def test_who_brings_ten_times_as_much_makes_nobody_else_wait(small_stack: Stack)
     print(f"flood: {flood.rate * _LARGE_POINTS:,.0f} points/s, p50 {flood.quantile_s(0.5):.2f} s, {flood.refused}")
     assert not alone.refused
     assert not beside.refused
-    assert beside.quantile_s(_SHARE) <= 1.5 * max(alone.quantile_s(_SHARE), _LATENCY_S_MIN)
+    assert beside.quantile_s(0.99) <= 1.5 * max(alone.quantile_s(0.99), _P99_S_MIN)
     # Whoever floods the server waits behind himself, and nobody else behind him.
     assert flooded.acknowledged
     assert flooded.quantile_s(0.5) < 0.5 * flood.quantile_s(0.5)

@@ -135,3 +135,12 @@ def _ntile_sample(count: int, buckets: int) -> list[int]:
 @given(st.integers(0, 5000), st.integers(1, 2500))
 def test_sample_takes_the_first_of_each_bucket_and_the_last_of_all(count: int, buckets: int) -> None:
     assert model.bucket_starts(count, buckets) == _ntile_sample(count, buckets)
+
+
+def test_metrics_that_are_logged_in_step_do_not_all_become_chunks_at_once() -> None:
+    # 22 runs of 10 metrics, of which each batch brings 10 points.
+    due = model.pending_points_max(np.arange(1, 221)) // 10
+
+    assert 25 <= due.min() <= due.max() <= 51
+    _, together = np.unique(due, return_counts=True)
+    assert together.max() < 15

@@ -8,14 +8,23 @@ import numpy.typing as npt
 
 from services.tracking.metrics.columns import BoolColumn, FloatColumn, IntColumn, Points, sortable
 
-# So many new points of one metric become a chunk at once; fewer wait as rows until that many wait.
+# So many new points of one metric become a chunk at once; fewer wait as rows, of which there are at most so many.
 CHUNK_POINTS_MIN = 16
 PENDING_POINTS_MAX = 512
+# What spreads whole numbers that follow each other evenly over the lower half of that: odd, near its golden section.
+_SPREAD = 159
 
 _RADIX_METRICS_MAX = 1 << 16
 
 # Infinity is stored as the greatest double, as MLflow 3.18 does (sqlalchemy_store.py, sanitize_metric_value).
 VALUE_MAX = float(np.finfo(np.float64).max)
+
+
+def pending_points_max(metric_ids: IntColumn) -> IntColumn:
+    """Return, for each metric, at how many rows they become a chunk: half of the most or more, not alike for all.
+    Else the ranks of a job, which log in step, would all have theirs packed by one transaction, which others wait for.
+    """
+    return PENDING_POINTS_MAX - metric_ids * _SPREAD % (PENDING_POINTS_MAX // 2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -175,7 +175,8 @@ async def append(tx: Driver, new: Append, query: LatestQuery) -> None:
     """Store new points and bring the latest ones up to date."""
     known, metric_ids = await _answered(query, len(new.metrics))
     latest = model.extend(known, new)
-    is_chunked = (new.counts >= model.CHUNK_POINTS_MIN) | (latest.pending_counts >= model.PENDING_POINTS_MAX)
+    are_many = latest.pending_counts >= model.pending_points_max(metric_ids)
+    is_chunked = (new.counts >= model.CHUNK_POINTS_MIN) | are_many
     upserted = await tx.execute(
         _UPSERT_LATEST,
         {
