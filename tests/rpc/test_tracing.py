@@ -188,6 +188,8 @@ def test_mlflow_with_the_plugin_is_in_the_trace_of_the_span_that_is_open(
 ) -> None:
     uri = "modelstead://" + stack.url.removeprefix("http://")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    # What another test of this process has set would count instead.
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
     store = mlflow_plugin.tracking_store(uri)
 
     with _span_is_open(trace_id):
