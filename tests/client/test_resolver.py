@@ -495,6 +495,28 @@ def test_forked_children_and_their_parent_go_on(fraud: Registry) -> None:
     assert code == 0
 
 
+def test_a_fork_waits_until_grpc_has_ended() -> None:
+    # In a process of its own: that of a test has other channels.
+    program = """
+import grpc, os
+from modelstead.resolver.channels import Quiet
+
+quiet = Quiet()
+with grpc.insecure_channel("127.0.0.1:1") as channel:
+    try:
+        channel.unary_unary("/a/b")(b"", timeout=1)
+    except grpc.RpcError:
+        pass
+before = len(os.listdir("/proc/self/task"))
+quiet.wait(30)
+print(before > 1, len(os.listdir("/proc/self/task")))
+"""
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+
+    assert done.stdout.split() == ["True", "1"]
+
+
 def test_nothing_runs_before_the_first_get(fraud: Registry, make: Make) -> None:
     resolver = make(names=["fraud"])
 

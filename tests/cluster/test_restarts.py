@@ -27,7 +27,7 @@ WAIT_S = 60.0
 EXIT_S = 30.0
 # Of each replica, on average, and how far from that one may be.
 CALLS_COUNTED = 500 if IS_LONG else 50
-UNEVEN_MAX = 0.1 if IS_LONG else 0.2
+UNEVEN_MAX = 0.1
 AGE_S = 5.0
 METADATA = (("authorization", f"Bearer {KEY}"),)
 

@@ -132,10 +132,10 @@ class Pipeline:
 
         async def serve(bodies: AsyncIterator[bytes], context: Any) -> bytes:
             async with Serving(contract, outcomes, context) as serving:
-                self._authenticate(serving)
+                caller = self._authenticate(serving)
                 async with _deadline(context, KEPT_ROOM_S_MAX):
                     with room.expect():
-                        request, call = await self._admit(contract, serving, await _only(bodies))
+                        request, call = await self._admit(contract, serving, await _only(bodies), caller)
                 return await _answered(contract, context, lambda: handler(request, call), request)
             return _ABORTED
 
@@ -204,8 +204,10 @@ class Pipeline:
 
         return serve
 
-    async def _admit(self, contract: Contract, serving: Serving, body: bytes) -> tuple[Message, Call]:
-        caller = self._authenticate(serving)
+    async def _admit(
+        self, contract: Contract, serving: Serving, body: bytes, caller: Caller | None = None
+    ) -> tuple[Message, Call]:
+        caller = caller or self._authenticate(serving)
         request = _parse(contract, body)
         contract.check(request)
         try:

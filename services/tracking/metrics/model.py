@@ -11,7 +11,7 @@ from services.tracking.metrics.columns import BoolColumn, FloatColumn, IntColumn
 # So many new points of one metric become a chunk at once; fewer wait as rows, of which there are at most so many.
 CHUNK_POINTS_MIN = 16
 PENDING_POINTS_MAX = 512
-# What spreads whole numbers that follow each other evenly over the lower half of that: odd, near its golden section.
+# What spreads numbers that follow each other evenly over half of that: odd, and near the golden section of it.
 _SPREAD = 159
 
 _RADIX_METRICS_MAX = 1 << 16
