@@ -13,7 +13,7 @@ from prometheus_client import Gauge
 from services.common import auth, garbage, logs, memory, settings, telemetry, tracing
 from services.common.auth import Authenticator
 from services.common.prefork import launch
-from services.common.settings import Address, SettingsError
+from services.common.settings import SettingsError
 from services.gateway import catalog, limits
 from services.gateway.admission import Admission
 from services.gateway.app import Gateway
@@ -57,8 +57,11 @@ async def _serve(config: Settings, authenticator: Authenticator, listener: socke
     memory.keep_little()
     connections, gateway = build(config, catalog.backends(config), authenticator)
     garbage.collect_seldom()
-    _log.info("listening", extra={"address": str(Address(*listener.getsockname()[:2]))})
-    await Server(gateway, drain_notice_s=config.drain_notice_s).serve(sockets=[listener])
+    server = Server(gateway, drain_notice_s=config.drain_notice_s)
+    if launch.shares_port(config):
+        # From then on it is given calls that workers beside it, which are ready, would answer.
+        server.listen_after(connections.wait_until_ready(limits.START_TIMEOUT_S))
+    await server.serve(sockets=[listener])
     await connections.close()
     _log.info("stopped")
 

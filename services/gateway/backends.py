@@ -1,6 +1,7 @@
 """The gateway's connections to its backends: gRPC channels, serialized messages in and out. They repeat nothing."""
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from services.gateway.catalog import Backend
 
 READINESS = "readiness"
 _HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+# How often backends are asked that are awaited.
+_LOOK_S = 0.1
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", limits.ANSWER_BYTES_MAX),
@@ -49,8 +52,7 @@ class Connection:
     channels: Sequence[grpc.aio.Channel]
     # Watches stay for long, and a connection has room for so many calls: they have one of their own.
     watch_channel: grpc.aio.Channel
-    # Asks each of them in its turn as well.
-    check_health: Callable[..., Any]
+    health_checks: Sequence[Callable[..., Any]]
 
     def unary(self, rpc: str) -> Callable[..., Any]:
         """Return the callable of a method that answers with one message."""
@@ -74,14 +76,15 @@ class Connection:
         await asyncio.gather(*(channel.close() for channel in (*self.channels, self.watch_channel)))
 
     async def is_ready(self) -> bool:
-        """Whether the backend answers in time that it serves."""
+        """Whether the backend answers in time, by each channel, that it serves."""
         request = health_pb2.HealthCheckRequest(service=READINESS).SerializeToString()
         try:
-            answer = await self.check_health(request, timeout=limits.HEALTH_TIMEOUT_S)
+            checks = [check(request, timeout=limits.HEALTH_TIMEOUT_S) for check in self.health_checks]
+            answers = await asyncio.gather(*checks)
         except grpc.aio.AioRpcError:
             return False
-        status = health_pb2.HealthCheckResponse.FromString(answer).status
-        return status == health_pb2.HealthCheckResponse.SERVING
+        serving = health_pb2.HealthCheckResponse.SERVING
+        return all(health_pb2.HealthCheckResponse.FromString(answer).status == serving for answer in answers)
 
 
 class Sending:
@@ -120,6 +123,13 @@ class Connections:
             self._check = asyncio.create_task(self._ask_all())
         return await asyncio.shield(self._check)
 
+    async def wait_until_ready(self, timeout_s: float) -> None:
+        """Return when every backend serves, or after so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not await self.are_ready():  # noqa: ASYNC110 -- they are asked, they do not tell
+                    await asyncio.sleep(_LOOK_S)
+
     async def close(self) -> None:
         """Close every channel; calls under way are cancelled."""
         await asyncio.gather(*(connection.close() for connection in self._by_name.values()))
@@ -142,6 +152,6 @@ def _connect(backend: Backend, count: int) -> Connection:
     return Connection(
         name=backend.name,
         channels=channels,
-        check_health=_in_turns([channel.unary_unary(_HEALTH_CHECK) for channel in channels]),
+        health_checks=[channel.unary_unary(_HEALTH_CHECK) for channel in channels],
         watch_channel=grpc.aio.insecure_channel(target, options=_OPTIONS_OF_ITS_OWN),
     )

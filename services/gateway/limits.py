@@ -77,6 +77,8 @@ TRANSFER_TIMEOUT_S = 24 * 3600.0
 # A watch has no end of its own; backends end it within an hour or so.
 WATCH_TIMEOUT_S = 2 * 3600.0
 HEALTH_TIMEOUT_S = 1.0
+# For how long a worker beside others waits for backends before it takes calls all the same.
+START_TIMEOUT_S = 10.0
 # Calls that are made again on another connection, in all and as a share of those that are answered.
 REPEATS_MAX = 1000.0
 REPEATS_SHARE = 0.1

@@ -52,7 +52,8 @@ def test_a_client_that_comes_back_again_and_again_misses_nothing(stack: Stack) -
             for number in range(flips):
                 _flip(client, names[number % 2], str(1 + number // 2 % 2))
 
-        threading.Thread(target=flip_all).start()
+        flipping = threading.Thread(target=flip_all)
+        flipping.start()
         final = dict.fromkeys(names, (3 + flips // 2, "2"))
         stood: dict[str, tuple[int, str | None]] = {}
         while stood != final:
@@ -66,6 +67,8 @@ def test_a_client_that_comes_back_again_and_again_misses_nothing(stack: Stack) -
                     seen.append((name, revision))
                     if len(seen) % 5 == 0 or stood == final:
                         break
+        # An event may be here before the answer to what caused it.
+        flipping.join()
 
     for name in names:
         revisions = [revision for of, revision in seen if of == name]

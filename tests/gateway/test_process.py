@@ -9,10 +9,16 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import pytest
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from services.common.rpc.server import OPTIONS
+from services.gateway.backends import READINESS
 
 ROOT = Path(__file__).parents[2]
 FORM = "application/x-www-form-urlencoded"
@@ -137,6 +143,33 @@ def test_several_processes_serve_on_one_port_and_a_signal_ends_all_well() -> Non
 
         assert process.wait(timeout=60) == 0
     assert first == second
+
+
+def test_several_processes_take_calls_only_when_each_can_answer_them() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as backend:
+        port = backend.getsockname()[1]
+        addresses = {
+            f"MODELSTEAD_{name}_ADDRESS": f"127.0.0.1:{port}" for name in ("TRACKING", "ARTIFACTS", "REGISTRY")
+        }
+        with gateway(MODELSTEAD_LISTEN="127.0.0.1:0", MODELSTEAD_WORKERS="2", **addresses) as process:
+            # One of them has looked, and in vain.
+            backend.settimeout(60)
+            backend.accept()[0].close()
+            backend.close()
+            server = grpc.server(ThreadPoolExecutor(), options=OPTIONS)
+            checks = health.HealthServicer()
+            checks.set(READINESS, health_pb2.HealthCheckResponse.SERVING)
+            health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+            assert server.add_insecure_port(f"127.0.0.1:{port}") == port
+            server.start()
+
+            [place] = {address(process), address(process)}
+            # Each on a connection of its own, of which either process takes half.
+            statuses = {ask(place, "GET", "/health", {}).status for _ in range(32)}
+
+            server.stop(None).wait()
+
+    assert statuses == {200}
 
 
 @pytest.mark.parametrize("is_shared", [False, True])

@@ -21,8 +21,9 @@ _TELLING = {
     "registry": tuple(f"tests/store/registry/test_{name}.py" for name in ("events", "lookups", "promotion_policies")),
 }
 _LONG = {"tracking": ("tests/store/test_*.py",), "registry": ("tests/store/registry",)}
-# But for what compares a schema with the code's own tables.
-_CHOICE = ("-k", "not declared_tables")
+# But for what compares a schema with the code's own tables; and for one that, in that release, did not count on news of
+# its own changes that came late.
+_CHOICE = ("-k", "not declared_tables and not a_version_by_its_number_is_read_once")
 
 
 @pytest.mark.parametrize("schema", _TELLING)
