@@ -150,9 +150,10 @@ class Stack:
             self._data_dir.close()
         self.postgres.stop()
 
-    def start(self, name: str) -> None:
-        """Start `object-store`, `tracking`, `artifacts`, `registry` or `gateway`."""
+    def start(self, name: str, **variables: str) -> None:
+        """Start `object-store`, `tracking`, `artifacts`, `registry` or `gateway`, this time with some variables more."""
         child = self._children[name]
+        child = dataclasses.replace(child, env={**child.env, **variables})
         if child.prepare:
             child.prepare()
         self._processes[name] = Process(child)

@@ -39,7 +39,8 @@ trap '[ -z "$up" ] || { kill -TERM "$up" && wait "$up"; } || true; rm -rf "$work
 unset "${!MODELSTEAD_@}"
 began=$SECONDS
 modelstead restore "$backups" --data-dir "$work/data" "${to[@]}"
-MODELSTEAD_UI=false modelstead up --port "$port" --data-dir "$work/data" >"$work/log" 2>&1 &
+# Webhooks that were due then are not sent anew.
+MODELSTEAD_UI=false MODELSTEAD_WEBHOOK_DELIVERY=false modelstead up --port "$port" --data-dir "$work/data" >"$work/log" 2>&1 &
 up=$!
 until grep -q ' is ready ' "$work/log"; do
   kill -0 "$up" 2>/dev/null || fail "what was restored does not start:"$'\n'"$(cat "$work/log")"

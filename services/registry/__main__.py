@@ -206,16 +206,15 @@ def _history_services(db: Database, pages: PageTokens) -> list[Service]:
 async def _webhook_services(
     config: Settings, db: Database, pages: PageTokens, listener: Listener
 ) -> AsyncIterator[list[Service]]:
-    """Give the services of webhooks, and deliver for as long as the block lasts."""
+    """Give the services of webhooks, and deliver, unless that is turned off, for as long as the block lasts."""
     networks = Networks(allowed=parse_networks(config.webhook_networks), plain_http=config.webhook_plain_http)
     sealer, sender = Sealer(config.webhook_secret_keys), Sender(networks)
     webhooks = Webhooks(db=db, pages=pages, now_ms=now_ms, networks=networks, sealer=sealer, sender=sender)
     courier = Courier(db=db, sender=sender, sealer=sealer, schedule=Schedule(retry_s=config.webhook_retry_s))
     listener.subscribe(lambda _: courier.wake())
-    chores = [
-        asyncio.create_task(courier.run()),
-        asyncio.create_task(retention.run(db, days=config.webhook_log_days, now_ms=now_ms)),
-    ]
+    chores = [asyncio.create_task(retention.run(db, days=config.webhook_log_days, now_ms=now_ms))]
+    if config.webhook_delivery:
+        chores.append(asyncio.create_task(courier.run()))
     services = [
         Service(descriptor(webhooks_pb2, "WebhookService"), WebhookServicer(webhooks)),
         Service(descriptor(registry_webhooks_pb2, "RegistryWebhookService"), RegistryWebhookServicer(webhooks)),

@@ -41,6 +41,8 @@ class Settings:
     webhook_networks: tuple[str, ...] = ()
     # Whether webhooks may be sent over plain HTTP.
     webhook_plain_http: bool = False
+    # Whether what webhooks are to be told is sent; without, it waits until a registry with the same database sends it.
+    webhook_delivery: bool = True
     # How long a delivery is tried again.
     webhook_retry_s: int = 86_400
     # How long a delivery that has ended can be looked up, and sent again.

@@ -251,6 +251,23 @@ def test_a_database_that_was_away_loses_nothing(own_stack: Stack, receiver: Rece
     _arrives(receiver, {name: 6})
 
 
+def test_a_registry_that_is_not_to_deliver_leaves_it_to_one_that_is(own_stack: Stack, receiver: Receiver) -> None:
+    own_stack.kill("registry")
+    own_stack.start("registry", MODELSTEAD_WEBHOOK_DELIVERY="false")
+    own_stack.wait_until_ready()
+    _hook(own_stack, receiver)
+    name = _model(own_stack, "m")
+    for _ in range(20):
+        _version(own_stack, name)
+
+    own_stack.kill("registry")
+    assert not receiver.received
+    own_stack.start("registry")
+    own_stack.wait_until_ready()
+
+    _arrives(receiver, {name: 20})
+
+
 def test_a_registry_that_is_told_to_stop_ends_what_it_began(own_stack: Stack, receiver: Receiver) -> None:
     receiver.answers = lambda _: Answer(delay_s=0.5)
     webhook_id = _hook(own_stack, receiver)
