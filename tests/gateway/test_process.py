@@ -145,6 +145,8 @@ def test_several_processes_serve_on_one_port_and_a_signal_ends_all_well() -> Non
     assert first == second
 
 
+# Health is asked within a second, and backends are awaited for ten.
+@pytest.mark.alone
 def test_several_processes_take_calls_only_when_each_can_answer_them() -> None:
     with socket.create_server(("127.0.0.1", 0)) as backend:
         port = backend.getsockname()[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
@@ -16,12 +17,21 @@ from services.tracking.settings import Settings
 BACKOFFS = 3
 # A worker is a program of its own, and so is the parent: it waits for signals.
 PARENT = f"""
-import os, signal, subprocess, sys
+import errno, os, signal, subprocess, sys
 from services.common.prefork.parent import AWAITED, Parent
 
 mask = signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
 unblock = lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-start = lambda number: subprocess.Popen([sys.executable, "-c", sys.argv[1], str(number)], preexec_fn=unblock)
+worker, no_room = sys.argv[1], [int(start) for start in sys.argv[2:]]
+starts = 0
+
+def start(number):
+    global starts
+    starts += 1
+    if starts in no_room:
+        raise BlockingIOError(errno.EAGAIN, "no room for a process")
+    return subprocess.Popen([sys.executable, "-c", worker, str(number), str(starts)], preexec_fn=unblock)
+
 say = lambda level, message, **fields: os.write(1, f"{{message}} {{fields}}\\n".encode())
 sys.exit(Parent(start, count=2, say=say, backoff_s=(0.01,) * {BACKOFFS}).run())
 """
@@ -37,8 +47,10 @@ sys.exit({code})
 WAIT_S = 60
 
 
-def _parent(worker: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", PARENT, worker], stdout=subprocess.PIPE, text=True)
+def _parent(worker: str, *, no_room: Sequence[int] = ()) -> subprocess.Popen[str]:
+    """Run a parent of two workers; `no_room` are the starts, of all, for which the machine has none."""
+    command = [sys.executable, "-c", PARENT, worker, *map(str, no_room)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def test_gives_up_when_a_worker_falls_again_and_again_and_stops_the_others() -> None:
@@ -50,6 +62,25 @@ def test_gives_up_when_a_worker_falls_again_and_again_and_stops_the_others() -> 
     assert said.count("worker started {'worker': 0") == BACKOFFS + 1
     assert said.count("worker started {'worker': 1") == 1
     assert said.count("'reason': 'exit code 3'") == BACKOFFS + 1
+
+
+def test_a_machine_without_room_for_a_process_is_asked_again_and_the_other_worker_stays() -> None:
+    first_falls_once = f"import sys\nif sys.argv[1:] == ['0', '1']: sys.exit(3)\n{LIVING.format(code=0)}"
+    with _parent(first_falls_once, no_room=[3]) as parent:
+        assert parent.stdout is not None
+        said = []
+        for line in parent.stdout:
+            said.append(line)
+            if said.count("alive\n") == 2:
+                break
+        parent.send_signal(signal.SIGTERM)
+        rest, _ = parent.communicate(timeout=WAIT_S)
+
+    assert parent.returncode == 0
+    told = "".join(said) + rest
+    assert "no room for a process" in told
+    assert told.count("worker started {'worker': 0") == 2
+    assert told.count("worker started {'worker': 1") == 1
 
 
 def test_gives_up_at_once_when_a_setting_is_wrong() -> None:
