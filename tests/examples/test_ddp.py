@@ -24,15 +24,15 @@ _RANKS, _STEPS = 4, 10_000
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_every_step_of_every_rank_and_loader_arrives_once(tmp_path: Path) -> None:
     with Stack(tmp_path / "stack", artifact_stores="") as stack, _started(stack, tmp_path) as process:
         client = MlflowClient(stack.url)
-        assert waiting.until(lambda: _has_points(client), timeout_s=200)
+        assert waiting.until(lambda: _has_points(client), timeout_s=300)
         for victim in ("tracking", "postgres"):
             _kill_and_restart(stack, victim)
             stack.wait_until_ready()
-        out, told = process.communicate(timeout=300)
+        out, told = process.communicate(timeout=600)
 
         [run] = _runs(client)
         assert process.returncode == 0, told
