@@ -1,10 +1,11 @@
 """Receivers of webhooks as tests run them: real HTTP servers on loopback that note what comes and answer as told."""
 
 import contextlib
+import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -100,6 +101,14 @@ class Receiver:
         waiting.until(lambda: len(self.received) >= count, timeout_s=timeout_s)
         assert len(self.received) >= count, f"{len(self.received)} of {count} came"
         return list(self.received)
+
+
+@contextlib.contextmanager
+def nobody() -> Iterator[str]:
+    """Yield the URL of a receiver that is not there: nobody listens at its port, nor can anybody else take it."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}/hook"
 
 
 class _Server(ThreadingHTTPServer):

@@ -26,11 +26,13 @@ Differences from stock that no test holds against a server:
 
 import os
 from collections.abc import Iterator
+from unittest import mock
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 
@@ -57,6 +59,23 @@ def rest(base_url: str) -> Iterator[Rest]:
 def client(base_url: str) -> MlflowClient:
     """The client as users have it, which refuses rather than waits when the server fails."""
     return MlflowClient(tracking_uri=base_url, registry_uri=base_url)
+
+
+@pytest.fixture
+def fluent(base_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is not called on a client goes to the server under test, and afterwards to wherever it went before.
+
+    MLflow keeps this in the process, where it goes before variables, and in variables, for processes that are started.
+    """
+    # What it asks for instead of a choice is none that could be made again.
+    before = mlflow.tracking._tracking_service.utils._tracking_uri
+    monkeypatch.setattr("mlflow.tracking._model_registry.utils._registry_uri", None)
+    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
+    with mock.patch.dict(os.environ):
+        mlflow.set_tracking_uri(base_url)
+        mlflow.set_registry_uri(base_url)
+        yield
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The artifacts of one run through MLflow's proxy, spoken byte by byte: paths go to the server as they are written."""
 
+import contextlib
 import http.client
 import json
 from collections.abc import Mapping
@@ -47,7 +48,9 @@ class Wire:
                 given["Content-Length"] = str(len(body))
             for name, value in given.items():
                 connection.putheader(name, value)
-            connection.endheaders(body or None)
+            # A server that refuses by the head alone may have closed the connection already: what it said counts.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.endheaders(body or None)
             response = connection.getresponse()
             return Answer(
                 status=response.status,

@@ -3,10 +3,8 @@
 import hashlib
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
-import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts, list_artifacts, load_dict, load_text
@@ -21,14 +19,7 @@ MIB = 1024 * 1024
 MPU = "/api/2.0/mlflow-artifacts/mpu"
 PRESIGNED = "/api/2.0/mlflow-artifacts/presigned"
 
-
-@pytest.fixture(autouse=True)
-def tracking_uri(base_url: str) -> Iterator[None]:
-    """What is not called on a client goes to the server under test as well."""
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(base_url)
-    yield
-    mlflow.set_tracking_uri(before)
+pytestmark = pytest.mark.usefixtures("fluent")
 
 
 def written(folder: Path, size: int, name: str = "a.bin") -> Path:

@@ -87,7 +87,8 @@ def test_it_connects_without_a_warning(client: Client, caplog: pytest.LogCapture
     with caplog.at_level(logging.WARNING):
         client("alice").model_registry.list_models(max_results=1)
 
-    assert caplog.records == []
+    # Threads that other tests of this process left may have something to say as well.
+    assert [record for record in caplog.records if record.name.startswith("databricks")] == []
 
 
 def test_a_model_tells_what_the_caller_may_do(

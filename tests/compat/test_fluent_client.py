@@ -13,10 +13,8 @@ from tests.compat import factories
 
 
 @pytest.fixture(autouse=True)
-def experiment(base_url: str) -> Iterator[str]:
-    """A new experiment, active for one test; MLflow keeps all of this per process."""
-    mlflow.set_tracking_uri(base_url)
-    mlflow.set_registry_uri(base_url)
+def experiment(fluent: None) -> Iterator[str]:
+    """A new experiment, active for one test."""
     yield mlflow.set_experiment(factories.unique()).experiment_id
     while mlflow.active_run():
         mlflow.end_run()

@@ -34,7 +34,7 @@ MOVE = ("fraud", "1", "Production")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A platform that takes callers for whom they say they are, with 3 versions of `fraud`."""
     with Stack(tmp_path_factory.mktemp("command-stack"), auth=AuthKind.DEV) as stack:
-        with httpx.Client(base_url=f"{stack.url}/api/2.0/mlflow/", auth=("owner", ""), timeout=20) as client:
+        with httpx.Client(base_url=f"{stack.url}/api/2.0/mlflow/", auth=("owner", ""), timeout=60) as client:
             client.post("registered-models/create", json={"name": "fraud"}).raise_for_status()
             for _ in range(3):
                 body = {"name": "fraud", "source": "s3://b/fraud"}
@@ -88,7 +88,7 @@ def test_a_version_goes_to_production_as_its_policy_says(url: str, tmp_path: Pat
     assert ci.code("check", "fraud", "1", "bias", "--state", "passed") == DONE
     assert other.code("evaluate", *MOVE) == DONE
     assert other.code("approve", *MOVE, "--comment", "fine") == DONE
-    assert ci.code("wait", *MOVE, "--timeout", "10") == DONE
+    assert ci.code("wait", *MOVE, "--timeout", "60") == DONE
 
     shown = ci.json("show", "fraud", "1")
     assert shown["model_version"]["current_stage"] == "Production"
@@ -129,7 +129,7 @@ def test_a_release_moves_all_or_nothing(url: str) -> None:
     assert owner.json("show", "fraud", "2")["model_version"]["current_stage"] == "None"
     assert lead.code("release", *moves) == DONE
     assert owner.json("show", "fraud", "2")["model_version"]["aliases"] == ["champion"]
-    assert owner.code("wait", "fraud", "2", "@champion", "--timeout", "5") == DONE
+    assert owner.code("wait", "fraud", "2", "@champion", "--timeout", "60") == DONE
     assert owner.code("wait", "fraud", "1", "@champion", "--timeout", "0.1", "--every", "0.1") == PENDING
 
 

@@ -13,16 +13,12 @@ from tests.compat import factories
 
 TEMPLATE = "Hello, {{name}}!"
 
+pytestmark = pytest.mark.usefixtures("fluent")
+
 
 @pytest.fixture
 def name(client: MlflowClient) -> str:
     return str(client.create_registered_model(factories.unique(), tags={"team": "a"}, description="text").name)
-
-
-@pytest.fixture(autouse=True)
-def _uris(base_url: str) -> None:
-    mlflow.set_tracking_uri(base_url)
-    mlflow.set_registry_uri(base_url)
 
 
 def _version(client: MlflowClient, name: str) -> str:

@@ -13,8 +13,9 @@ from mlflow import MlflowClient
 
 from services.local import waiting
 from tests.compat import factories
+from tests.compat.deliveries import told
 from tests.compat.rest import Rest
-from tests.receivers import Answer, Receiver
+from tests.receivers import Answer, Receiver, nobody
 
 pytestmark = pytest.mark.departure("stock has no such API; it is Databricks'")
 
@@ -121,12 +122,11 @@ def test_a_test_tells_the_status_and_the_body(workspace: WorkspaceClient, name: 
 
 
 def test_a_test_of_a_receiver_that_is_not_there_is_refused(workspace: WorkspaceClient, name: str) -> None:
-    with Receiver() as receiver:
-        url = receiver.url
-    made = _new(workspace, name, url)
+    with nobody() as url:
+        made = _new(workspace, name, url)
 
-    with pytest.raises(InvalidParameterValue, match=r"could not be tested\. No connection"):
-        workspace.model_registry.test_registry_webhook(made.id or "")
+        with pytest.raises(InvalidParameterValue, match=r"could not be tested\. No connection"):
+            workspace.model_registry.test_registry_webhook(made.id or "")
 
 
 @pytest.mark.filterwarnings("ignore:.*deprecated since 2.9.0:FutureWarning")
@@ -141,7 +141,7 @@ def test_what_happens_to_the_model_is_told_signed_and_in_order(
         client.set_model_version_tag(model, "1", "k", "v")
         client.transition_model_version_stage(model, "1", "Production")
 
-    received = receiver.wait_for(3)
+    received = told(receiver, 3)
 
     bodies = [json.loads(one.body) for one in received]
     assert [body["event"] for body in bodies] == [CREATED.value, TO_STAGING.value, "MODEL_VERSION_TAG_SET"]
@@ -151,7 +151,7 @@ def test_what_happens_to_the_model_is_told_signed_and_in_order(
     for one in received:
         assert one.headers["x-databricks-signature"] == hmac.new(b"s3cret", one.body, hashlib.sha256).hexdigest()
         assert one.headers["authorization"] == "Bearer b"
-    assert not waiting.until(lambda: len(receiver.received) > 3, timeout_s=0.5)
+    assert not waiting.until(lambda: len(told(receiver, 3)) > 3, timeout_s=0.5)
 
 
 def test_requests_and_comments_are_told(
@@ -167,7 +167,7 @@ def test_requests_and_comments_are_told(
     workspace.model_registry.create_transition_request(name, "1", "Staging", comment="please")
     workspace.model_registry.create_comment(name, "1", "looks good")
 
-    bodies = [json.loads(one.body) for one in receiver.wait_for(3)]
+    bodies = [json.loads(one.body) for one in told(receiver, 3)]
 
     assert [body["event"] for body in bodies] == [event.value for event in events]
     assert [body.get("to_stage") for body in bodies] == ["Staging", "Staging", None]

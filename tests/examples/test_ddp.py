@@ -24,15 +24,15 @@ _RANKS, _STEPS = 4, 10_000
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_every_step_of_every_rank_and_loader_arrives_once(tmp_path: Path) -> None:
     with Stack(tmp_path / "stack", artifact_stores="") as stack, _started(stack, tmp_path) as process:
         client = MlflowClient(stack.url)
-        assert waiting.until(lambda: _has_points(client), timeout_s=200)
+        assert waiting.until(lambda: _has_points(client), timeout_s=300)
         for victim in ("tracking", "postgres"):
             _kill_and_restart(stack, victim)
             stack.wait_until_ready()
-        out, told = process.communicate(timeout=300)
+        out, told = process.communicate(timeout=600)
 
         [run] = _runs(client)
         assert process.returncode == 0, told
@@ -48,12 +48,14 @@ def test_every_step_of_every_rank_and_loader_arrives_once(tmp_path: Path) -> Non
 @contextmanager
 def _started(stack: Stack, path: Path) -> Iterator["subprocess.Popen[str]"]:
     environ = {
-        **os.environ,
+        # What other tests of this process have said to MLflow is not meant for this one.
+        **{key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")},
         "PYTHONPATH": os.pathsep.join([str(plugins.install(path / "plugins")), *sys.path]),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_TRACKING_URI": "modelstead://" + stack.url.removeprefix("http://"),
         "MLFLOW_EXPERIMENT_NAME": f"ddp {uuid.uuid4().hex}",
         "MODELSTEAD_SPOOL_DIR": str(path / "spool"),
-        "MODELSTEAD_EXIT_TIMEOUT_S": "60",
+        "MODELSTEAD_EXIT_TIMEOUT_S": "240",
         "STEPS": str(_STEPS),
     }
     process = subprocess.Popen(
