@@ -23,6 +23,9 @@ from tests import artifact_stores
 from tests.s3 import S3
 
 READY_TIMEOUT_S = 180
+# A machine that does other work is no reason to kill a service that is about to end; who judges how long that takes
+# measures it.
+_STOP_TIMEOUT_S = 60.0
 _BASES = range(10_000, 19_997, 4)
 _WORKERS = 16
 OBJECT_STORE = "object-store"
@@ -133,7 +136,11 @@ class Stack:
         )
         mine = [child for child in self._plan.children() if child.name != "postgres"]
         self._children = {
-            child.name: dataclasses.replace(child, env={**child.env, **self._extra.get(child.name, {})})
+            child.name: dataclasses.replace(
+                child,
+                env={**child.env, **self._extra.get(child.name, {})},
+                stop_timeout_s=child.stop_timeout_s if child.name == OBJECT_STORE else _STOP_TIMEOUT_S,
+            )
             for child in mine
         }
         for name in self._children:
