@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from services.common import migrations
 from services.common.database import Database
@@ -12,6 +13,12 @@ from tests import s3
 from tests.stack import Stack
 
 pytest_plugins = ["tests.turns"]
+
+# How long an example takes says nothing on a machine that does other work, nor does it of the code how many examples a
+# strategy has to throw away.
+_OF_STRATEGIES = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+settings.register_profile("tests", deadline=None, suppress_health_check=_OF_STRATEGIES)
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from services.common.settings import Address
-from services.local import ports
+from services.local import ports, waiting
 
 SERVICES = ("gateway", "tracking", "artifacts", "registry")
 # Not where the platform itself listens, which takes its ports later.
 _HOST = "127.0.0.2"
+_WAIT_S = 60
 _OPEN_METRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "info": ("_info",)}
 
@@ -35,7 +36,15 @@ class Scraper:
 
     def samples(self, service: str, name: str, **labels: str) -> list[Sample]:
         """Return the samples of a series whose labels are, among others, these."""
-        found = [sample for family in self.families(service) for sample in family.samples if sample.name == name]
+        families: list[Metric] = []
+
+        def is_told() -> bool:
+            families[:] = self.families(service)
+            return name in series_of(families)
+
+        # A service that is busy leaves out for once what it has to ask its database, or itself, for.
+        waiting.until(is_told, timeout_s=_WAIT_S)
+        found = [sample for family in families for sample in family.samples if sample.name == name]
         return [sample for sample in found if labels.items() <= sample.labels.items()]
 
     def value(self, service: str, name: str, **labels: str) -> float:

@@ -1,12 +1,15 @@
 """The platform as tests run it: real Postgres, S3 and services as processes, each of which can be killed."""
 
+import contextlib
 import dataclasses
+import fcntl
 import os
 import random
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -23,8 +26,12 @@ from tests import artifact_stores
 from tests.s3 import S3
 
 READY_TIMEOUT_S = 180
+# A machine that does other work is no reason to kill a service that is about to end; who judges how long that takes
+# measures it.
+_STOP_TIMEOUT_S = 60.0
 _BASES = range(10_000, 19_997, 4)
-_WORKERS = 16
+# Files that are locked for as long as they are open.
+_CLAIMS: list[IO[str]] = []
 OBJECT_STORE = "object-store"
 # The bucket of an embedded S3, which is there for this platform alone.
 BUCKET = "modelstead"
@@ -133,7 +140,11 @@ class Stack:
         )
         mine = [child for child in self._plan.children() if child.name != "postgres"]
         self._children = {
-            child.name: dataclasses.replace(child, env={**child.env, **self._extra.get(child.name, {})})
+            child.name: dataclasses.replace(
+                child,
+                env={**child.env, **self._extra.get(child.name, {})},
+                stop_timeout_s=child.stop_timeout_s if child.name == OBJECT_STORE else _STOP_TIMEOUT_S,
+            )
             for child in mine
         }
         for name in self._children:
@@ -239,14 +250,20 @@ class Stack:
 def free_ports() -> int:
     """Return the first of four free ports in a row, which the platform takes.
 
-    They are not among those that `ports.choose` gives, nor another worker's: so nobody else, such as the object store
-    of the same platform, takes one between this look and the platform's start.
+    They are not among those that `ports.choose` gives, and they are this process's until it ends, whatever other tests
+    run on this machine: so nobody, such as the object store of the same platform or another platform that starts
+    meanwhile, takes one between this look and the platform's start.
     """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    bases = _BASES[worker % _WORKERS :: _WORKERS]
-    for port in random.SystemRandom().sample(bases, len(bases)):
-        if all(ports.is_free(Address(LOOPBACK, port + offset)) for offset in range(4)):
-            return port
+    folder = Path(tempfile.gettempdir()) / f"modelstead-ports-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    for port in random.SystemRandom().sample(_BASES, len(_BASES)):
+        claim = (folder / str(port)).open("w")
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if all(ports.is_free(Address(LOOPBACK, port + offset)) for offset in range(4)):
+                _CLAIMS.append(claim)
+                return port
+        claim.close()
     raise AssertionError("no four free ports in a row")
 
 

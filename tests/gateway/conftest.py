@@ -5,15 +5,24 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
-from tests.gateway.harness import Platform, Script, platform
-
-# How long an example takes says nothing on a machine that does other work.
-settings.register_profile("gateway", deadline=None)
-settings.load_profile("gateway")
+from services.gateway import limits
+from tests.gateway.harness import WAIT_S, Platform, Script, platform
 
 API_KEY = "a-key-of-32-characters-or-so-0000"
+
+
+@pytest.fixture(autouse=True)
+def _health_has_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That a backend answers within a second is nothing that a machine can be held to that does other work."""
+    monkeypatch.setattr(limits, "HEALTH_TIMEOUT_S", WAIT_S)
+
+
+@pytest.fixture
+def lingering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that send all before they read may take their time, as the machine does."""
+    monkeypatch.setattr(limits, "LINGER_S", WAIT_S)
+    monkeypatch.setattr(limits, "LINGER_SILENCE_S", WAIT_S)
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,9 @@ from services.gateway.settings import Settings
 
 JSON = {"content-type": "application/json"}
 API = "/api/2.0/mlflow"
+# How long a machine that does other work may take over anything; less than the 30 s after which the gateway gives up by
+# itself, so that what comes in time did not come of that.
+WAIT_S = 25.0
 
 Failure = tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]
 _Answer = TypeVar("_Answer")
@@ -284,7 +287,7 @@ class Platform:
 
 
 async def until(
-    ask: Callable[[], Awaitable[_Answer]], done: Callable[[_Answer], bool], *, within_s: float = 20
+    ask: Callable[[], Awaitable[_Answer]], done: Callable[[_Answer], bool], *, within_s: float = WAIT_S
 ) -> _Answer:
     """Ask again and again until the answer will do, and return it."""
     async with asyncio.timeout(within_s):
@@ -329,13 +332,15 @@ async def platform(
     server = _Server(gateway)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     url = f"http://127.0.0.1:{port}"
-    async with httpx.AsyncClient(base_url=url, timeout=20) as client:
-        yield Platform(url=url, port=port, backend=backend, gateway=gateway, client=client)
-    server.stop()
-    server.force_exit = True
-    await serving
-    await connections.close()
-    await backend.stop()
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+            yield Platform(url=url, port=port, backend=backend, gateway=gateway, client=client)
+    finally:
+        server.stop()
+        server.force_exit = True
+        await serving
+        await connections.close()
+        await backend.stop()
 
 
 class _Server(Server):

@@ -15,6 +15,8 @@ from services.gateway.sessions import COOKIE
 from tests.gateway.conftest import API_KEY
 from tests.gateway.harness import Platform, platform
 
+pytestmark = pytest.mark.usefixtures("lingering")
+
 OWN = {"sec-fetch-site": "same-origin", "sec-fetch-mode": "navigate"}
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 ELSEWHERE = {"sec-fetch-site": "cross-site", "origin": "https://evil.example"}

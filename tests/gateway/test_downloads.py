@@ -11,7 +11,7 @@ import pytest
 
 from modelstead import http_pb2
 from services.gateway import limits
-from tests.gateway.harness import Platform, details, until
+from tests.gateway.harness import WAIT_S, Platform, details, until
 from tests.gateway.test_limits import status_of
 
 FILE = "/api/2.0/mlflow-artifacts/artifacts/1/r/a.txt"
@@ -33,7 +33,7 @@ def random_pieces(*sizes: int) -> list[bytes]:
 
 async def raw_get(running: Platform, path: str = FILE) -> bytes:
     return await asyncio.wait_for(
-        running.raw(f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode()), 10
+        running.raw(f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode()), WAIT_S
     )
 
 
@@ -156,7 +156,7 @@ async def test_a_head_is_answered_from_the_first_message(running: Platform, path
     assert (response.status_code, again.status_code, response.content) == (200, 200, b"")
     assert (response.headers["content-length"], response.headers["etag"]) == ("2000000", '"e"')
     assert running.script.requests[0].range == ""
-    await asyncio.wait_for(running.script.cancelled.wait(), 5)
+    await asyncio.wait_for(running.script.cancelled.wait(), WAIT_S)
 
 
 async def test_a_head_asks_by_its_query(running: Platform) -> None:
@@ -235,7 +235,7 @@ async def test_a_client_that_leaves_ends_its_call(running: Platform) -> None:
         async for _ in response.aiter_bytes():
             break
 
-    await asyncio.wait_for(running.script.cancelled.wait(), 5)
+    await asyncio.wait_for(running.script.cancelled.wait(), WAIT_S)
 
 
 async def test_pieces_are_passed_on_as_they_come(running: Platform) -> None:
@@ -243,7 +243,7 @@ async def test_pieces_are_passed_on_as_they_come(running: Platform) -> None:
     running.script.hold = asyncio.Event()
 
     async with running.client.stream("GET", FILE) as response:
-        first = await asyncio.wait_for(anext(response.aiter_raw()), 5)
+        first = await asyncio.wait_for(anext(response.aiter_raw()), WAIT_S)
 
     assert first == b"abc"
 
@@ -259,7 +259,7 @@ async def test_a_client_that_does_not_read_holds_the_backend_back(running: Platf
     _, writer = await asyncio.open_connection("127.0.0.1", running.port, limit=1024)
     writer.write(f"GET {FILE} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
 
-    await asyncio.wait_for(running.script.answered.wait(), 5)
+    await asyncio.wait_for(running.script.answered.wait(), WAIT_S)
     _, sent = await until(functools.partial(sent_within, running, 0.5), lambda pair: pair[0] == pair[1])
     writer.close()
 
@@ -272,7 +272,7 @@ async def test_a_client_that_never_reads_is_cut_off(running: Platform, monkeypat
     _, writer = await asyncio.open_connection("127.0.0.1", running.port, limit=1024)
     writer.write(f"GET {FILE} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
 
-    await asyncio.wait_for(running.script.cancelled.wait(), 10)
+    await asyncio.wait_for(running.script.cancelled.wait(), WAIT_S)
     writer.close()
 
 

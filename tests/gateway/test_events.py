@@ -11,7 +11,7 @@ from modelstead.registry.v1 import lookups_pb2 as pb
 from modelstead.tracking.v1 import runs_pb2
 from services.gateway import dialect
 from services.gateway.events import EventEncoder
-from tests.gateway.harness import API, Platform, details, grpc
+from tests.gateway.harness import API, WAIT_S, Platform, details, grpc
 
 WATCH = f"{API}/registered-models/watch"
 NAMES = {"names": ["a", "b"]}
@@ -61,7 +61,7 @@ async def test_an_event_is_not_held_back(running: Platform) -> None:
 
     async with running.client.stream("GET", WATCH, params=NAMES) as answer:
         lines = answer.aiter_lines()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_S):
             got = [await anext(lines) for _ in range(3)]
 
     assert got == ["retry: 1000", "", "id: t1"]
@@ -73,7 +73,7 @@ async def test_a_watch_ends_when_the_client_goes(running: Platform) -> None:
     async with running.client.stream("GET", WATCH, params=NAMES):
         pass
 
-    await asyncio.wait_for(running.script.cancelled.wait(), 20)
+    await asyncio.wait_for(running.script.cancelled.wait(), WAIT_S)
 
 
 async def test_a_watch_has_no_deadline_of_a_request(running: Platform) -> None:
@@ -135,7 +135,7 @@ async def test_a_gateway_that_stops_ends_its_watches_well(own: Platform) -> None
 
     async with own.client.stream("GET", WATCH, params=NAMES) as answer:
         lines = answer.aiter_lines()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_S):
             assert await anext(lines) == "retry: 1000"
             own.gateway.end_watches()
             rest = [line async for line in lines]

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from modelstead.tracking.v1 import metrics_pb2, runs_pb2
 from services.gateway import limits
 from tests.gateway.conftest import API_KEY
-from tests.gateway.harness import API, JSON, Platform, details, platform, until
+from tests.gateway.harness import API, JSON, WAIT_S, Platform, details, platform, until
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 NOT_FOUND_PAGE = """<!doctype html>
@@ -50,7 +50,7 @@ class TestRequests:
     async def test_a_get_with_a_query_awaits_no_body(self, running: Platform) -> None:
         head = f"GET {API}/runs/get?run_id=r3 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\nconnection: close\r\n"
 
-        answer = await asyncio.wait_for(running.raw(f"{head}\r\n".encode()), 5)
+        answer = await asyncio.wait_for(running.raw(f"{head}\r\n".encode()), WAIT_S)
 
         assert b'"run_id": "r3"' in answer
 
@@ -241,13 +241,16 @@ class TestHeaders:
     async def test_a_call_has_30_seconds(self, running: Platform) -> None:
         await running.get_run()
 
-        assert running.script.deadline_s == pytest.approx(limits.CALL_TIMEOUT_S, abs=2)
+        assert running.script.deadline_s is not None
+        # What is gone of it depends on the machine.
+        assert 20 < running.script.deadline_s <= limits.CALL_TIMEOUT_S + 1
 
-    @pytest.mark.parametrize(("asked", "bound_s"), [("5000", 5), ("999999999", 30)])
+    @pytest.mark.parametrize(("asked", "bound_s"), [("20000", 20), ("999999999", 30)])
     async def test_a_client_may_ask_for_less(self, running: Platform, asked: str, bound_s: float) -> None:
         await running.get_run(x_request_timeout_ms=asked)
 
-        assert running.script.deadline_s == pytest.approx(bound_s, abs=2)
+        assert running.script.deadline_s is not None
+        assert bound_s - 9 < running.script.deadline_s <= bound_s + 1
 
     @pytest.mark.parametrize("asked", ["0", "-1", "x", "", "1.5", "1" * 10])
     async def test_what_is_no_time_is_refused(self, running: Platform, asked: str) -> None:
@@ -259,10 +262,11 @@ class TestHeaders:
     async def test_a_call_that_takes_too_long_is_given_up(self, running: Platform) -> None:
         running.script.hold = asyncio.Event()
 
-        response = await running.get_run(x_request_timeout_ms="1000")
+        # Long enough for the call to reach the backend, where it is to end.
+        response = await running.get_run(x_request_timeout_ms="3000")
 
         assert (response.status_code, response.json()["error_code"]) == (504, "DEADLINE_EXCEEDED")
-        await asyncio.wait_for(running.script.cancelled.wait(), 5)
+        await asyncio.wait_for(running.script.cancelled.wait(), WAIT_S)
 
     async def test_pages_of_other_sites_cannot_write(self, running: Platform) -> None:
         response = await running.post("runs/create", {}, {**JSON, "origin": "http://evil.example"})
@@ -397,7 +401,7 @@ class TestStreams:
             async for _ in response.aiter_bytes():
                 break
 
-        await asyncio.wait_for(running.script.cancelled.wait(), 5)
+        await asyncio.wait_for(running.script.cancelled.wait(), WAIT_S)
 
     async def test_a_client_that_does_not_read_holds_the_stream_back(self, running: Platform) -> None:
         self.script_points(running, messages=1, rows=20_000)
@@ -406,7 +410,7 @@ class TestStreams:
         _, writer = await asyncio.open_connection("127.0.0.1", running.port, limit=1024)
         writer.write(request)
 
-        await asyncio.wait_for(running.script.answered.wait(), 5)
+        await asyncio.wait_for(running.script.answered.wait(), WAIT_S)
         sent = await until(functools.partial(self.sent_within, running, 0.5), lambda pair: pair[0] == pair[1])
 
         assert sent[1] < 1000
@@ -423,11 +427,11 @@ class TestStreams:
             f"GET {API}/metrics/get-history?run_id=a&metric_key=m HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
         )
 
-        await asyncio.wait_for(running.script.cancelled.wait(), 10)
+        await asyncio.wait_for(running.script.cancelled.wait(), WAIT_S)
         writer.close()
 
     async def test_a_client_that_reads_slowly_is_not(self, running: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(limits, "STALL_TIMEOUT_S", 0.3)
+        monkeypatch.setattr(limits, "STALL_TIMEOUT_S", 1.5)
         self.script_points(running, messages=1, rows=300_000)
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port, limit=1_000_000)
         writer.write(
@@ -437,8 +441,8 @@ class TestStreams:
         answer = bytearray()
         while not answer.endswith(b"\r\n0\r\n\r\n"):
             answer += await reader.read(1_000_000)
-            await asyncio.sleep(0.05)
-        await asyncio.sleep(0.7)
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(2)
         writer.write(b"GET /version HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         next_answer = await reader.read()
         writer.close()
@@ -455,11 +459,11 @@ class TestStreams:
         caplog.set_level(logging.INFO, "modelstead.http")
         running.script.hold = asyncio.Event()
         asking = asyncio.create_task(running.get_run(x_request_id="leaves"))
-        await asyncio.wait_for(running.script.called.wait(), 5)
+        await asyncio.wait_for(running.script.called.wait(), WAIT_S)
 
         asking.cancel()
 
-        await asyncio.wait_for(running.script.cancelled.wait(), 5)
+        await asyncio.wait_for(running.script.cancelled.wait(), WAIT_S)
         (line,) = await until(lines, bool)
         assert (line["status"], line["note"]) == (499, "client gone")
 

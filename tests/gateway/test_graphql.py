@@ -6,6 +6,8 @@ import pytest
 
 from tests.gateway.harness import JSON, Platform
 
+pytestmark = pytest.mark.usefixtures("lingering")
+
 GET_RUN = """
 query GetRun($data: MlflowGetRunInput!) @component(name: "MLflow.ExperimentRunTracking") {
   mlflowGetRun(input: $data) {

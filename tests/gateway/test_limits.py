@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.gateway import limits
-from tests.gateway.harness import API, JSON, Platform, platform, until
+from tests.gateway.harness import API, JSON, WAIT_S, Platform, platform, until
 
 REQUEST = f"POST {API}/runs/create HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
 
@@ -52,11 +52,13 @@ class TestBodies:
             f"{REQUEST}content-length: {limits.BODY_BYTES_MAX + 1}\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n"
         )
 
-        answer = await asyncio.wait_for(running.raw(head.encode()), 5)
+        answer = await asyncio.wait_for(running.raw(head.encode()), WAIT_S)
 
         assert status_of(answer) == 413
 
-    async def test_a_client_that_sends_it_all_the_same_reads_the_refusal(self, running: Platform) -> None:
+    async def test_a_client_that_sends_it_all_the_same_reads_the_refusal(
+        self, running: Platform, lingering: None
+    ) -> None:
         body = b" " * (limits.BODY_BYTES_MAX + 1)
 
         first = await running.post("runs/create", body)
@@ -82,9 +84,10 @@ class TestBodies:
         assert (await own.post("runs/create", b"{}" + b" " * 998)).status_code == 200
 
     async def test_a_body_has_so_much_time(self, running: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(limits, "RECEIVE_TIMEOUT_S", 0.1)
+        monkeypatch.setattr(limits, "RECEIVE_TIMEOUT_S", 1)
+        sent = f"{REQUEST}content-length: 10\r\nconnection: close\r\n\r\n{{".encode()
 
-        answer = await running.raw(f"{REQUEST}content-length: 10\r\nconnection: close\r\n\r\n{{".encode())
+        answer = await asyncio.wait_for(running.raw(sent), WAIT_S)
 
         assert status_of(answer) == 408
         assert b"DEADLINE_EXCEEDED" in answer
@@ -119,17 +122,19 @@ class TestHeads:
         assert (response.status_code, response.json()["message"]) == (400, "The path exceeds 5000 bytes.")
 
     async def test_headers_past_the_bound_are_refused(self, running: Platform) -> None:
-        head = b"GET /version HTTP/1.1\r\nhost: localhost\r\n" + b"x: " + b"y" * limits.HEAD_BYTES_MAX
+        head = b"GET /version HTTP/1.1\r\nhost: localhost\r\nx: "
+        # No more than is read before the refusal: what is left unread when a connection is closed may undo the answer.
+        head += b"y" * (limits.HEAD_BYTES_MAX + 1 - len(head))
 
-        answer = await asyncio.wait_for(running.raw(head + b"z" * 1000), 5)
+        answer = await asyncio.wait_for(running.raw(head), WAIT_S)
 
         assert status_of(answer) == 431
 
     async def test_many_headers_past_the_bound_are_refused(self, running: Platform) -> None:
-        lines = b"".join(b"x-%d: %s\r\n" % (number, b"y" * 1000) for number in range(100))
+        lines = b"".join(b"x-%d: %s\r\n" % (number, b"y" * 1000) for number in range(98))
 
         answer = await asyncio.wait_for(
-            running.raw(b"GET /version HTTP/1.1\r\nhost: localhost\r\n" + lines + b"\r\n"), 5
+            running.raw(b"GET /version HTTP/1.1\r\nhost: localhost\r\n" + lines + b"\r\n"), WAIT_S
         )
 
         assert status_of(answer) in (400, 431)
@@ -140,19 +145,19 @@ class TestHeads:
     ) -> None:
         monkeypatch.setattr(limits, "RECEIVE_TIMEOUT_S", 0.1)
 
-        answer = await asyncio.wait_for(running.raw(sent), 5)
+        answer = await asyncio.wait_for(running.raw(sent), WAIT_S)
 
         assert status_of(answer) == 408
 
     async def test_the_next_head_on_a_connection_has_its_own_time(
         self, running: Platform, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(limits, "RECEIVE_TIMEOUT_S", 0.3)
+        monkeypatch.setattr(limits, "RECEIVE_TIMEOUT_S", 1)
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
         whole = b"GET /version HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
         writer.write(whole + whole + whole[:20])
-        answers = await asyncio.wait_for(reader.read(), 5)
+        answers = await asyncio.wait_for(reader.read(), WAIT_S)
         writer.close()
 
         assert [int(code) for code in re.findall(rb"HTTP/1\.1 (\d{3}) ", answers)] == [200, 200, 408]
@@ -160,7 +165,7 @@ class TestHeads:
     async def test_a_connection_may_lie_idle_between_requests(
         self, running: Platform, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(limits, "RECEIVE_TIMEOUT_S", 0.1)
+        monkeypatch.setattr(limits, "RECEIVE_TIMEOUT_S", 1)
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
         whole = b"GET /version HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
@@ -169,14 +174,14 @@ class TestHeads:
             writer.write(whole)
             answers.append(status_of(await reader.readuntil(b"3.18.0")))
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(reader.read(1), 0.3)
+                await asyncio.wait_for(reader.read(1), 1.5)
         writer.close()
 
         assert answers == [200, 200]
 
     @pytest.mark.parametrize("request_line", [b"GET / HTTP/9.9", b"\x16\x03\x01\x02", b"GET /\xff HTTP/1.1", b"X"])
     async def test_what_is_no_http_is_refused(self, running: Platform, request_line: bytes) -> None:
-        answer = await asyncio.wait_for(running.raw(request_line + b"\r\nhost: localhost\r\n\r\n"), 5)
+        answer = await asyncio.wait_for(running.raw(request_line + b"\r\nhost: localhost\r\n\r\n"), WAIT_S)
 
         assert status_of(answer) == 400
 
@@ -187,7 +192,7 @@ class TestRequestsUnderWay:
         async with platform() as full:
             full.script.hold = asyncio.Event()
             asked = [asyncio.create_task(full.get_run()) for _ in range(4)]
-            done, held = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+            done, held = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED, timeout=WAIT_S)
             health = await full.client.get("/health")
             full.script.hold.set()
             await asyncio.wait(held)

@@ -83,6 +83,7 @@ async def upload(port: int, size_mib: int) -> None:
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("transfer", [download, upload])
 async def test_many_large_transfers_at_once_cost_little_memory(transfer: Callable[[int, int], Awaitable[None]]) -> None:
     backend = Backend()
@@ -99,7 +100,7 @@ async def test_many_large_transfers_at_once_cost_little_memory(transfer: Callabl
             held.append(held_mib(pid))
             return under_way.done()
 
-        await until(look, bool, within_s=120)
+        await until(look, bool, within_s=240)
         await under_way
     await backend.stop()
 

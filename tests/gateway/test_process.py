@@ -45,7 +45,7 @@ def gateway(**variables: str) -> Iterator[subprocess.Popen[str]]:
 def outcome(variables: Mapping[str, str]) -> tuple[int, str]:
     """The exit status and what is said on stderr."""
     with gateway(**variables) as process:
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=120)
         return process.returncode, said
 
 
@@ -107,18 +107,18 @@ def test_a_port_that_is_taken_stops_the_start_with_one_sentence() -> None:
 def test_a_signal_ends_it_well(number: signal.Signals) -> None:
     with gateway(MODELSTEAD_LISTEN="127.0.0.1:0") as process:
         url = f"http://{address(process)}/version"
-        with urllib.request.urlopen(url, timeout=10) as response:
+        with urllib.request.urlopen(url, timeout=60) as response:
             assert response.read() == b"3.18.0"
 
         process.send_signal(number)
 
-        assert process.wait(timeout=15) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def test_a_request_under_way_is_answered_before_the_end() -> None:
     with gateway(MODELSTEAD_LISTEN="127.0.0.1:0") as process:
         host, port = address(process).split(":")
-        with socket.create_connection((host, int(port)), timeout=15) as connection:
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
             body = b'{"experiment_id": 5}'
             head = "POST /api/2.0/mlflow/runs/create HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
             connection.sendall(f"{head}expect: 100-continue\r\ncontent-length: {len(body)}\r\n\r\n".encode())
@@ -130,7 +130,7 @@ def test_a_request_under_way_is_answered_before_the_end() -> None:
             answer = connection.recv(4096)
 
         assert answer.startswith(b"HTTP/1.1 400 ")
-        assert process.wait(timeout=15) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def test_several_processes_serve_on_one_port_and_a_signal_ends_all_well() -> None:

@@ -117,7 +117,7 @@ def _new_model(replica: Replica) -> str:
 
 
 def _until(replica: Replica, name: str, *, may_edit: bool) -> bool:
-    return waiting.until(lambda: replica.may_edit(name, "bob") is may_edit, timeout_s=5)
+    return waiting.until(lambda: replica.may_edit(name, "bob") is may_edit, timeout_s=60)
 
 
 def _as(caller: str) -> dict[str, Any]:

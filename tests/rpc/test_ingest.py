@@ -16,7 +16,7 @@ from modelstead.tracking.v1 import ingest_pb2 as pb
 from modelstead.tracking.v1 import ingest_pb2_grpc, metrics_pb2, metrics_pb2_grpc, runs_pb2, runs_pb2_grpc
 from services.local import waiting
 from tests import ingest
-from tests.stack import Stack
+from tests.stack import READY_TIMEOUT_S, Stack
 
 
 class Client:
@@ -38,7 +38,7 @@ class Client:
     def send(self, sender: pb.Session, *batches: pb.Batch, acknowledged: int = 0) -> list[pb.IngestStreamResponse]:
         """Send batches by one stream and return all that it answers."""
         requests = [ingest.opening(sender, acknowledged=acknowledged), *map(ingest.bringing, batches)]
-        return list(self.ingest.IngestStream(iter(requests)))
+        return list(self.ingest.IngestStream(iter(requests), wait_for_ready=True))
 
 
 class OpenStream:
@@ -196,7 +196,7 @@ def test_sigterm_acknowledges_what_has_come_and_ends_the_stream_as_unavailable(t
             stream.put(None)
         stopping.join()
         own.start("tracking")
-        assert waiting.until(own.tracking_is_ready, timeout_s=30)
+        assert waiting.until(own.tracking_is_ready, timeout_s=READY_TIMEOUT_S)
         opened = client.send(sender)[0]
 
         assert codes == [grpc.StatusCode.UNAVAILABLE] * 20

@@ -65,7 +65,7 @@ class Client:
 
     def flip(self, name: str, version: str) -> None:
         request = registered_models_pb2.SetRegisteredModelAliasRequest(name=name, alias="champion", version=version)
-        self.models.SetRegisteredModelAlias(request)
+        self.models.SetRegisteredModelAlias(request, wait_for_ready=True)
 
     def rename(self, name: str, new_name: str) -> None:
         self.models.RenameRegisteredModel(

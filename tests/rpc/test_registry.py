@@ -107,6 +107,7 @@ def test_a_source_of_another_run_is_refused(platform: Platform) -> None:
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT  # type: ignore[attr-defined]
 
 
+@pytest.mark.alone
 def test_while_tracking_is_away_only_its_sources_wait(platform: Platform) -> None:
     run, name = platform.new_run(), platform.new_model()
     source = f"{run.artifact_uri}/model"

@@ -56,7 +56,7 @@ class Platform:
             f"{self.stack.url}/api/2.0/mlflow-artifacts/artifacts/{path}",
             data=contents,
             headers={"authorization": f"Bearer {KEY}"},
-            timeout=20,
+            timeout=60,
         )
         answer.raise_for_status()
 
@@ -183,6 +183,7 @@ def test_a_prompt_needs_no_files(platform: Platform) -> None:
     assert platform.create("dummy-source", tags=[tag]).version == "1"
 
 
+@pytest.mark.alone
 def test_without_the_artifact_service_new_versions_wait(platform: Platform) -> None:
     run, name = platform.new_run(), platform.new_model()
     platform.put(f"{run.artifact_uri}/model/MLmodel")

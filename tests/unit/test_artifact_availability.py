@@ -20,6 +20,7 @@ def block() -> Iterator[threading.Event]:
     event.set()
 
 
+@pytest.mark.alone
 async def test_a_call_that_takes_long_is_waited_for_while_the_store_answers() -> None:
     watch = Watch(lambda: True, threads=1)
 
@@ -59,6 +60,7 @@ async def test_calls_to_a_store_that_is_away_are_not_even_begun(block: threading
     assert begun == [2]
 
 
+@pytest.mark.alone
 async def test_a_store_that_gets_on_with_another_call_is_not_away(block: threading.Event) -> None:
     watch = Watch(lambda: block.wait(availability.PROBE_TIMEOUT_S) and False, threads=4)
     waiting = asyncio.create_task(watch.run(block.wait))

@@ -233,6 +233,7 @@ def test_no_more_tokens_are_cut_than_can_be_used() -> None:
     assert len(tokenize("=" + " ;" * 1_000, count_max=10)) == 11
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("part", _LONG)
 def test_long_nonsense_is_refused_in_linear_time_and_few_words(part: str) -> None:
     text = (part * FILTER_LENGTH_MAX)[:FILTER_LENGTH_MAX]

@@ -47,14 +47,15 @@ def test_two_halves_of_different_ages_are_never_given_out(tmp_path: Path) -> Non
         def read(self) -> str:
             text = super().read()
             for file in files:
-                file.write_text("new")
+                # Of another length: two writes within one tick of the system's clock have one time.
+                file.write_text("newer")
             return text
 
     files = [tmp_path / "a", tmp_path / "b"]
     for file in files:
         file.write_text("old")
 
-    assert read_together(Exchanged.of_file(files[0]), Secret.of_file(files[1])) == ("new", "new")
+    assert read_together(Exchanged.of_file(files[0]), Secret.of_file(files[1])) == ("newer", "newer")
 
 
 @pytest.mark.parametrize("content", [None, "", "  \n"])

@@ -70,7 +70,7 @@ def test_a_store_that_was_killed_is_away_until_it_is_back(
     _assert_away(mortal, folder)
     store.start()
 
-    assert waiting.until(lambda: _recovers(mortal, folder), timeout_s=30)
+    assert waiting.until(lambda: _recovers(mortal, folder), timeout_s=60)
     assert download(mortal, f"{folder}/a").contents == _CONTENTS
 
 
@@ -84,7 +84,7 @@ def test_a_store_that_hangs_is_away_until_it_goes_on(mortal: ArtifactService, st
     finally:
         store.process.send(signal.SIGCONT)
 
-    assert waiting.until(lambda: _recovers(mortal, folder), timeout_s=30)
+    assert waiting.until(lambda: _recovers(mortal, folder), timeout_s=60)
 
 
 def test_a_service_killed_while_it_stores_leaves_nothing_behind(
@@ -102,7 +102,7 @@ def test_a_service_killed_while_it_stores_leaves_nothing_behind(
             threading.Event().wait(10)
 
         call = mortal.artifacts.UploadArtifact.future(half())
-        assert halfway.wait(30)
+        assert halfway.wait(60)
         mortal.kill()
         assert call.exception() is not None
         mortal.start()
