@@ -162,7 +162,7 @@ class Stack:
         self.postgres.stop()
 
     def start(self, name: str, **variables: str) -> None:
-        """Start `object-store`, `tracking`, `artifacts`, `registry` or `gateway`, this time with some variables more."""
+        """Start `object-store`, `tracking`, `artifacts`, `registry` or `gateway`, with some variables more."""
         child = self._children[name]
         child = dataclasses.replace(child, env={**child.env, **variables})
         if child.prepare:
