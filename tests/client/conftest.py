@@ -54,6 +54,10 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
     monkeypatch.setattr("modelstead.runs.run.CURRENT", fresh)
     yield fresh
     fresh.finish("FINISHED")
+    # What could not be sent is not tried, and told of, while other tests run.
+    for recorder in fresh._recorders.values():
+        if recorder._sender:
+            recorder._sender.stop(60)
 
 
 @pytest.fixture

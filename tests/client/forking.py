@@ -11,14 +11,14 @@ import time
 from modelstead import ModelResolver
 
 _CHILDREN = 3
-_TIMEOUT_S = 20.0
+_TIMEOUT_S = 60.0
 
 
 def main(address: str) -> int:
     """Return 0 if the parent and all children come to version 5."""
     closed = ModelResolver(address)
     closed.close()
-    resolver = ModelResolver(address, names=["fraud"])
+    resolver = ModelResolver(address, names=["fraud"], wait_s=_TIMEOUT_S)
     print(resolver.get("fraud@champion").version, flush=True)
     children = [child for _ in range(_CHILDREN) if (child := _fork(resolver, closed))]
     succeeded = _reaches(resolver, "5")

@@ -20,7 +20,7 @@ CHILDREN = 3
 
 def main() -> None:
     name, address, spool = sys.argv[1:]
-    run = start_run(address, spool_dir=Path(spool), exit_timeout_s=float(os.environ.get("EXIT_TIMEOUT_S", "10")))
+    run = start_run(address, spool_dir=Path(spool), exit_timeout_s=float(os.environ.get("EXIT_TIMEOUT_S", "60")))
     print(run.run_id, flush=True)
     JOBS[name](run)
 
@@ -47,7 +47,7 @@ def _raises(run: Run) -> None:
 
 def _os_exit(run: Run) -> None:
     _log(run)
-    run.flush(10, acknowledged=False)
+    run.flush(60, acknowledged=False)
     os._exit(0)
 
 
@@ -91,8 +91,8 @@ def _fills_the_disk(run: Run) -> None:
         longest_ns = max(longest_ns, time.perf_counter_ns() - began)
         count += len(values)
         if step % 1000 == 0:
-            run.flush(10, acknowledged=False)
-    run.flush(10, acknowledged=False)
+            run.flush(60, acknowledged=False)
+    run.flush(60, acknowledged=False)
     print("full", flush=True)
     sys.stdin.readline()
     run.flush(60)
@@ -138,26 +138,26 @@ def _forks(run: Run) -> None:
 
 def _forks_after_having_sent(run: Run) -> None:
     run.log({"first": 1.0})
-    assert run.flush(20)
+    assert run.flush(60)
     _children(run, "fork", is_sent_by_parent=True)
 
 
 def _spawns(run: Run) -> None:
     run.log({"first": 1.0})
-    assert run.flush(20)
+    assert run.flush(60)
     _children(run, "spawn")
 
 
 def _has_loaders_that_end_with_it(run: Run) -> None:
     """As forked DataLoader workers: daemons that log, and wait for work for as long as the job runs."""
     run.log({"first": 1.0})
-    assert run.flush(20)
+    assert run.flush(60)
     context = multiprocessing.get_context("fork")
     logged = [context.Event() for _ in range(CHILDREN)]
 
     def load(number: int) -> None:
         _log(run, f"m{number}")
-        run.flush(10, acknowledged=False)
+        run.flush(60, acknowledged=False)
         logged[number].set()
         time.sleep(600)
 
@@ -165,19 +165,19 @@ def _has_loaders_that_end_with_it(run: Run) -> None:
         context.Process(target=load, args=(number,), daemon=True).start()
     _log(run)
     for event in logged:
-        assert event.wait(30)
+        assert event.wait(60)
 
 
 def _forks_by_hand(run: Run) -> None:
     """Children that end with `os._exit`, as soon as what they logged is on the disk."""
     run.log({"first": 1.0})
-    assert run.flush(20)
+    assert run.flush(60)
     pids = []
     for number in range(CHILDREN):
         pid = os.fork()
         if pid == 0:
             _log(run, f"m{number}")
-            run.flush(10, acknowledged=False)
+            run.flush(60, acknowledged=False)
             os._exit(0)
         pids.append(pid)
     _log(run)

@@ -48,6 +48,7 @@ class Platform:
         self.calls: list[Call] = []
         # By how much its clock is wrong.
         self.ahead_s = 0
+        self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
 
@@ -70,6 +71,16 @@ class Platform:
     def asked(self, path: str) -> list[Call]:
         return [call for call in self.calls if call.path == path]
 
+    def next(self, call: Call) -> Answer:
+        """Note a call, and return the answer to it."""
+        what = f"{call.method} {call.path}"
+        with self._lock:
+            self.calls.append(call)
+            left = self.answers.get(what)
+            if left is None:
+                return error(404, "ENDPOINT_NOT_FOUND", f"no {what}")
+            return left.pop(0) if len(left) > 1 else left[0]
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         platform = self
 
@@ -84,11 +95,7 @@ class Platform:
                     method=self.command, path=path, given=body or query,
                     authorization=self.headers.get("Authorization"), last_event_id=self.headers.get("Last-Event-ID"),
                 )  # fmt: skip
-                platform.calls.append(call)
-                left = platform.answers.get(f"{self.command} {path}")
-                if left is None:
-                    return self.send(error(404, "ENDPOINT_NOT_FOUND", f"no {self.command} {path}"))
-                return self.send(left.pop(0) if len(left) > 1 else left[0])
+                self.send(platform.next(call))
 
             def send(self, answer: Answer) -> None:
                 if answer.cut:

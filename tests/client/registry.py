@@ -117,12 +117,16 @@ class Registry(pb_grpc.LookupServiceServicer):
     def WatchModels(
         self, request: pb.WatchModelsRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.WatchModelsResponse]:
-        self.watches.append(request)
-        self.credentials.append(dict(context.invocation_metadata()).get("authorization", ""))
-        if self.refused & set(request.names):
-            context.abort(grpc.StatusCode.PERMISSION_DENIED, "Permission denied")
+        credential = dict(context.invocation_metadata()).get("authorization", "")
+        is_refused = bool(self.refused & set(request.names))
         stream: queue.Queue[Any] = queue.Queue()
         with self._lock:
+            # Together with the stream: whoever sees a watch can end it.
+            self.watches.append(request)
+            self.credentials.append(credential)
+            entry = (set(request.names), stream)
+            if not is_refused:
+                self._streams.append(entry)
             since = int(request.resume_token or 0)
             changed = set(self._log[since:]) if request.resume_token else set(request.names)
             for name in request.names:
@@ -130,8 +134,8 @@ class Registry(pb_grpc.LookupServiceServicer):
                     model = self.states.get(name) or state(name, 0, exists=False)
                     stream.put(pb.WatchModelsResponse(model=model, resume_token=str(len(self._log))))
             stream.put(pb.WatchModelsResponse(resume_token=str(len(self._log))))
-            entry = (set(request.names), stream)
-            self._streams.append(entry)
+        if is_refused:
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "Permission denied")
         context.add_callback(lambda: stream.put(None))
         with contextlib.suppress(ValueError):
             yield from iter(stream.get, None)

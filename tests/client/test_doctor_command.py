@@ -154,12 +154,15 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def test_a_platform_that_is_broken_is_told_what_is_and_what_is_not(broken: Stack) -> None:
+    seen: list[Examined] = []
+
     def is_all_seen() -> bool:
-        return examine(broken.url).bad() == {"ready", "registry", "object store", "gRPC"}
+        seen.append(examine(broken.url))
+        return seen[-1].bad() == {"ready", "registry", "object store", "gRPC"}
 
-    assert waiting.until(is_all_seen, timeout_s=60), examine(broken.url).findings
+    assert waiting.until(is_all_seen, timeout_s=60), seen[-1].findings
 
-    found = examine(broken.url)
+    found = seen[-1]
     assert found.code == 7
     assert "does not answer" in found.of("registry")["seen"]
     assert "does not answer" in found.of("object store")["seen"]

@@ -130,19 +130,22 @@ def test_artifacts_and_models_go_through_the_gateway(client: MlflowClient, run_i
 
 
 def test_the_fluent_api_works_unmodified(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    previous = mlflow.get_tracking_uri()
+    # MLflow keeps both for the process, and hands them on in its environment.
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+        # So that it is taken back whatever MLflow does.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
     mlflow.set_tracking_uri(uri)
-    try:
-        mlflow.set_experiment(f"fluent {uuid.uuid4().hex}")
-        with mlflow.start_run(run_name="parent") as run:
-            mlflow.log_params({"a": 1})
-            mlflow.log_metrics({"loss": 0.5}, step=3)
-            mlflow.log_metric("later", 1.0, synchronous=False)
-        mlflow.flush_async_logging()
-        [found] = mlflow.search_runs(output_format="list")
-    finally:
-        mlflow.set_tracking_uri(previous)
+    mlflow.set_experiment(f"fluent {uuid.uuid4().hex}")
+    with mlflow.start_run(run_name="parent") as run:
+        mlflow.log_params({"a": 1})
+        mlflow.log_metrics({"loss": 0.5}, step=3)
+        mlflow.log_metric("later", 1.0, synchronous=False)
+    mlflow.flush_async_logging()
+    [found] = mlflow.search_runs(output_format="list")
 
     assert found.info.run_id == run.info.run_id
     assert found.data.metrics == {"loss": 0.5, "later": 1.0}
@@ -153,11 +156,12 @@ def test_the_fluent_api_works_unmodified(uri: str, monkeypatch: pytest.MonkeyPat
 def test_autologging_works_unmodified(stack: Stack, uri: str, client: MlflowClient, tmp_path: Path) -> None:
     name = f"autolog {uuid.uuid4().hex}"
     environ = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")},
         "PYTHONPATH": os.pathsep.join([str(plugins.install(tmp_path)), *sys.path]),
         "MLFLOW_TRACKING_URI": uri,
         "MLFLOW_EXPERIMENT_NAME": name,
         "MODELSTEAD_SPOOL_DIR": str(tmp_path / "spool"),
+        "MODELSTEAD_EXIT_TIMEOUT_S": "60",
     }
 
     done = subprocess.run(

@@ -30,7 +30,7 @@ def server() -> Iterator[IngestServer]:
 @pytest.fixture
 def start(server: IngestServer, spool: Path, process: Process) -> Callable[..., Run]:
     def begin(rank: int | None = 0, **how: Any) -> Run:
-        given = {"spool_dir": spool, "exit_timeout_s": 5, "world_size": 4, "rank": rank, "node": "n", **how}
+        given = {"spool_dir": spool, "exit_timeout_s": _WAIT_S, "world_size": 4, "rank": rank, "node": "n", **how}
         return start_run(server.address, **given)
 
     return begin
@@ -168,10 +168,11 @@ def test_what_a_dead_rank_has_left_is_sent_as_its_own_and_does_not_say_that_it_l
     session, sender = run._recorder._session, run._recorder._sender
     assert session
     assert sender
-    sender.stop()
-    session.close()
+    # First of all it forgets what it had: else it would look itself for what it has left.
     process._recorders.clear()
     process._runs.clear()
+    sender.stop(_WAIT_S)
+    session.close()
     server.start()
 
     outcome = sync.run(spool, address=None, progress=lambda *_: None)

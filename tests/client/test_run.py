@@ -13,9 +13,11 @@ import grpc
 import numpy as np
 import pytest
 
-from modelstead.runs import connection, sync
+from modelstead.runs import connection, settings, sync
+from modelstead.runs.adoption import Adoption
 from modelstead.runs.process import Process
 from modelstead.runs.run import Run, start_run
+from modelstead.runs.sender import Sender
 from modelstead.runs.settings import SettingsError
 from modelstead.spool import sessions
 from modelstead.spool.writer import SpoolFull
@@ -23,10 +25,41 @@ from modelstead.tracking.v1 import ingest_pb2 as pb
 from services.local import waiting
 from tests.client.server import IngestServer
 
+_WAIT_S = 60.0
+
 
 @pytest.fixture
 def run(server: IngestServer, spool: Path, process: Process) -> Run:
-    return start_run(server.address, spool_dir=spool, exit_timeout_s=5, experiment="e", run_name="r")
+    return start_run(server.address, spool_dir=spool, exit_timeout_s=_WAIT_S, experiment="e", run_name="r")
+
+
+@pytest.fixture
+def dead(server: IngestServer, spool: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run of a process that was killed after 20 steps, and never met the server, which is away."""
+    server.stop()
+    gone = Process()
+    gone.watches_exit = False
+    # Or it would look itself for what dead processes have left, as soon as it is one.
+    gone._adoption = Adoption(())
+    with monkeypatch.context() as patch:
+        patch.setattr("modelstead.runs.run.CURRENT", gone)
+        run = start_run(server.address, spool_dir=spool)
+    _logged(run, range(20))
+    assert run.flush(_WAIT_S, acknowledged=False)
+    run._recorder.sync()
+    session, sender = run._recorder._session, run._recorder._sender
+    assert session
+    assert sender
+    sender.stop(_WAIT_S)
+    session.close()
+    return run
+
+
+def _on_disk(run: Run) -> int:
+    """Return how many batches there are of what was logged."""
+    writer = run._recorder._writer
+    assert writer
+    return writer.last_sequence
 
 
 def _logged(run: Run, steps: range) -> None:
@@ -39,7 +72,7 @@ def test_everything_that_is_logged_arrives_in_order(server: IngestServer, spool:
         run.set_tags({"team": "vision"})
         for step in range(100):
             run.log({"loss": 1.0 / (step + 1), "acc": step / 100}, step=step, timestamp=1000 + step)
-    assert run.flush(10)
+    assert run.flush(_WAIT_S)
 
     stored = server.run(run.run_id)
     assert stored.start is not None
@@ -63,7 +96,7 @@ def test_the_run_id_is_known_and_logging_works_while_the_server_is_away(
 
     server.start()
 
-    assert run.flush(20)
+    assert run.flush(_WAIT_S)
     assert server.run(run.run_id).steps() == list(range(50))
 
 
@@ -71,9 +104,10 @@ def test_replies_that_are_lost_after_the_commit_duplicate_nothing(server: Ingest
     server.replies_to_drop = 3
     for start in range(0, 50, 10):
         _logged(run, range(start, start + 10))
-        run.flush(0.1)
+        # Each a batch of its own.
+        assert run.flush(_WAIT_S, acknowledged=False)
 
-    assert run.flush(20)
+    assert run.flush(_WAIT_S)
     assert server.replies_to_drop == 0
     assert server.run(run.run_id).steps() == list(range(50))
     assert server.stored_count == len({batch.sequence for batch in server.batches})
@@ -82,25 +116,28 @@ def test_replies_that_are_lost_after_the_commit_duplicate_nothing(server: Ingest
 def test_batches_under_way_are_sent_again_when_a_stream_breaks_without_new_ones(server: IngestServer, run: Run) -> None:
     server.is_answering.clear()
     _logged(run, range(10))
-    assert waiting.until(lambda: len(server.openings) == 1, timeout_s=10)
+    assert run.flush(_WAIT_S, acknowledged=False)
+    assert waiting.until(lambda: len(server.openings) == 1, timeout_s=_WAIT_S)
 
     server.stop()
     server.start()
 
-    assert run.flush(20)
+    assert run.flush(_WAIT_S)
     assert server.run(run.run_id).steps() == list(range(10))
 
 
-def test_no_more_is_under_way_than_the_window_allows(server: IngestServer, run: Run) -> None:
+def test_no_more_is_under_way_than_the_window_allows(server: IngestServer, spool: Path, process: Process) -> None:
     server.window_bytes = 1
+    # Before the run begins, which is a batch.
     server.is_answering.clear()
+    run = start_run(server.address, spool_dir=spool, exit_timeout_s=_WAIT_S)
     for start in range(0, 30, 10):
         _logged(run, range(start, start + 10))
-        run.flush(0.1)
+        assert run.flush(0.1) is False
 
     assert server.batches == []
     server.is_answering.set()
-    assert run.flush(20)
+    assert run.flush(_WAIT_S)
     assert server.run(run.run_id).steps() == list(range(30))
 
 
@@ -109,11 +146,11 @@ def test_a_rejected_batch_is_kept_told_once_and_holds_up_nothing(
 ) -> None:
     server.rejected_params = {"bad"}
     run.log_params({"bad": 1})
-    run.flush(5)
+    assert run.flush(_WAIT_S)
     run.log_params({"bad": 2})
     _logged(run, range(5))
 
-    assert run.flush(10)
+    assert run.flush(_WAIT_S)
 
     [file] = (spool / "rejected").iterdir()
     entries = [json.loads(line) for line in file.read_text().splitlines()]
@@ -136,7 +173,7 @@ def test_a_refusal_of_credentials_is_told_and_what_is_logged_is_kept(
 
     _logged(run, range(3))
 
-    assert run.flush(10)
+    assert run.flush(_WAIT_S)
     assert server.metadata[0]["authorization"] == "Bearer secret-token"
     assert "You are not authenticated." in caplog.text
     assert "secret-token" not in caplog.text + repr(run._settings)
@@ -144,10 +181,11 @@ def test_a_refusal_of_credentials_is_told_and_what_is_logged_is_kept(
 
 
 def test_a_session_that_somebody_else_has_taken_up_is_not_sent_any_more(
-    server: IngestServer, run: Run, spool: Path, caplog: pytest.LogCaptureFixture
+    server: IngestServer, spool: Path, process: Process, caplog: pytest.LogCaptureFixture
 ) -> None:
+    run = start_run(server.address, spool_dir=spool, exit_timeout_s=0.1)
     _logged(run, range(3))
-    assert run.flush(10)
+    assert run.flush(_WAIT_S)
     [mark] = server.marks.values()
     mark.epoch = 99
     server.stop()
@@ -155,8 +193,8 @@ def test_a_session_that_somebody_else_has_taken_up_is_not_sent_any_more(
 
     _logged(run, range(3, 5))
 
-    assert run.flush(10) is False
-    assert "taken up elsewhere" in caplog.text
+    assert waiting.until(lambda: "taken up elsewhere" in caplog.text, timeout_s=_WAIT_S)
+    assert run.flush(1) is False
     assert server.run(run.run_id).steps() == [0, 1, 2]
 
 
@@ -170,7 +208,7 @@ def test_mistakes_do_not_raise_into_training_and_are_told_once(
         run.log([("ok", 1.0)])  # type: ignore[arg-type]
         run.log_params({"../x": 1})
 
-    assert run.flush(10)
+    assert run.flush(_WAIT_S)
     assert [key for key, _, _ in server.run(run.run_id).points] == ["ok"] * 3
     for mistake in ("bad\\x00key", "text", "step 1.5", "timestamp -1", "are list", "../x"):
         assert len([line for line in caplog.messages if mistake in line]) == 1, mistake
@@ -203,7 +241,7 @@ def test_a_strict_run_raises_for_a_mistake(
 def test_numbers_of_other_kinds_are_logged_as_numbers(server: IngestServer, run: Run) -> None:
     run.log({"m": np.float32(0.5), "i": 3, "b": True, "n": math.nan, "inf": math.inf}, step=np.int64(7))  # type: ignore[arg-type]
 
-    assert run.flush(10)
+    assert run.flush(_WAIT_S)
     points = {key: (step, value) for key, step, value in server.run(run.run_id).points}
     assert points["m"] == (7, 0.5)
     assert points["i"] == (7, 3.0)
@@ -223,7 +261,7 @@ def test_threads_log_to_one_run(server: IngestServer, run: Run) -> None:
     for thread in threads:
         thread.join()
 
-    assert run.flush(20)
+    assert run.flush(_WAIT_S)
     for number in range(4):
         assert server.run(run.run_id).steps(f"m{number}") == list(range(500))
 
@@ -233,14 +271,14 @@ def test_a_run_that_was_pickled_logs_to_the_same_run(server: IngestServer, run: 
     other.log({"m": 1.0}, step=1)
 
     assert other.run_id == run.run_id
-    assert other.flush(10)
+    assert other.flush(_WAIT_S)
     assert server.run(run.run_id).steps() == [1]
 
 
 def test_many_metrics_are_split_into_batches_that_the_server_takes(server: IngestServer, run: Run) -> None:
     run.log({f"metric {number}": float(number) for number in range(2500)})
 
-    assert run.flush(10)
+    assert run.flush(_WAIT_S)
     assert len(server.run(run.run_id).points) == 2500
     assert all(len(batch.points.keys) <= 1000 for batch in server.batches)
 
@@ -249,7 +287,7 @@ def test_an_exception_ends_the_run_as_failed(server: IngestServer, spool: Path, 
     with pytest.raises(ZeroDivisionError), start_run(server.address, spool_dir=spool) as run:
         raise ZeroDivisionError
 
-    assert run.flush(10)
+    assert run.flush(_WAIT_S)
     end = server.run(run.run_id).end
     assert end is not None
     assert end.status == pb.EndRun.FAILED
@@ -272,14 +310,16 @@ def test_a_process_that_ends_sends_ends_its_runs_and_leaves_no_spool(
 def test_who_logs_to_a_run_of_another_process_makes_it_if_he_is_first(
     server: IngestServer, spool: Path, process: Process
 ) -> None:
-    run = start_run(server.address, spool_dir=spool, experiment="e", exit_timeout_s=5)
+    # Who is awake is not woken: the parent has recorded nothing yet when it forks.
+    process.recorder(settings.load(address=server.address, spool_dir=spool)).is_awake = True
+    run = start_run(server.address, spool_dir=spool, experiment="e")
     # As in a forked process: nothing of what the parent has recorded, and all that it knew.
     abandoned = run._recorder.after_fork_in_child()
     assert abandoned is None
 
     for step in range(2):
         run.log({"m": 1.0}, step=step)
-        assert run.flush(10)
+        assert run.flush(_WAIT_S)
 
     starts = [batch.start for batch in server.batches if batch.HasField("start")]
     assert [(start.experiment_name, start.takes_no_part) for start in starts] == [("e", True)]
@@ -298,7 +338,7 @@ def test_the_generator_that_training_has_seeded_is_left_as_it_is(
 
     # A failure is told of before the pause after it is chosen, so the second one shows that there was a pause.
     recorder = run._recorder
-    assert waiting.until(lambda: recorder._sender is not None and recorder._sender._failures >= 2, timeout_s=60)
+    assert waiting.until(lambda: recorder._sender is not None and recorder._sender._failures >= 2, timeout_s=_WAIT_S)
     assert random.getstate() == before
 
 
@@ -308,11 +348,15 @@ def test_a_process_that_ends_without_a_server_says_where_what_is_not_sent_is(
     server.stop()
     run = start_run(server.address, spool_dir=spool, exit_timeout_s=0.3)
     _logged(run, range(10))
+    run.end()
+    assert run.flush(_WAIT_S, acknowledged=False)
 
     process.finish("FINISHED")
 
     told = capsys.readouterr().err.splitlines()
-    assert "3 batches are not sent yet" in told[-2]
+    # How it begins, its points and how it ends are at least one each.
+    assert _on_disk(run) >= 3
+    assert f" {_on_disk(run)} batches are not sent yet" in told[-2]
     assert told[-1] == f"modelstead: To send them: modelstead sync {spool}"
 
 
@@ -320,7 +364,7 @@ def test_logging_never_waits_for_a_disk(
     server: IngestServer, run: Run, monkeypatch: pytest.MonkeyPatch, process: Process
 ) -> None:
     _logged(run, range(1))
-    assert run.flush(10)
+    assert run.flush(_WAIT_S)
     recorder = run._recorder
     stuck, began = threading.Event(), threading.Event()
     append = recorder._writer.append  # type: ignore[union-attr]
@@ -334,13 +378,13 @@ def test_logging_never_waits_for_a_disk(
     try:
         # Each of these would wait for ever if it waited for the disk.
         _logged(run, range(1, 500))
-        assert began.wait(10)
+        assert began.wait(_WAIT_S)
         _logged(run, range(500, 1000))
         run.log_params({"p": 1})
         run.end()
     finally:
         stuck.set()
-    assert run.flush(10)
+    assert run.flush(_WAIT_S)
     assert server.run(run.run_id).steps() == list(range(1000))
 
 
@@ -350,7 +394,7 @@ def test_the_buffer_is_bounded_and_what_it_drops_is_counted(
     run = start_run(server.address, spool_dir=spool, buffer_points_max=10, flush_interval_s=5)
     _logged(run, range(1000))
 
-    assert run.flush(10)
+    assert run.flush(_WAIT_S)
     stored = len(server.run(run.run_id).steps())
     assert stored < 1000
     assert run._recorder.dropped_points == 1000 - stored
@@ -370,7 +414,7 @@ def test_a_folder_that_cannot_be_made_is_replaced(
 
     _logged(run, range(3))
 
-    assert run.flush(10)
+    assert run.flush(_WAIT_S)
     assert server.run(run.run_id).steps() == [0, 1, 2]
     assert "no spool can be made" in caplog.text
 
@@ -399,60 +443,55 @@ def _sync(spool: Path) -> sync.Outcome:
 
 
 def test_sync_sends_what_a_dead_process_left_and_a_second_one_writes_nothing(
-    server: IngestServer, spool: Path, process: Process
+    server: IngestServer, spool: Path, dead: Run
 ) -> None:
-    server.stop()
-    run = start_run(server.address, spool_dir=spool, exit_timeout_s=0.1)
-    _logged(run, range(20))
-    run.flush(0.2)
-    run._recorder._sender.stop()  # type: ignore[union-attr]
-    run._recorder._session.close()  # type: ignore[union-attr]
     server.start()
 
     first = _sync(spool)
     stored = server.stored_count
     second = _sync(spool)
 
-    assert (first.sent, first.batches) == (1, 2)
+    assert (first.sent, first.batches) == (1, _on_disk(dead))
     assert second == sync.Outcome()
     assert server.stored_count == stored
-    assert server.run(run.run_id).steps() == list(range(20))
+    assert server.run(dead.run_id).steps() == list(range(20))
     assert [opening.open.epoch for opening in server.openings] == [2]
 
 
-def test_the_next_process_sends_what_a_dead_one_left(server: IngestServer, spool: Path, process: Process) -> None:
-    server.stop()
-    run = start_run(server.address, spool_dir=spool, exit_timeout_s=0.1)
-    _logged(run, range(20))
-    run.flush(0.2)
-    run._recorder._sender.stop()  # type: ignore[union-attr]
-    run._recorder._session.close()  # type: ignore[union-attr]
+def test_the_next_process_sends_what_a_dead_one_left(
+    server: IngestServer, spool: Path, dead: Run, process: Process
+) -> None:
     server.start()
 
-    after = start_run(server.address, spool_dir=spool, exit_timeout_s=5)
+    after = start_run(server.address, spool_dir=spool, exit_timeout_s=_WAIT_S)
     after.log({"m": 1.0})
 
-    assert waiting.until(lambda: server.run(run.run_id).steps() == list(range(20)), timeout_s=10)
-    assert waiting.until(lambda: len(sessions.find(spool)) == 1, timeout_s=10)
+    assert waiting.until(lambda: server.run(dead.run_id).steps() == list(range(20)), timeout_s=_WAIT_S)
+    assert waiting.until(lambda: len(sessions.find(spool)) == 1, timeout_s=_WAIT_S)
 
 
 def test_sync_leaves_a_session_alone_whose_process_lives(server: IngestServer, run: Run, spool: Path) -> None:
     _logged(run, range(3))
-    assert run.flush(10)
+    assert run.flush(_WAIT_S)
 
     outcome = _sync(spool)
 
     assert outcome == sync.Outcome(busy=1)
 
 
-def test_sync_says_what_it_could_not_send(server: IngestServer, spool: Path, process: Process) -> None:
-    server.stop()
-    run = start_run(server.address, spool_dir=spool, exit_timeout_s=0.1)
-    run.flush(0.2)
-    run._recorder._sender.stop()  # type: ignore[union-attr]
-    run._recorder._session.close()  # type: ignore[union-attr]
+def test_sync_says_what_it_could_not_send(spool: Path, dead: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    senders: list[Sender] = []
 
-    outcome = sync.run(spool, address=None, progress=lambda *_: None, stuck_s=0.5)
+    def make(*given: Any, **how: Any) -> Sender:
+        senders.append(Sender(*given, **how))
+        return senders[-1]
+
+    def wait_for_trouble(*_: object) -> None:
+        assert waiting.until(lambda: senders[0].trouble != "", timeout_s=_WAIT_S)
+
+    monkeypatch.setattr(sync, "Sender", make)
+
+    outcome = sync.run(spool, address=None, progress=wait_for_trouble, stuck_s=0.5)
 
     assert outcome.sent == 0
     [stuck] = outcome.stuck
@@ -463,7 +502,7 @@ def test_policy_raise_raises_while_there_is_no_room(
     server: IngestServer, spool: Path, process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = start_run(server.address, spool_dir=spool, on_full="raise")
-    assert run.flush(10)
+    assert run.flush(_WAIT_S)
     is_full = True
     append = run._recorder._writer.append  # type: ignore[union-attr]
 
@@ -474,13 +513,14 @@ def test_policy_raise_raises_while_there_is_no_room(
 
     monkeypatch.setattr(run._recorder._writer, "append", refuse)
     run.log({"m": 1.0}, step=0)
-    run.flush(1, acknowledged=False)
+    assert run.flush(_WAIT_S, acknowledged=False)
 
-    with pytest.raises(SpoolFull):
-        run.log({"m": 1.0}, step=1)
+    # A second later one is let through, to see whether there is room: it is refused by the disk.
+    assert waiting.until(lambda: not _is_logged(run, 1), timeout_s=_WAIT_S)
+    assert run.flush(_WAIT_S, acknowledged=False)
     is_full = False
-    assert waiting.until(lambda: _is_logged(run, 2), timeout_s=5)
-    assert run.flush(10)
+    assert waiting.until(lambda: _is_logged(run, 2), timeout_s=_WAIT_S)
+    assert run.flush(_WAIT_S)
     assert server.run(run.run_id).steps() == [2]
 
 
@@ -494,6 +534,7 @@ def _is_logged(run: Run, step: int) -> bool:
 
 def test_logging_is_quiet_when_nothing_is_wrong(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     _logged(run, range(10))
-    assert run.flush(10)
+    assert run.flush(_WAIT_S)
 
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    told = [record for record in caplog.records if record.name == "modelstead"]
+    assert [record for record in told if record.levelno >= logging.WARNING] == []

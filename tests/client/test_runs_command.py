@@ -124,7 +124,7 @@ def test_without_an_experiment_variables_name_it_or_all_are_listed(stack: Stack,
     other = factories.new_run(rest, run_name="elsewhere", start_time=4_000_000_000_000)
 
     named = table(run(stack, "ls", MLFLOW_EXPERIMENT_NAME=mnist.name))
-    everywhere = table(run(stack, "ls", "--limit", "5"))
+    everywhere = table(run(stack, "ls", "--limit", "50"))
 
     assert {row[0] for row in named[1:]} == set(mnist.run_ids.values())
     assert everywhere[0][:3] == ["run", "name", "experiment"]

@@ -33,7 +33,7 @@ with modelstead.start_run(sys.argv[1], **json.loads(sys.argv[2])) as run:
         for step in range(step, step + int(line)):
             run.log({"loss": 1 / (1 + step), "val/accuracy": step / (1 + step)}, step=step)
         step += 1
-        run.flush()
+        assert run.flush(100)
         print(step, flush=True)
 """
 RUN_ID = "f" * 32

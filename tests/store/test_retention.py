@@ -318,7 +318,7 @@ async def test_idempotency_keys_are_forgotten_after_seven_days(db: Database) -> 
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
-    for _ in range(1000):
+    for _ in range(6000):
         if await condition():
             return
         await asyncio.sleep(0.01)

@@ -35,7 +35,8 @@ class Process:
         # What a forked child has of its parent's gRPC: to be neither used nor collected.
         self._abandoned: list[Any] = []
         self._sent_by: str | None = None
-        self._lock = threading.Lock()
+        # SIGTERM's handler, which records, may come while its thread holds it.
+        self._lock = threading.RLock()
         self._has_exit_thread = False
         self.watches_exit = True
 
@@ -78,7 +79,7 @@ class Process:
 
     def after_fork_in_child(self) -> None:
         """Keep the recorders that runs hold, but nothing of what they have: no thread, no channel, no session."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._has_exit_thread = False
         self._runs = set()
         self._abandoned.append(self._adoption)
@@ -91,11 +92,12 @@ class Process:
             self._abandoned.append(recorder.after_fork_in_child())
 
     def _begin(self) -> None:
-        """Do what is due when this process begins to record."""
-        if self._adoption is None and self._sent_by is None:
-            self._adoption = Adoption(self._recorders.values())
-            self._adoption.start()
-        self._watch_exit()
+        """Do what is due when this process begins to record, once for all recorders that begin at a time."""
+        with self._lock:
+            if self._adoption is None and self._sent_by is None:
+                self._adoption = Adoption(self._recorders.values())
+                self._adoption.start()
+            self._watch_exit()
 
     def _watch_exit(self) -> None:
         if self._has_exit_thread or not self.watches_exit:

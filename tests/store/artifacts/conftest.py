@@ -36,7 +36,12 @@ def bucket(s3: S3, shared_bucket: str) -> str:
 
 
 @pytest.fixture
-async def use_cases(artifacts_url: str, s3: S3, bucket: str) -> AsyncIterator[UseCases]:
+async def use_cases(
+    artifacts_url: str, s3: S3, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[UseCases]:
+    # On a busy machine the object store may say nothing for longer than the service would have it.
+    for module in ("availability", "objects"):
+        monkeypatch.setattr(f"services.artifacts.{module}.PROBE_TIMEOUT_S", 60.0)
     use_cases = UseCases(artifacts_url, s3, bucket)
     await use_cases.empty()
     yield use_cases

@@ -4,9 +4,11 @@ import asyncio
 import hashlib
 import os
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from services.artifacts import storing
 from services.artifacts.files.commits import Commits
 from services.artifacts.files.service import Files
 from services.artifacts.trees import Entry
@@ -81,7 +83,17 @@ async def test_equal_contents_of_64_uploads_at_once_are_kept_once(use_cases: Use
     assert {await _read(use_cases, f"rank-{rank}/weights") for rank in range(64)} == {contents}
 
 
-async def test_uploads_at_once_share_their_transactions(use_cases: UseCases) -> None:
+async def test_uploads_at_once_share_their_transactions(use_cases: UseCases, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, together = storing.store, asyncio.Barrier(64)
+
+    async def store_together(*given: Any, **how: Any) -> storing.Stored:
+        # The object store has them all before the first gets its name, however slow it is.
+        stored = await store(*given, **how)
+        await together.wait()
+        return stored
+
+    monkeypatch.setattr(storing, "store", store_together)
+
     await asyncio.gather(*(_put(use_cases, f"d/{number}", os.urandom(100)) for number in range(64)))
 
     async with use_cases.db.pipeline() as tx:

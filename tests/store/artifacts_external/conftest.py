@@ -116,7 +116,7 @@ def azure_store(azurite: Azurite, tmp_path: Path) -> Written:
 @pytest.fixture
 def gcs_store(gcs_server: GcsEmulator, tmp_path: Path) -> Written:
     bucket = f"b-{uuid.uuid4().hex}"
-    requests.post(f"{gcs_server.endpoint}/storage/v1/b", json={"name": bucket}, timeout=10).raise_for_status()
+    requests.post(f"{gcs_server.endpoint}/storage/v1/b", json={"name": bucket}, timeout=60).raise_for_status()
     lines = (f'root = "gs://{bucket}/some/prefix"', f'endpoint_url = "{gcs_server.endpoint}"')
     return Written(tmp_path, "\n".join(lines))
 

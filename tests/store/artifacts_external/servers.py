@@ -8,6 +8,7 @@ import getpass
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -51,8 +52,16 @@ class Server:
         path = os.environ.get("PATH", "")
         child = Child(name=self._name, argv=self.argv(), env={"PATH": path, "HOME": str(self.folder)}, log=log)
         process = self._process = Process(child)
-        waiting.until(lambda: process.ended or not ports.is_free(self.address), timeout_s=_READY_TIMEOUT_S)
+        waiting.until(lambda: process.ended or self._accepts(), timeout_s=_READY_TIMEOUT_S)
         assert not process.ended, f"{self._name} did not start:\n{process.last_lines()}"
+
+    def _accepts(self) -> bool:
+        # Not by listening there, which would be in the server's way.
+        try:
+            socket.create_connection((self.address.host, self.address.port), timeout=_READY_TIMEOUT_S).close()
+        except OSError:
+            return False
+        return True
 
     def stop(self) -> None:
         if self._process is not None:

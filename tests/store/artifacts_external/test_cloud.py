@@ -35,11 +35,11 @@ async def test_a_signed_url_lets_its_holder_read_one_file(signing: ExternalTree)
 
     signed = await signing.sign(PATH, expires_s=60, for_upload=False)
 
-    answer = await asyncio.to_thread(requests.get, signed.url, headers=dict(signed.headers), timeout=10)
+    answer = await asyncio.to_thread(requests.get, signed.url, headers=dict(signed.headers), timeout=60)
     assert (answer.status_code, answer.content) == (200, b"contents")
-    bare = await asyncio.to_thread(requests.get, signed.url.partition("?")[0], timeout=10)
+    bare = await asyncio.to_thread(requests.get, signed.url.partition("?")[0], timeout=60)
     assert bare.status_code in (401, 403, 404)
-    put = await asyncio.to_thread(requests.put, signed.url, data=b"other", timeout=10)
+    put = await asyncio.to_thread(requests.put, signed.url, data=b"other", timeout=60)
     assert put.status_code >= 400
 
 
@@ -47,7 +47,7 @@ async def test_a_signed_url_lets_its_holder_write_one_file(signing: ExternalTree
     signed = await signing.sign(PATH, expires_s=60, for_upload=True)
 
     answer = await asyncio.to_thread(
-        requests.put, signed.url, data=b"contents", headers=dict(signed.headers), timeout=10
+        requests.put, signed.url, data=b"contents", headers=dict(signed.headers), timeout=60
     )
 
     assert answer.status_code in (200, 201)
@@ -94,7 +94,7 @@ def nowhere(request: pytest.FixtureRequest, tmp_path: Path) -> Written:
 async def test_a_store_that_is_away_is_told(nowhere: Written, opened: Callable[[Written], ExternalTree]) -> None:
     tree = opened(nowhere)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         with pytest.raises(Unavailable, match="The artifact store 'elsewhere'"):
             await tree.list(())
 

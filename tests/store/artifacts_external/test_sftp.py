@@ -89,6 +89,7 @@ def test_a_file_of_credentials_that_is_not_there_stops_the_start(
         open_written(Written(tmp_path, "\n".join(lines)))
 
 
+@pytest.mark.alone
 async def test_a_server_that_is_away_is_told_soon_and_found_again(
     own_server: SshServer, opened: Callable[[Written], ExternalTree]
 ) -> None:

@@ -58,7 +58,7 @@ def registry(registry_db: Database) -> Registry:
 async def listener(registry_url: str) -> AsyncIterator[Listener]:
     listener = Listener(registry_url)
     listener.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not listener.hears:  # noqa: ASYNC110 -- nothing tells of it
             await asyncio.sleep(0.005)
     yield listener
@@ -349,6 +349,6 @@ async def test_a_change_is_seen_through_the_listener(registry: Registry, lookups
 
     await registry.aliases.set(name, "champion", version="2", caller=CALLER)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (await _resolve(lookups, name)).model_version.version != "2":  # noqa: ASYNC110 -- nothing tells of it
             await asyncio.sleep(0)
