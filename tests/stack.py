@@ -174,7 +174,7 @@ class Stack:
 
         The gateway does not know of it.
         """
-        address = str(Address(LOOPBACK, ports.choose(LOOPBACK)))
+        address = str(Address(LOOPBACK, free_ports()))
         child = self._children[name]
         number = sum(other.startswith(f"{name}-") for other in self._processes) + 1
         replica = dataclasses.replace(
@@ -185,7 +185,9 @@ class Stack:
             prepare=None,
         )
         process = self._processes[replica.name] = Process(replica)
-        assert waiting.until(lambda: is_ready_at(address), timeout_s=READY_TIMEOUT_S), process.last_lines()
+        is_ready = waiting.until(lambda: process.ended or is_ready_at(address), timeout_s=READY_TIMEOUT_S)
+        assert is_ready, process.last_lines()
+        assert not process.ended, process.last_lines()
         return address
 
     def process(self, name: str) -> Process:

@@ -115,7 +115,8 @@ class Cluster:
 
     def of(self, service: str) -> list[Replica]:
         """Return the replicas of a service that run."""
-        return [replica for replica in self.replicas.values() if replica.service == service]
+        # Others may be removed by other threads meanwhile.
+        return [replica for replica in list(self.replicas.values()) if replica.service == service]
 
     def scale(self, count: int) -> None:
         """Start or stop replicas of every service, those with the highest numbers first, until there are so many."""

@@ -88,7 +88,8 @@ def test_hung_replica_is_routed_around(cluster: Cluster, service: str) -> None:
 def test_lost_connections_to_postgres_are_invisible(cluster: Cluster) -> None:
     with Load(cluster, rate=RATE) as load, psycopg.connect(cluster.database_url(), autocommit=True) as sql:
         lost, until = 0, time.monotonic() + LOST_S
-        while time.monotonic() < until:
+        # Where the machine is slow, they are terminated more slowly, for longer.
+        while time.monotonic() < until or lost < 3 * LOST_S:
             lost += len(sql.execute(TERMINATE, [list(BACKENDS)]).fetchall())
             time.sleep(0.2)
 

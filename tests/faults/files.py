@@ -42,7 +42,7 @@ class Uploader(threading.Thread):
     """Uploads to `<folder>/0`, `<folder>/1` … what `content_of` returns, and remembers what was acknowledged."""
 
     def __init__(self, url: str, folder: str, content_of: Callable[[int], bytes]) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self._files = Files(url)
         self._folder = folder
         self._content_of = content_of

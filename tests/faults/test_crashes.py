@@ -17,9 +17,9 @@ class _Writer(threading.Thread):
     """Logs steps 0, 1, 2 … to a run of its own, each until it is acknowledged, and remembers those that were."""
 
     def __init__(self, url: str) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self._client = httpx.Client(base_url=url, timeout=10)
-        created = self._client.post("/api/2.0/mlflow/runs/create", json={"experiment_id": "0"})
+        created = self._client.post("/api/2.0/mlflow/runs/create", json={"experiment_id": "0"}, timeout=60)
         self.run_id = created.json()["run"]["info"]["run_id"]
         self.acknowledged: list[int] = []
         self.statuses: set[int] = set()
@@ -92,12 +92,13 @@ def _kill_and_restart(stack: Stack, victim: str) -> None:
         stack.start(victim)
 
 
+@pytest.mark.alone
 def test_database_outage_is_503_with_retry_after_and_heals(own_stack: Stack) -> None:
     url = f"{own_stack.url}/api/2.0/mlflow/experiments/get?experiment_id=0"
-    assert httpx.get(url).status_code == 200
+    assert httpx.get(url, timeout=60).status_code == 200
 
     own_stack.postgres.kill()
-    outage = httpx.get(url, timeout=10)
+    outage = httpx.get(url, timeout=60)
     own_stack.postgres.start()
     started = time.monotonic()
     healed = waiting.until(lambda: httpx.get(url, timeout=10).status_code == 200, timeout_s=_RECOVERY_S)

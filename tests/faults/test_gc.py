@@ -164,7 +164,7 @@ def test_killed_again_and_again_it_gets_there(platform: Platform, victim: str) -
         else:
             platform.stack.kill(victim)
             platform.stack.start(victim)
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
         platform.stack.wait_until_ready()
     done = gc(platform.stack)
 
@@ -213,7 +213,7 @@ def test_restoring_while_it_runs_gives_a_whole_run_or_none(platform: Platform) -
     for run_id in behind:
         waiting.until(lambda run_id=run_id: run_id not in platform.files.list("0"), timeout_s=60)  # type: ignore[misc]
         restored += filter(restores, [run_id])
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=120)
 
     assert process.returncode == 0, printed
     assert "was restored meanwhile and stays" in printed

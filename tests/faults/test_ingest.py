@@ -91,7 +91,7 @@ def _lose_answers(proxy: Proxy, chance: random.Random) -> None:
 def _check_alive(stack: Stack) -> None:
     with grpc.insecure_channel(stack.grpc_address) as channel:
         created = runs_pb2_grpc.RunServiceStub(channel).CreateRun(
-            runs_pb2.CreateRunRequest(experiment_id="0"), timeout=10
+            runs_pb2.CreateRunRequest(experiment_id="0"), timeout=60
         )
     assert created.run.info.run_id
 

@@ -128,18 +128,20 @@ def test_a_flip_is_seen_at_once_strictly_and_soon_by_all(
             threads.append(cut)
         for thread in threads:
             thread.start()
-        for number in range(1, FLIPS + 1):
-            version = str(1 + (number + 1) % 2)
-            for name in names:
-                replicas[number % REPLICAS].flip(name, version)
-            acknowledged.append((time.monotonic(), base + number))
-            for replica in replicas:
-                found = replica.by_alias(strictly), replica.resolve(strictly, strict=True).revision
-                if found != (version, base + number):
-                    stale.append((number, *found))
-        is_over.set()
-        for thread in threads:
-            thread.join()
+        try:
+            for number in range(1, FLIPS + 1):
+                version = str(1 + (number + 1) % 2)
+                for name in names:
+                    replicas[number % REPLICAS].flip(name, version)
+                acknowledged.append((time.monotonic(), base + number))
+                for replica in replicas:
+                    found = replica.by_alias(strictly), replica.resolve(strictly, strict=True).revision
+                    if found != (version, base + number):
+                        stale.append((number, *found))
+        finally:
+            is_over.set()
+            for thread in threads:
+                thread.join()
 
     assert stale == []
     assert [reader.failures for reader in readers] == [[]] * len(readers)

@@ -12,7 +12,7 @@ from modelstead.resolver.errors import AliasNotFound, ModelNotFound
 from services.local import waiting
 from tests.stack import Stack
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 CHAMPION = "fraud@champion"
 
 
@@ -20,7 +20,7 @@ class Registry:
     """The registry over REST."""
 
     def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=f"{url}/api/2.0/mlflow/", timeout=10)
+        self._client = httpx.Client(base_url=f"{url}/api/2.0/mlflow/", timeout=TIMEOUT_S)
 
     def close(self) -> None:
         self._client.close()
@@ -56,7 +56,8 @@ def registry(own_stack: Stack) -> Iterator[Registry]:
 
 @pytest.fixture
 def resolver(own_stack: Stack, registry: Registry, tmp_path: Path) -> Iterator[ModelResolver]:
-    with ModelResolver(own_stack.registry_address, names=["fraud"], cache_dir=tmp_path / "cache") as made:
+    cache_dir = tmp_path / "cache"
+    with ModelResolver(own_stack.registry_address, names=["fraud"], cache_dir=cache_dir, wait_s=TIMEOUT_S) as made:
         yield made
 
 
@@ -89,6 +90,8 @@ def test_answers_go_on_while_the_registry_is_killed_and_nothing_is_missed(
     own_stack: Stack, registry: Registry, resolver: ModelResolver, tmp_path: Path
 ) -> None:
     assert comes_to(resolver, 1)
+    # What one knows is on the disk a little later.
+    assert waiting.until(lambda: bool(list((tmp_path / "cache").glob("*.json"))), timeout_s=TIMEOUT_S)
     revisions: list[int] = []
     done = threading.Event()
 
@@ -98,16 +101,18 @@ def test_answers_go_on_while_the_registry_is_killed_and_nothing_is_missed(
 
     reader = threading.Thread(target=read)
     reader.start()
-    for version in range(2, 5):
-        own_stack.kill("registry")
-        assert waiting.until(lambda: not resolver.status().connected, timeout_s=TIMEOUT_S)
-        with ModelResolver(own_stack.registry_address, cache_dir=tmp_path / "cache", wait_s=1) as other:
-            assert int(other.get(CHAMPION).version) <= version - 1
-        own_stack.start("registry")
-        assert waiting.until(lambda moved=version: registry.point(moved), timeout_s=TIMEOUT_S)  # type: ignore[misc]
-        assert comes_to(resolver, version)
-    done.set()
-    reader.join()
+    try:
+        for version in range(2, 5):
+            own_stack.kill("registry")
+            assert waiting.until(lambda: not resolver.status().connected, timeout_s=TIMEOUT_S)
+            with ModelResolver(own_stack.registry_address, cache_dir=tmp_path / "cache", wait_s=1) as other:
+                assert int(other.get(CHAMPION).version) <= version - 1
+            own_stack.start("registry")
+            assert waiting.until(lambda moved=version: registry.point(moved), timeout_s=TIMEOUT_S)  # type: ignore[misc]
+            assert comes_to(resolver, version)
+    finally:
+        done.set()
+        reader.join()
 
     assert revisions == sorted(revisions)
     assert resolver.status().connected

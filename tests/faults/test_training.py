@@ -27,6 +27,8 @@ KILLS = 50 if IS_LONG else 3
 # How long what `log` took may be in memory only: 20 ms, and what a busy machine's scheduler adds.
 _WINDOW_NS = 500_000_000
 _TIMEOUT_S = 120
+# A job that ends waits so long for what it logged to arrive.
+_EXIT = {"EXIT_TIMEOUT_S": "60"}
 
 
 @contextmanager
@@ -50,6 +52,15 @@ def _run_id(process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline().strip()
 
 
+def _said_for(process: "subprocess.Popen[str]", seconds: float) -> str:
+    """Read what a job that says when it logged says about so many seconds of logging."""
+    assert process.stdout
+    said = [process.stdout.readline()]
+    while int(said[-1].split()[1]) < int(said[0].split()[1]) + seconds * 1e9:
+        said.append(process.stdout.readline())
+    return "".join(said)
+
+
 def _stored(stack: Stack, run_id: str, key: str = "m") -> list[int]:
     """Return the steps of a metric in the order of the server's pages; [] if there is no such run."""
     query = {"run_id": run_id, "metric_key": key}
@@ -60,6 +71,7 @@ def _stored(stack: Stack, run_id: str, key: str = "m") -> list[int]:
     return [point["step"] for point in answer.json().get("metrics", [])]
 
 
+@pytest.mark.alone
 def test_a_trainer_that_is_killed_has_lost_nothing_and_a_second_sync_writes_nothing(
     own_stack: Stack, tmp_path: Path
 ) -> None:
@@ -69,14 +81,14 @@ def test_a_trainer_that_is_killed_has_lost_nothing_and_a_second_sync_writes_noth
     for attempt in range(KILLS):
         with _job("logs-until-killed", own_stack.grpc_address, spool) as process:
             run_id = _run_id(process)
-            time.sleep(0.3 + 0.2 * (attempt % 3))
+            said = _said_for(process, 0.3 + 0.2 * (attempt % 3))
             killed_ns = time.monotonic_ns()
             process.kill()
             # To its end as its first line was: `communicate` would leave out what came with that one.
             assert process.stdout
-            out = process.stdout.read()
+            said += process.stdout.read()
         # The last line may be half of one.
-        lines = [line.split() for line in out.splitlines()[:-1]]
+        lines = [line.split() for line in said.splitlines()[:-1]]
         promised[run_id] = {int(step) for step, at in lines if int(at) < killed_ns - _WINDOW_NS}
     own_stack.start("tracking")
     own_stack.wait_until_ready()
@@ -96,11 +108,11 @@ def test_a_trainer_that_is_killed_has_lost_nothing_and_a_second_sync_writes_noth
 
 @pytest.mark.parametrize("victim", ["tracking", "postgres"])
 def test_training_goes_on_while_what_it_logs_to_is_killed(own_stack: Stack, tmp_path: Path, victim: str) -> None:
-    with _job("logs-until-told", own_stack.grpc_address, tmp_path / "spool", EXIT_TIMEOUT_S="60") as process:
+    with _job("logs-until-told", own_stack.grpc_address, tmp_path / "spool", **_EXIT) as process:
         run_id = _run_id(process)
         for _ in range(KILLS):
             before = len(_stored(own_stack, run_id))
-            assert waiting.until(lambda before=before: len(_stored(own_stack, run_id)) > before, timeout_s=30)  # type: ignore[misc]
+            assert waiting.until(lambda before=before: len(_stored(own_stack, run_id)) > before, timeout_s=60)  # type: ignore[misc]
             _kill_and_restart(own_stack, victim)
             own_stack.wait_until_ready()
         process.terminate()
@@ -110,7 +122,7 @@ def test_training_goes_on_while_what_it_logs_to_is_killed(own_stack: Stack, tmp_
     assert "not sent" not in told
     assert _stored(own_stack, run_id) == list(range(count))
     # Liveness: a job that begins now is stored as well.
-    with _job("returns", own_stack.grpc_address, tmp_path / "spool") as process:
+    with _job("returns", own_stack.grpc_address, tmp_path / "spool", **_EXIT) as process:
         run_id = _run_id(process)
         process.communicate(timeout=_TIMEOUT_S)
     assert len(_stored(own_stack, run_id)) == 200
@@ -133,7 +145,7 @@ def test_mlflow_code_logs_and_ends_its_run_while_tracking_is_away(
     own_stack.wait_until_ready()
 
     assert ended.end_time == 5
-    assert waiting.until(lambda: store.get_run(run_id).info.status == "FINISHED", timeout_s=30)
+    assert waiting.until(lambda: store.get_run(run_id).info.status == "FINISHED", timeout_s=60)
     run = store.get_run(run_id)
     assert (run.info.end_time, run.info.run_name, run.data.metrics) == (5, "renamed", {"m": 1.0})
 
@@ -149,7 +161,7 @@ def _kill_and_restart(stack: Stack, victim: str) -> None:
 
 @pytest.mark.parametrize("name", ["threads", "forks", "forks-after-having-sent", "spawns", "loaders"])
 def test_each_process_and_thread_of_a_job_arrives_once(own_stack: Stack, tmp_path: Path, name: str) -> None:
-    with _job(name, own_stack.grpc_address, tmp_path / "spool") as process:
+    with _job(name, own_stack.grpc_address, tmp_path / "spool", **_EXIT) as process:
         run_id = _run_id(process)
         _, told = process.communicate(timeout=_TIMEOUT_S)
 

@@ -63,7 +63,7 @@ def test_an_upload_that_was_cut_off_leaves_nothing(
     assert statuses[0] in (0, 503)
     assert files.list("cut") == []
     # What the killed process had sent may still be on its way into the store.
-    assert waiting.until(lambda: _is_clean(own_stack), timeout_s=30), _leftovers(own_stack)
+    assert waiting.until(lambda: _is_clean(own_stack), timeout_s=60), _leftovers(own_stack)
 
 
 def test_crashes_under_load_lose_nothing_acknowledged_and_leave_no_orphan(own_stack: Stack, files: Files) -> None:
@@ -83,7 +83,7 @@ def test_crashes_under_load_lose_nothing_acknowledged_and_leave_no_orphan(own_st
 
     _assert_all_stored(files, crowd)
     assert {status for uploader in crowd for status in uploader.statuses} <= {200, 503}
-    assert waiting.until(lambda: _is_clean(own_stack), timeout_s=30), _leftovers(own_stack)
+    assert waiting.until(lambda: _is_clean(own_stack), timeout_s=60), _leftovers(own_stack)
 
 
 def test_a_sweep_that_takes_every_upload_for_abandoned_deletes_nothing_acknowledged(
@@ -100,7 +100,7 @@ def test_a_sweep_that_takes_every_upload_for_abandoned_deletes_nothing_acknowled
         uploader.finish()
 
     _assert_all_stored(files, crowd)
-    assert waiting.until(lambda: _is_clean(own_stack), timeout_s=30), _leftovers(own_stack)
+    assert waiting.until(lambda: _is_clean(own_stack), timeout_s=60), _leftovers(own_stack)
 
 
 def test_deleting_a_file_never_takes_contents_that_another_was_just_given(own_stack: Stack, files: Files) -> None:
@@ -121,7 +121,7 @@ def test_deleting_a_file_never_takes_contents_that_another_was_just_given(own_st
     kept[0].acknowledged.pop("kept/0/0", None)
 
     _assert_all_stored(files, kept)
-    assert waiting.until(lambda: _is_clean(own_stack), timeout_s=30), _leftovers(own_stack)
+    assert waiting.until(lambda: _is_clean(own_stack), timeout_s=60), _leftovers(own_stack)
 
 
 def _sweep(stack: Stack, *, ttl_s: int = 0) -> None:

@@ -40,7 +40,6 @@ class Writer(threading.Thread):
         self._newest = 0
         self._finishing = threading.Event()
         self._moved = threading.Condition()
-        self._is_broken = False
 
     @property
     def point_count(self) -> int:
@@ -53,7 +52,8 @@ class Writer(threading.Thread):
 
     def finish(self) -> None:
         """Make no more batches; the thread ends when those made are acknowledged."""
-        self._finishing.set()
+        with self._moved:
+            self._finishing.set()
 
     def run(self) -> None:
         lost_at: float | None = None
@@ -73,9 +73,8 @@ class Writer(threading.Thread):
 
     def _open(self, channel: grpc.Channel) -> Iterator[pb.IngestStreamResponse]:
         stub = ingest_pb2_grpc.IngestServiceStub(channel)
-        self._is_broken = False
-        opened = threading.Event()
-        call = stub.IngestStream(self._requests(opened), wait_for_ready=True, timeout=300)
+        opened, broken = threading.Event(), threading.Event()
+        call = stub.IngestStream(self._requests(opened, broken), wait_for_ready=True, timeout=300)
         try:
             for answer in call:
                 yield answer
@@ -83,28 +82,29 @@ class Writer(threading.Thread):
         finally:
             call.cancel()
             with self._moved:
-                self._is_broken = True
+                broken.set()
                 self._moved.notify_all()
             opened.set()
 
-    def _requests(self, opened: threading.Event) -> Iterator[pb.IngestStreamRequest]:
+    def _requests(self, opened: threading.Event, broken: threading.Event) -> Iterator[pb.IngestStreamRequest]:
+        """What a stream sends until it is `broken`; the one before may still be about to find out that it is."""
         yield ingest.opening(self._session, acknowledged=self.acknowledged)
         opened.wait()
         number = self.acknowledged
         while True:
             number += 1
-            self._wait_for_room(number)
-            if self._is_broken:
-                return
+            self._wait_for_room(number, broken)
             if number > self._newest:
-                if self._finishing.wait(_PACE_S):
+                self._finishing.wait(_PACE_S)
+            with self._moved:
+                if broken.is_set() or (number > self._newest and self._finishing.is_set()):
                     return
-                self._newest = number
+                self._newest = max(self._newest, number)
             yield ingest.bringing(self._batch(number))
 
-    def _wait_for_room(self, number: int) -> None:
+    def _wait_for_room(self, number: int, broken: threading.Event) -> None:
         with self._moved:
-            self._moved.wait_for(lambda: self._is_broken or number - self.acknowledged <= _UNDER_WAY_MAX)
+            self._moved.wait_for(lambda: broken.is_set() or number - self.acknowledged <= _UNDER_WAY_MAX)
 
     def _batch(self, number: int) -> pb.Batch:
         steps = np.arange((number - 1) * _BATCH_POINTS, number * _BATCH_POINTS)

@@ -15,7 +15,7 @@ from services.local import ports, waiting
 from services.local.postgres import EmbeddedPostgres
 from services.local.process import LAUNCHED_FOR, Child, Process
 from tests.s3 import EmbeddedS3
-from tests.stack import is_ready_at
+from tests.stack import free_ports, is_ready_at
 from tests.upgrades import schemas
 from tests.upgrades.releases import Release, Releases
 from tests.upgrades.switch import Switch
@@ -93,8 +93,13 @@ class Platform:
             started.append(Replica(service, releases[service], address, self._process(service, releases, address)))
             self._replicas.append(started[-1])
         for replica in started:
-            waiting.until(lambda replica=replica: replica.process.ended or replica.is_ready(), timeout_s=TIMEOUT_S)
-            assert replica.is_ready(), f"{replica.service}, {replica.release.name}:\n{replica.process.last_lines()}"
+            is_ready = waiting.until(
+                lambda replica=replica: replica.process.ended or replica.is_ready(),
+                timeout_s=TIMEOUT_S,
+            )
+            told = f"{replica.service}, {replica.release.name}:\n{replica.process.last_lines()}"
+            assert is_ready, told
+            assert not replica.process.ended, told
             switch = self._switches[replica.service]
             switch.replicas = (*switch.replicas, replica.address)
 
@@ -127,7 +132,8 @@ class Platform:
 
     def _free_address(self) -> Address:
         taken = {replica.address for replica in self._replicas}
-        while (address := Address(_HOST, ports.choose(_HOST))) in taken:
+        # Not by `ports.choose`: another test might be given the same one before the process is there that listens.
+        while (address := Address(_HOST, free_ports())) in taken:
             pass
         return address
 
