@@ -37,7 +37,7 @@ from services.local.process import LAUNCHED_FOR, Child, Process
 from tests.s3 import S3, EmbeddedS3, from_environment
 
 WORKSPACE = "default"
-READY_TIMEOUT_S = 60
+READY_TIMEOUT_S = 180
 _HOST = "127.0.0.1"
 
 
@@ -224,8 +224,9 @@ class ArtifactService:
     def start(self) -> None:
         """Start the service and wait until it is ready."""
         process = self.process = Process(self._child)
-        waiting.until(lambda: process.ended or self.is_ready(), timeout_s=READY_TIMEOUT_S)
-        assert self.is_ready(), process.last_lines()
+        has_settled = waiting.until(lambda: process.ended or self.is_ready(), timeout_s=READY_TIMEOUT_S)
+        assert has_settled, process.last_lines()
+        assert not process.ended, process.last_lines()
 
     def kill(self) -> None:
         """End the service as a power cut would."""

@@ -6,12 +6,21 @@ import pytest
 
 from services.common import migrations
 from services.common.database import Database
+from services.local import ports
 from services.local.postgres import EmbeddedPostgres
 from services.tracking.__main__ import MIGRATIONS, SCHEMA
 from tests import s3
-from tests.stack import Stack
+from tests.stack import Stack, own_share
 
 pytest_plugins = ["tests.turns"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_ports() -> Iterator[None]:
+    """Have each worker choose among ports of its own: one that is chosen is listened on only seconds later."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ports, "_CHOICE", own_share(ports._CHOICE))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from services.local.errors import LocalError
 from services.local.object_store import ACCESS_KEY, ObjectStore
 from services.local.process import Process
 
-_READY_TIMEOUT_S = 60.0
+_READY_TIMEOUT_S = 180.0
 _VARIABLE = "MODELSTEAD_TEST_S3_"
 
 
@@ -112,8 +112,8 @@ class EmbeddedS3:
         child = store.child()
         # Each bucket takes volumes of its own, of which by itself it has as many as the disk has free gibibytes.
         server = self._process = Process(dataclasses.replace(child, argv=[*child.argv, "-volume.max=1000"]))
-        waiting.until(lambda: server.ended or store.is_ready(), timeout_s=_READY_TIMEOUT_S)
-        if server.ended or not store.is_ready():
+        has_settled = waiting.until(lambda: server.ended or store.is_ready(), timeout_s=_READY_TIMEOUT_S)
+        if server.ended or not has_settled:
             last = server.last_lines()
             self.stop()
             raise LocalError(f"The S3 server did not start. It last logged:\n{last}")

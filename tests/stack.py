@@ -24,7 +24,6 @@ from tests.s3 import S3
 
 READY_TIMEOUT_S = 180
 _BASES = range(10_000, 19_997, 4)
-_WORKERS = 16
 OBJECT_STORE = "object-store"
 # The bucket of an embedded S3, which is there for this platform alone.
 BUCKET = "modelstead"
@@ -241,12 +240,17 @@ def free_ports() -> int:
     They are not among those that `ports.choose` gives, nor another worker's: so nobody else, such as the object store
     of the same platform, takes one between this look and the platform's start.
     """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    bases = _BASES[worker % _WORKERS :: _WORKERS]
+    bases = own_share(_BASES)
     for port in random.SystemRandom().sample(bases, len(bases)):
         if all(ports.is_free(Address(LOOPBACK, port + offset)) for offset in range(4)):
             return port
     raise AssertionError("no four free ports in a row")
+
+
+def own_share(numbers: range) -> range:
+    """Return those of the numbers that are this worker's."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return numbers[worker :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
 
 
 def is_ready_at(address: str) -> bool:
