@@ -22,7 +22,10 @@ class Scraper:
     """Where each service of a platform serves its metrics; `extra` is for the platform's start."""
 
     def __init__(self) -> None:
-        self._addresses = {service: Address(_HOST, ports.choose(_HOST)) for service in SERVICES}
+        chosen: set[int] = set()
+        while len(chosen) < len(SERVICES):
+            chosen.add(ports.choose(_HOST))
+        self._addresses = {service: Address(_HOST, port) for service, port in zip(SERVICES, chosen, strict=True)}
 
     @property
     def extra(self) -> Mapping[str, Mapping[str, str]]:

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
-from services.local import waiting
+from services.local import ports, waiting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +72,10 @@ class Receiver:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/hook"
 
     def start(self) -> None:
+        if not self.port:
+            # Not one that systems take for outgoing connections, as it is to be free when this listens again.
+            self._address = (self._address[0], ports.choose(self._address[0]))
         self._server = _Server(self._address, self, self._tls)
-        self._address = self._server.server_address[:2]  # type: ignore[assignment]
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def stop(self) -> None:
@@ -96,7 +98,7 @@ class Receiver:
             self._answering -= 1
         return answer
 
-    def wait_for(self, count: int, *, timeout_s: float = 30) -> list[Received]:
+    def wait_for(self, count: int, *, timeout_s: float = 60) -> list[Received]:
         """Return what came, once so much has. Fails if it does not come."""
         waiting.until(lambda: len(self.received) >= count, timeout_s=timeout_s)
         assert len(self.received) >= count, f"{len(self.received)} of {count} came"

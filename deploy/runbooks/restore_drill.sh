@@ -40,9 +40,11 @@ unset "${!MODELSTEAD_@}"
 began=$SECONDS
 modelstead restore "$backups" --data-dir "$work/data" "${to[@]}"
 # Webhooks that were due then are not sent anew.
-MODELSTEAD_UI=false MODELSTEAD_WEBHOOK_DELIVERY=false modelstead up --port "$port" --data-dir "$work/data" >"$work/log" 2>&1 &
+export MODELSTEAD_UI=false MODELSTEAD_WEBHOOK_DELIVERY=false
+modelstead up --port "$port" --data-dir "$work/data" >"$work/log" 2>&1 &
 up=$!
-until grep -q ' is ready ' "$work/log"; do
+# Until then the log may tell of Postgres, which is ready before.
+until grep -q '^Modelstead .* is ready ' "$work/log"; do
   kill -0 "$up" 2>/dev/null || fail "what was restored does not start:"$'\n'"$(cat "$work/log")"
   sleep 0.2
 done

@@ -201,7 +201,9 @@ class Database:
 
     def _connect(self, dialect: Any, record: object, arguments: object, parameters: Mapping[str, Any]) -> object:
         """Connect as the URL says now, not as it did when the pool was made."""
-        *earlier, last = self._urls()
+        urls = self._urls()
+        # Between the first one, which is not valid yet, and the second, which is no more, passwords may be exchanged.
+        *earlier, last = urls if len(urls) == 1 else [*urls, urls[0]]
         for url in earlier:
             with contextlib.suppress(psycopg.OperationalError):
                 return dialect.connect(**self._parameters(dialect, url, parameters))

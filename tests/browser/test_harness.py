@@ -20,7 +20,8 @@ async def test_what_goes_wrong_on_a_page_is_found(page: Page, problems: Problems
         await page.evaluate("setTimeout(() => { throw new Error('nobody caught it') })")
     async with page.expect_console_message(lambda message: message.text == "heard"):
         await page.evaluate("fetch('/api/2.0/nothing').then(() => console.error('heard'))")
-    await page.evaluate("fetch('http://elsewhere.invalid/').catch(() => 0)")
+    async with page.expect_event("requestfailed", lambda request: "elsewhere" in request.url):
+        await page.evaluate("fetch('http://elsewhere.invalid/').catch(() => 0)")
 
     found = "\n".join(problems.unexpected)
     assert all(text in found for text in ("console: heard", "exception: Error: nobody caught it", "goes elsewhere"))

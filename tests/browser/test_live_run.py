@@ -31,6 +31,9 @@ NOTE_VALUES = """
 """
 GAP = re.compile(r"^M.*M.*$")
 
+# Browsers and a platform start with the first of them, on a machine that does other work too.
+pytestmark = pytest.mark.timeout(1200)
+
 
 @pytest.fixture
 def client(stack: Stack) -> MlflowClient:
@@ -60,6 +63,7 @@ async def _open(page: Page, run_id: str, query: str = "") -> None:
     await expect(page.locator("#feed")).to_have_text("Live")
 
 
+@pytest.mark.alone
 async def test_points_of_the_client_show_on_an_open_page_within_a_second(page: Page, run: Run) -> None:
     _log(run, range(1), "loss")
     await _open(page, run.run_id)
@@ -76,6 +80,7 @@ async def test_points_of_the_client_show_on_an_open_page_within_a_second(page: P
     _judge("modelstead", await page.evaluate("window.seen"), logged)
 
 
+@pytest.mark.alone
 async def test_points_of_the_mlflow_client_show_on_an_open_page_within_a_second(
     page: Page, client: MlflowClient
 ) -> None:
@@ -174,6 +179,7 @@ async def test_a_chart_is_read_out_by_pointer_and_by_keys(page: Page, run: Run) 
     _log(run, range(101), "loss")
     await _open(page, run.run_id)
     chart = _chart(page, "loss")
+    await expect(chart.locator(".latest")).to_have_attribute("data-step", "100")
     await expect(chart.locator(".front path")).to_have_attribute("d", re.compile(r"L"))
 
     box = await chart.locator("svg").bounding_box()

@@ -19,6 +19,9 @@ _COUNT_CURVES = """() => new Set(
         .filter((path) => path.includes("L"))
 ).size"""
 
+# Browsers and a platform start with the first of them, on a machine that does other work too.
+pytestmark = pytest.mark.timeout(1200)
+
 
 @pytest.fixture(autouse=True)
 def no_login(problems: Problems) -> None:
@@ -32,10 +35,6 @@ def experiment(scene: Scene) -> str:
 
 def run_page(scene: Scene, number: int = 1) -> str:
     return f"{experiment(scene)}/runs/{scene.runs[number]}"
-
-
-async def names_of_runs(page: Page) -> list[str]:
-    return [name for name in await page.get_by_role("link", name=re.compile("^rate-")).all_inner_texts() if name]
 
 
 async def test_the_first_page_leads_to_experiments_and_their_runs(page: Page, scene: Scene) -> None:
@@ -66,8 +65,9 @@ async def test_runs_are_searched_and_sorted(page: Page, scene: Scene) -> None:
     await page.get_by_role("button", name="Sort: Created").click()
     await page.get_by_role("menuitemcheckbox", name="accuracy").click()
     await expect(page.get_by_role("button", name="Sort: accuracy")).to_be_visible()
-    await expect(page.get_by_role("link", name=re.compile("^rate-")).first).to_have_text(f"rate-{RATES[-1]}")
-    assert await names_of_runs(page) == [f"rate-{rate}" for rate in reversed(RATES)]
+    # Links without a text are icons.
+    names = page.get_by_role("link", name=re.compile("^rate-")).filter(has_text="rate-")
+    await expect(names).to_have_text([f"rate-{rate}" for rate in reversed(RATES)])
 
     await page.get_by_role("combobox").or_(page.get_by_placeholder("metrics.rmse")).first.fill("metrics.accuracy > 0.9")
     await page.keyboard.press("Enter")

@@ -10,6 +10,9 @@ from tests import s3
 from tests.browser.harness import Problems, new_page, shot
 from tests.stack import Stack
 
+# Browsers and a platform start with the first of them, on a machine that does other work too.
+pytestmark = pytest.mark.timeout(1200)
+
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

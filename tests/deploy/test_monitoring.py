@@ -9,6 +9,7 @@ import prometheus_client
 import pytest
 
 from services.common import telemetry
+from services.local import waiting
 from tests.deploy import manifests
 from tests.deploy.manifests import COMPONENTS, Variant, selects
 from tests.metrics import Scraper, series_of
@@ -57,6 +58,16 @@ def _expressions() -> list[str]:
     return [*(rule["expr"] for rule in _rules()), *shown]
 
 
+def _recorded() -> set[str]:
+    """The series that Prometheus makes itself."""
+    return {rule["record"] for rule in _rules() if "record" in rule} | {"up"}
+
+
+def _named() -> set[str]:
+    """The series of our code that something goes by."""
+    return {name for each in _expressions() for name, _ in _selectors(_without_variables(each))} - _recorded()
+
+
 def _series() -> dict[str, set[str]]:
     """The labels of every series that our code exports, by its name."""
     for module in EXPORTERS:
@@ -83,17 +94,25 @@ def _selectors(expression: str) -> Iterator[tuple[str, str]]:
 def exposed(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """The series that the services of a platform that runs expose."""
     scraper = Scraper()
+    found: set[str] = set()
+
+    def all_are_found() -> bool:
+        for service in SERVICES:
+            found.update(series_of(scraper.families(service)))
+        return _named() <= found
+
     with Stack(tmp_path_factory.mktemp("exposed"), extra=scraper.extra):
-        return {name for service in SERVICES for name in series_of(scraper.families(service))}
+        # What a service cannot tell within some seconds, a scrape does without.
+        waiting.until(all_are_found, timeout_s=60)
+    return found
 
 
 @pytest.mark.parametrize("expression", _expressions())
 def test_every_series_is_exposed_by_a_service_that_runs(expression: str, exposed: set[str]) -> None:
-    recorded = {rule["record"] for rule in _rules() if "record" in rule}
     names = {name for name, _ in _selectors(_without_variables(expression))}
 
     assert names
-    assert names <= exposed | recorded | {"up"}
+    assert names <= exposed | _recorded()
 
 
 def test_every_figure_of_ours_is_shown_or_alerted_on_or_known_not_to_be(exposed: set[str]) -> None:

@@ -186,8 +186,8 @@ def _becomes_ready(address: str, process: subprocess.Popen[str]) -> bool:
                 return False
             return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
-        waiting.until(lambda: process.poll() is not None or serves(), timeout_s=READY_TIMEOUT_S)
-        return process.poll() is None and serves()
+        has_settled = waiting.until(lambda: process.poll() is not None or serves(), timeout_s=READY_TIMEOUT_S)
+        return has_settled and process.poll() is None
 
 
 def test_the_gateway_answers_its_probe_and_has_the_web_ui(image_environment: dict[str, str], mounted: Path) -> None:
@@ -203,7 +203,9 @@ def test_the_gateway_answers_its_probe_and_has_the_web_ui(image_environment: dic
 
     with _serving(gateway, environment, image_environment, mounted) as process:
         address = Address(LOOPBACK, port)
-        waiting.until(lambda: process.poll() is not None or ports.answers_ok(address, path), timeout_s=READY_TIMEOUT_S)
-
-        assert ports.answers_ok(address, path), process.stderr
-        assert ports.answers_ok(address, "/static-files/index.html")
+        for asked in (path, "/static-files/index.html"):
+            assert waiting.until(
+                lambda: process.poll() is not None or ports.answers_ok(address, asked),  # noqa: B023 - ends before
+                timeout_s=READY_TIMEOUT_S,
+            )
+            assert process.poll() is None, process.stderr

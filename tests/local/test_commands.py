@@ -113,5 +113,5 @@ def _up(command: list[str], gateway: Address, data_path: Path) -> "subprocess.Co
 
 def _run(command: list[str], *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*command, *arguments], capture_output=True, text=True, check=False, env={**os.environ, **environ}, timeout=60
+        [*command, *arguments], capture_output=True, text=True, check=False, env={**os.environ, **environ}, timeout=120
     )

@@ -3,6 +3,7 @@
 import io
 import os
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def test_every_listener_is_on_loopback_and_on_a_chosen_port(tmp_path: Path) -> N
         ports = sorted(_kept_ports(tmp_path / "data"))
 
         # Some listeners come after S3 has begun to answer.
-        waiting.until(lambda: len(_listeners(server.process.pid)) >= len(ports), timeout_s=10)
+        waiting.until(lambda: len(_listeners(server.process.pid)) >= len(ports), timeout_s=60)
 
         assert sorted(_listeners(server.process.pid)) == [("0100007F", port) for port in ports]
 
@@ -73,7 +74,10 @@ def _kept_ports(data_dir: Path) -> list[int]:
 
 def _listeners(pid: int) -> set[tuple[str, int]]:
     """Return host and port, in the kernel's spelling, of each TCP socket that a process listens on."""
-    inodes = {link.readlink().name for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()}
+    inodes = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # It was closed meanwhile.
+            inodes.add(link.readlink().name)
     found = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:

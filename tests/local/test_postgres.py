@@ -102,7 +102,7 @@ def test_the_server_ends_with_a_launcher_that_was_killed(data_path: Path) -> Non
     launcher.kill()
     launcher.communicate()
 
-    assert waiting.until(lambda: not orphans.find_postgres(data_path), timeout_s=20)
+    assert waiting.until(lambda: not orphans.find_postgres(data_path), timeout_s=60)
     with EmbeddedPostgres(data_path) as postgres:
         assert _value(postgres.url("tracking"), "SELECT 1") == 1
 
@@ -124,6 +124,8 @@ def test_a_server_left_running_on_the_folder_is_shut_down(data_path: Path) -> No
     left = _left_running(data_path)
 
     with EmbeddedPostgres(data_path) as postgres:
+        # What tells whose a process is goes a moment before the process does.
+        assert waiting.until(lambda: left.ended, timeout_s=60)
         assert left.exit_code == 0
         assert postgres.url("tracking") == url
         assert _value(url, "SELECT a FROM tracking.kept") == 7
@@ -261,5 +263,5 @@ def _left_running(data_path: Path) -> Process:
 def _serve(made: cluster.Cluster) -> Process:
     made.prepare()
     server = Process(made.child())
-    assert waiting.until(lambda: made.is_ready(server.pid), timeout_s=20)
+    assert waiting.until(lambda: made.is_ready(server.pid), timeout_s=60)
     return server

@@ -22,13 +22,13 @@ def test_a_child_gets_its_stop_signal_when_its_starter_is_killed(make_child: Mak
         f"import os, signal; signal.signal(15, lambda *_: os._exit(print('told', flush=True) or 0)); {WAIT_FOREVER}",
     )
     starter = _starter_of(child)
-    assert waiting.until(lambda: _logged(child, "waiting"), timeout_s=20)
+    assert waiting.until(lambda: _logged(child, "waiting"), timeout_s=60)
 
     starter.kill()
     starter.wait()
 
-    assert waiting.until(lambda: _logged(child, "told"), timeout_s=20)
-    assert waiting.until(lambda: not orphans.find_children(data_path), timeout_s=20)
+    assert waiting.until(lambda: _logged(child, "told"), timeout_s=60)
+    assert waiting.until(lambda: not orphans.find_children(data_path), timeout_s=60)
 
 
 def test_a_child_does_not_hear_the_terminals_ctrl_c(make_child: MakeChild) -> None:
@@ -42,7 +42,7 @@ def test_a_child_does_not_hear_the_terminals_ctrl_c(make_child: MakeChild) -> No
 def test_a_child_that_ignores_its_stop_signal_is_killed(make_child: MakeChild) -> None:
     child = make_child("child", IGNORE_TERM, stop_timeout_s=0.2)
     running = Process(child)
-    assert waiting.until(lambda: _logged(child, "waiting"), timeout_s=20)
+    assert waiting.until(lambda: _logged(child, "waiting"), timeout_s=60)
 
     assert running.stop() is False
 
@@ -52,7 +52,7 @@ def test_a_child_that_ignores_its_stop_signal_is_killed(make_child: MakeChild) -
 def test_the_last_lines_are_those_of_this_run(make_child: MakeChild) -> None:
     for code in ("print('first')", "print('second')"):
         running = Process(make_child("child", code))
-        assert waiting.until(lambda: running.ended, timeout_s=20)  # noqa: B023 - ends before the next is made
+        assert waiting.until(lambda: running.ended, timeout_s=60)  # noqa: B023 - ends before the next is made
 
     assert running.last_lines() == "  second"
 
@@ -64,7 +64,7 @@ def test_a_log_that_has_grown_large_is_set_aside(make_child: MakeChild) -> None:
 
     running = Process(child)
 
-    assert waiting.until(lambda: running.ended, timeout_s=20)
+    assert waiting.until(lambda: running.ended, timeout_s=60)
     assert child.log.read_text() == "new\n"
     assert child.log.with_name("child.log.1").exists()
 
@@ -73,7 +73,7 @@ def test_a_program_that_does_not_exist_is_named_in_its_log(make_child: MakeChild
     child = make_child("child", "")
     running = Process(Child(name="child", argv=["/nowhere/program"], env=child.env, log=child.log))
 
-    assert waiting.until(lambda: running.ended, timeout_s=20)
+    assert waiting.until(lambda: running.ended, timeout_s=60)
     assert running.exit_code == 1
     assert running.last_lines() == "  /nowhere/program cannot be run: No such file or directory."
 
@@ -84,10 +84,12 @@ def test_leftovers_are_ended_and_strangers_are_not(make_child: MakeChild, data_p
     strangers = Process(
         Child(name="other", argv=other.argv, env={process.LAUNCHED_FOR: f"{data_path}-2"}, log=other.log)
     )
-    assert waiting.until(lambda: _logged(ours.child, "waiting") and _logged(other, "waiting"), timeout_s=20)
+    assert waiting.until(lambda: _logged(ours.child, "waiting") and _logged(other, "waiting"), timeout_s=60)
 
     orphans.end_children(data_path)
 
+    # What tells whose a process is goes a moment before the process does.
+    assert waiting.until(lambda: ours.ended, timeout_s=60)
     assert ours.exit_code == -signal.SIGTERM
     assert not strangers.ended
     strangers.kill()

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -96,7 +97,7 @@ def test_children_are_stopped_in_reverse(make_child: MakeChild, signals: Signals
     children = [make_child(name, NOTE_TERM.format(notes=str(notes), name=name)) for name in ("a", "b", "c")]
 
     with _started(children, signals, told):
-        assert waiting.until(lambda: all(_count(child, "waiting") for child in children), timeout_s=20)
+        assert waiting.until(lambda: all(_count(child, "waiting") for child in children), timeout_s=60)
 
     assert notes.read_text().split() == ["c", "b", "a"]
 
@@ -126,7 +127,7 @@ def test_a_second_request_to_stop_hurries(make_child: MakeChild, signals: Signal
     child = make_child("stuck", IGNORE_TERM, stop_timeout_s=120.0)
 
     with _started([child], signals, told):
-        assert waiting.until(lambda: _count(child, "waiting") > 0, timeout_s=20)
+        assert waiting.until(lambda: _count(child, "waiting") > 0, timeout_s=60)
         signals.stop_requests = 1
         second = threading.Timer(0.5, _send, [signal.SIGINT])
         second.start()
@@ -135,7 +136,10 @@ def test_a_second_request_to_stop_hurries(make_child: MakeChild, signals: Signal
     assert "stuck has not stopped yet: ending it." in told
 
 
-def test_one_request_that_is_delivered_twice_does_not_hurry(signals: Signals) -> None:
+def test_one_request_that_is_delivered_twice_does_not_hurry(signals: Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    # However long this process is kept waiting in between.
+    monkeypatch.setattr("services.local.signals.time", SimpleNamespace(monotonic=lambda: 1000.0))
+
     _send(signal.SIGTERM)
     _send(signal.SIGINT)
 
@@ -167,10 +171,10 @@ def _meanwhile(act: Callable[[], None]) -> Iterator[None]:
 
 def _kill_once_and_stop_when_back(child: Child) -> None:
     folder = Path(child.env["MODELSTEAD_LAUNCHED_FOR"])
-    assert waiting.until(lambda: _count(child, "waiting") == 1, timeout_s=20)
+    assert waiting.until(lambda: _count(child, "waiting") == 1, timeout_s=60)
     for pid in orphans.find_children(folder):
         os.kill(pid, signal.SIGKILL)
-    assert waiting.until(lambda: _count(child, "waiting") == 2, timeout_s=20)
+    assert waiting.until(lambda: _count(child, "waiting") == 2, timeout_s=60)
     _send(signal.SIGTERM)
 
 

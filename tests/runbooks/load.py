@@ -52,7 +52,8 @@ class Load:
     def _log_points(self) -> None:
         with httpx.Client(base_url=self._url, timeout=30, headers=self._headers) as client:
             while (run_id := self._create_run(client)) is None:
-                pass
+                if self._stopping.wait(self._pause_s):
+                    return
             step = 0
             while not self._stopping.wait(self._pause_s):
                 body = {"run_id": run_id, "key": _KEY, "value": step, "timestamp": step, "step": step}
@@ -100,7 +101,7 @@ def content_of(path: str) -> bytes:
 def steps_of(url: str, run_id: str) -> set[int]:
     """Return the steps that a platform has of a run."""
     query = {"run_id": run_id, "metric_key": _KEY}
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         answer = httpx.get(f"{url}{_API}/metrics/get-history", params=query, timeout=30)
         if answer.status_code == 503 and time.monotonic() < deadline:

@@ -45,6 +45,9 @@ def _follow(primary: Server, path: Path) -> Server:
     primary.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{_NAMES}'", "SELECT pg_reload_conf()")
     primary.await_standby("quorum")
     standby.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{_NAMES}'", "SELECT pg_reload_conf()")
+    # It is told to read its configuration, and has not read it yet.
+    is_read = "SHOW synchronous_standby_names"
+    assert waiting.until(lambda: standby.value(is_read) == _NAMES, timeout_s=TIMEOUT_S)
     return standby
 
 
