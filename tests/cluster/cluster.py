@@ -15,6 +15,7 @@ from typing import Self, TypeVar
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from services.common.settings import Address
 from services.local import ports, waiting
@@ -63,13 +64,20 @@ class Replica:
 
     def calls(self) -> Counter[str]:
         """Return how many calls this process has answered, by method; none of what only looks whether it is there."""
-        text = httpx.get(f"http://{self.metrics}/metrics", timeout=30).text
         found = Counter[str]()
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name == "modelstead_calls_total" and "/health" not in sample.labels["method"]:
-                    found[sample.labels["method"]] += int(sample.value)
+        for sample in self._samples("modelstead_calls_total"):
+            if "/health" not in sample.labels["method"]:
+                found[sample.labels["method"]] += int(sample.value)
         return found
+
+    def calls_in_flight(self) -> int:
+        """Return how many calls this process answers just now, but for watches and streams."""
+        return int(sum(sample.value for sample in self._samples("modelstead_calls_in_flight")))
+
+    def _samples(self, name: str) -> list[Sample]:
+        text = httpx.get(f"http://{self.metrics}/metrics", timeout=30).text
+        families = text_string_to_metric_families(text)
+        return [sample for family in families for sample in family.samples if sample.name == name]
 
 
 class Cluster:

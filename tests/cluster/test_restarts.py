@@ -4,11 +4,20 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+import psycopg
 import pytest
 
-from modelstead.registry.v1 import lookups_pb2, lookups_pb2_grpc
+from modelstead.registry.v1 import (
+    lookups_pb2,
+    lookups_pb2_grpc,
+    model_versions_pb2,
+    model_versions_pb2_grpc,
+    registered_models_pb2,
+    registered_models_pb2_grpc,
+)
 from modelstead.runs.connection import Endpoint, channel
 from modelstead.runs.settings import Settings
 from modelstead.tracking.v1 import ingest_pb2 as pb
@@ -23,6 +32,7 @@ from tests.long_form import IS_LONG, TEST_TIMEOUT_S
 RATE = 200.0 if IS_LONG else 25.0
 ROUNDS = 5 if IS_LONG else 1
 STREAMS = 20
+CALLS = 50
 WAIT_S = 60.0
 EXIT_S = 30.0
 # Of each replica, on average, and how far from that one may be.
@@ -135,6 +145,39 @@ def test_sigterm_drains_calls_and_streams(cluster: Cluster) -> None:
     assert {code for stream in streams for code in stream.codes} <= {grpc.StatusCode.UNAVAILABLE}
     stored.check(cluster, load.report)
     stored.check(cluster, Report(batches={stream.run_id: stream.acknowledged for stream in streams}))
+
+
+def test_sigterm_lets_calls_under_way_end(cluster: Cluster) -> None:
+    replica = cluster.replicas["registry-1"]
+    with (
+        grpc.insecure_channel(str(replica.address)) as to,
+        psycopg.connect(cluster.database_url()) as holding,
+        ThreadPoolExecutor(1) as stopping,
+    ):
+        models = registered_models_pb2_grpc.RegisteredModelServiceStub(to)
+        models.CreateRegisteredModel(
+            registered_models_pb2.CreateRegisteredModelRequest(name=(name := ingest.new_id())), metadata=METADATA
+        )
+        # None of them can have its number until this lets the model go.
+        holding.execute("SELECT FROM registry.registered_models WHERE name = %s FOR UPDATE", (name,))
+        request = model_versions_pb2.CreateModelVersionRequest(name=name, source="s3://bucket/model")
+        versions = model_versions_pb2_grpc.ModelVersionServiceStub(to)
+        calls = [
+            versions.CreateModelVersion.future(request, metadata=METADATA, timeout=WAIT_S)  # type: ignore[attr-defined]
+            for _ in range(CALLS)
+        ]
+        assert waiting.until(lambda: replica.calls_in_flight() == CALLS, timeout_s=WAIT_S)
+        stopped = stopping.submit(cluster.stop, replica)
+        assert waiting.until(lambda: not replica.is_ready(), timeout_s=WAIT_S)
+        began = time.monotonic()
+        holding.rollback()
+
+        numbers = sorted(int(call.result().model_version.version) for call in calls)
+
+        stopped.result()
+        assert time.monotonic() - began < EXIT_S
+    cluster.start([replica])
+    assert numbers == list(range(1, CALLS + 1))
 
 
 @contextlib.contextmanager

@@ -268,6 +268,22 @@ class TestHeaders:
         assert (response.status_code, response.json()["error_code"]) == (504, "DEADLINE_EXCEEDED")
         await asyncio.wait_for(running.script.cancelled.wait(), WAIT_S)
 
+    async def test_a_call_that_is_made_again_has_what_is_left_of_the_time(self, running: Platform) -> None:
+        running.script.hold = asyncio.Event()
+        # As when a connection breaks: nobody told what came of it.
+        running.script.run_error = (grpc.StatusCode.UNAVAILABLE, "", ())
+        asked = asyncio.create_task(running.get_run(x_request_timeout_ms="20000"))
+        await asyncio.wait_for(running.script.called.wait(), WAIT_S)
+        await asyncio.sleep(2)
+        running.script.hold.set()
+
+        response = await asked
+
+        assert response.status_code == 503
+        assert len(running.script.requests) == 2
+        assert running.script.deadline_s is not None
+        assert 0 < running.script.deadline_s < 19
+
     async def test_pages_of_other_sites_cannot_write(self, running: Platform) -> None:
         response = await running.post("runs/create", {}, {**JSON, "origin": "http://evil.example"})
 

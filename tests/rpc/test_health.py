@@ -61,3 +61,35 @@ def test_a_port_of_its_own_tells_of_health_until_the_end_and_of_nothing_else(dat
         assert waiting.until(lambda: _told(channel, READINESS) == NOT_SERVING, timeout_s=WAIT_S)
         assert _told(channel, LIVENESS) == SERVING
         assert process.poll() is None
+
+
+# A server without services, which the first time cannot tell whether it is ready.
+_UNSURE = """
+import asyncio, sys
+from services.common.auth import NoAuthentication
+from services.common.rpc.pipeline import EveryoneMayEverything, Pipeline
+from services.common.rpc.server import serve
+from services.common.settings import Address
+
+asked = 0
+
+async def ready():
+    global asked
+    asked += 1
+    if asked == 1:
+        raise RuntimeError("as if the code were wrong")
+    return True
+
+pipeline = Pipeline(NoAuthentication(), EveryoneMayEverything())
+listen = Address.parse(sys.argv[1])
+asyncio.run(serve([], listen=listen, pipeline=pipeline, ready=ready, with_reflection=False, drain_notice_s=0))
+"""
+
+
+def test_who_once_could_not_tell_whether_it_is_ready_looks_again() -> None:
+    address = str(Address(LOOPBACK, ports.choose(LOOPBACK)))
+    with subprocess.Popen([sys.executable, "-c", _UNSURE, address]) as process:
+        try:
+            assert waiting.until(lambda: is_ready_at(address), timeout_s=WAIT_S)
+        finally:
+            process.kill()
