@@ -1,6 +1,7 @@
 """Replicas come and go under load, and nobody who calls notices: rolling restarts (R4), drains (R5), scaling."""
 
 import contextlib
+import dataclasses
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from modelstead.runs.connection import Endpoint, channel
 from modelstead.runs.settings import Settings
 from modelstead.tracking.v1 import ingest_pb2 as pb
 from modelstead.tracking.v1 import ingest_pb2_grpc
-from services.local import waiting
+from services.local import ports, waiting
 from tests import ingest
 from tests.cluster import stored
 from tests.cluster.cluster import KEY, SERVICES, Cluster, Replica, together
@@ -149,6 +150,10 @@ def test_sigterm_drains_calls_and_streams(cluster: Cluster) -> None:
 
 def test_sigterm_lets_calls_under_way_end(cluster: Cluster) -> None:
     replica = cluster.replicas["registry-1"]
+    usual = replica.child
+    # What is under way is then what is waited for when connections are closed.
+    replica.child = dataclasses.replace(usual, env={**usual.env, "MODELSTEAD_DRAIN_NOTICE_S": "0"})
+    cluster.restart([replica])
     with (
         grpc.insecure_channel(str(replica.address)) as to,
         psycopg.connect(cluster.database_url()) as holding,
@@ -168,7 +173,7 @@ def test_sigterm_lets_calls_under_way_end(cluster: Cluster) -> None:
         ]
         assert waiting.until(lambda: replica.calls_in_flight() == CALLS, timeout_s=WAIT_S)
         stopped = stopping.submit(cluster.stop, replica)
-        assert waiting.until(lambda: not replica.is_ready(), timeout_s=WAIT_S)
+        assert waiting.until(lambda: ports.is_free(replica.address), timeout_s=WAIT_S)
         began = time.monotonic()
         holding.rollback()
 
@@ -176,6 +181,7 @@ def test_sigterm_lets_calls_under_way_end(cluster: Cluster) -> None:
 
         stopped.result()
         assert time.monotonic() - began < EXIT_S
+    replica.child = usual
     cluster.start([replica])
     assert numbers == list(range(1, CALLS + 1))
 
