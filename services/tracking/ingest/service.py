@@ -245,6 +245,9 @@ class Ingest:
                 if message.HasField("open") or not message.HasField("batch"):
                     raise InvalidArgument("Missing value for required parameter 'batch': a session is opened once.")
                 await self._take(flow, message.batch, sender, caller=caller)
+                if message.batch.HasField("end"):
+                    # It lives on, but not in that one; other batches may come before a heartbeat says so.
+                    run_ids = [run_id for run_id in run_ids if run_id != message.batch.run_id]
                 if run_ids:
                     self._ranks.heard(sender.rank, run_ids)
         finally:
