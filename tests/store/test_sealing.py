@@ -174,6 +174,40 @@ async def test_pages_go_on_across_a_sealing(db: Database, run_id: str) -> None:
     assert rest == list(range(1234, 3000))
 
 
+async def test_history_that_is_being_read_goes_on_across_a_sort(
+    db: Database, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.tracking.sealing.model.FULL_POINTS", 100)
+    monkeypatch.setattr("services.tracking.metrics.service.READ_POINTS", 100)
+    rows = _in_order(600)
+    await _log(db, run_id, rows, 300)
+    reading = Metrics(db=db, pages=factories.PAGES).read(run_id=run_id, key="m")
+    found = (await anext(reading)).steps.tolist()
+
+    await _log(db, run_id, [(1050, 50, 99.0)], 1)
+    await _end(db, run_id)
+    await Sealing(db).look_after_all()
+
+    assert len(await _chunk_counts(db, run_id)) == 6
+    async for points in reading:
+        found += points.steps.tolist()
+    assert found == list(range(600))
+
+
+async def test_chunks_that_an_earlier_release_has_numbered_below_one_are_read(db: Database, run_id: str) -> None:
+    rows = _in_order(60)
+    await _log(db, run_id, rows, 20)
+
+    async with db.pipeline() as tx:
+        await tx.execute(
+            "UPDATE metric_chunks SET chunk_id = chunk_id - 2^40::bigint FROM metrics AS m"
+            " WHERE m.metric_id = metric_chunks.metric_id AND m.run_id = %s",
+            [run_id],
+        )
+
+    assert await _history(db, run_id) == rows
+
+
 async def test_writers_and_two_workers_at_once_lose_nothing(db: Database, run_id: str) -> None:
     rows = _in_order(6000)
 

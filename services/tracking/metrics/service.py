@@ -130,7 +130,8 @@ class Metrics:
             for start in range(0, len(points), READ_POINTS):
                 yield points.take(slice(start, start + READ_POINTS))
             return
-        after_chunk: int | None = 0
+        # What an earlier release has sorted may have numbers below 1.
+        after_chunk: int | None = INT64_MIN
         while after_chunk is not None:
             timestamp, step = position[:2] if position else (0, INT64_MIN)
             async with self.db.pipeline(snapshot=True) as tx:

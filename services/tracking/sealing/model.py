@@ -79,13 +79,17 @@ def merge(metric: MetricState, *, is_over: bool) -> Merge | None:
     return _merge(metric, newest) if len(newest) >= MERGED_CHUNKS_MIN else None
 
 
-def numbered(points: Points, *, last_id: int) -> list[tuple[int, Points]]:
-    """Return the points in chunks less than twice as large as a full one, of which the last has the given number."""
+def numbered(points: Points, merge: Merge) -> list[tuple[int | None, Points]]:
+    """Return the points in chunks less than twice as large as a full one, with their numbers; None is the next new one.
+
+    What is merged takes the number of the last chunk of it, so that the order of chunks stays that of arrival. What is
+    sorted takes new ones: who reads on after a chunk would take what now has its number for read.
+    """
+    if not merge.is_sort:
+        return [(merge.chunk_ids[-1], points)]
     count = max(1, len(points) // FULL_POINTS)
     bounds = [len(points) * place // count for place in range(count + 1)]
-    return [
-        (last_id - count + 1 + place, points.take(slice(bounds[place], bounds[place + 1]))) for place in range(count)
-    ]
+    return [(None, points.take(slice(bounds[place], bounds[place + 1]))) for place in range(count)]
 
 
 def is_in_order(points: Points) -> bool:

@@ -137,6 +137,6 @@ class _Work:
                 await store.set_order(tx, merge.metric_id, places=order)
             else:
                 self._unsortable.add(merge.metric_id)
-        chunks = model.numbered(points, last_id=merge.chunk_ids[-1])
+        chunks = model.numbered(points, merge)
         await store.put(tx, merge.metric_id, chunks)
         self._chunk_count += len(chunks)
