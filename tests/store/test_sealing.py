@@ -2,13 +2,16 @@
 
 import asyncio
 import random
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.database import Database
+from services.tracking.metrics.columns import Points
 from services.tracking.metrics.model import bucket_starts
 from services.tracking.metrics.service import Metrics
 from services.tracking.run_logs.service import RunLogs
@@ -206,6 +209,25 @@ async def test_chunks_that_an_earlier_release_has_numbered_below_one_are_read(db
         )
 
     assert await _history(db, run_id) == rows
+
+
+async def test_others_are_served_while_a_metric_is_sorted(
+    db: Database, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, step_order = list[int](), Points.step_order
+
+    def watched(points: Points) -> Any:
+        threads.append(threading.get_ident())
+        return step_order(points)
+
+    monkeypatch.setattr(Points, "step_order", watched)
+    await _log(db, run_id, _shuffled(100), 50)
+    await _end(db, run_id)
+
+    await Sealing(db).look_after_all()
+
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 async def test_writers_and_two_workers_at_once_lose_nothing(db: Database, run_id: str) -> None:

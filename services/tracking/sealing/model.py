@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.tracking.metrics.columns import Points
-from services.tracking.metrics.model import CHUNK_POINTS_MIN
+from services.tracking.metrics.model import CHUNK_POINTS_MIN, SORTED_POINTS_MAX
 
 # A chunk of so many points stays as it is.
 FULL_POINTS = 65_536
@@ -15,8 +15,6 @@ MERGED_CHUNKS_MIN = 8
 # What one transaction reads and writes; it holds the lock on the run.
 STEP_POINTS_MAX = 262_144
 STEP_CHUNKS_MAX = 1000
-# A metric logged out of order is sorted as a whole, in memory: up to so many points.
-SORTED_POINTS_MAX = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +96,7 @@ def is_in_order(points: Points) -> bool:
 
 
 def _is_worth_sorting(metric: MetricState, *, is_over: bool) -> bool:
+    # It is sorted as a whole.
     if metric.point_count > SORTED_POINTS_MAX or not metric.pieces:
         return False
     small = sum(piece.point_count for piece in metric.pieces if piece.point_count < FULL_POINTS)

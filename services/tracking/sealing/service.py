@@ -130,7 +130,8 @@ class _Work:
     async def _do(self, tx: Driver, merge: Merge) -> None:
         points = await store.take(tx, merge.metric_id, merge.chunk_ids, with_pending=merge.with_pending)
         if merge.is_sort:
-            order = points.step_order()
+            # So many take a while, in which others are served.
+            order = await asyncio.to_thread(points.step_order)
             ordered = points.take(order)
             if model.is_in_order(ordered):
                 points = ordered
