@@ -168,13 +168,17 @@ class Database:
         Each statement sees a state of its own: whoever has two that must agree takes `pipeline(snapshot=True)`.
         """
         async with self._translating():
+            pool = self._engine.pool
             reader = self._readers.pop() if self._readers else await self._new_reader()
             try:
                 yield reader.driver_connection  # type: ignore[misc]
             except BaseException:
                 await _return(reader)
                 raise
-            if len(self._readers) < self._readers_max:
+            if pool is not self._engine.pool:
+                # All were closed meanwhile: it may lead to a primary that is none any more.
+                await greenlet_spawn(reader.invalidate)
+            elif len(self._readers) < self._readers_max:
                 self._readers.append(reader)
             else:
                 await _return(reader)

@@ -298,6 +298,16 @@ async def test_rejection_is_told_until_the_client_knows_it(db: Database, run_id:
     assert later.acknowledged_sequence == 1
 
 
+@pytest.mark.parametrize("bad", [_bad(points__counts=[0]), ingest.batch(1, "no-such-run")])
+async def test_batch_that_comes_twice_at_once_is_rejected_twice(db: Database, bad: pb.Batch) -> None:
+    server, sender = _ingest(db), ingest.session()
+
+    first, again = await asyncio.gather(server.one(sender, bad, caller="t"), server.one(sender, bad, caller="t"))
+
+    assert first.rejection is not None
+    assert again == first
+
+
 async def test_deleted_run_takes_nothing(db: Database, run_id: str) -> None:
     await factories.runs(db).delete(run_id)
 

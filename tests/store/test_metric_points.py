@@ -1,12 +1,15 @@
 """Points come back complete and in MLflow's order, however they arrived and wherever they are kept."""
 
+import asyncio
 import random
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from services.common.database import Database
 from services.tracking.metrics import model as metrics_model
+from services.tracking.metrics.columns import Points
 from services.tracking.metrics.service import Metrics
 from services.tracking.run_logs.service import RunLogs
 from tests.store import factories
@@ -117,13 +120,108 @@ async def test_sample_is_even_over_steps(
 ) -> None:
     rows = arrive(1000)
     await _log(db, run_id, rows, 93)
-    by_step = sorted(rows, key=lambda row: (row[1], row[0], row[2]))
+    by_step = _by_step(rows)
 
+    assert await _sample(db, run_id, buckets) == [
+        by_step[place] for place in metrics_model.bucket_starts(len(rows), buckets)
+    ]
+
+
+async def _sample(db: Database, run_id: str, buckets: int, within: tuple[int, int] | None = None) -> list[Row]:
+    start_step, end_step = within or (None, None)
     sample: list[Row] = []
     async for block in Metrics(db=db, pages=factories.PAGES).sample(
-        run_ids=[run_id], key="m", start_step=None, end_step=None, max_results=buckets
+        run_ids=[run_id], key="m", start_step=start_step, end_step=end_step, max_results=buckets
     ):
         points = block.points
         sample += zip(points.timestamps.tolist(), points.steps.tolist(), points.values.tolist(), strict=True)
+    return sample
 
-    assert sample == [by_step[place] for place in metrics_model.bucket_starts(len(rows), buckets)]
+
+@pytest.mark.parametrize("page_size", [None, 64])
+async def test_history_of_more_points_than_are_sorted_at_once_is_complete_and_ordered(
+    db: Database, run_id: str, monkeypatch: pytest.MonkeyPatch, page_size: int | None
+) -> None:
+    monkeypatch.setattr("services.tracking.metrics.model.SORTED_POINTS_MAX", 100)
+    monkeypatch.setattr("services.tracking.metrics.service.READ_POINTS", 30)
+    sorted_counts, threads, by_time = list[int](), set[int](), Points.by_time
+
+    def watched(points: Points) -> Points:
+        if len(points) > 30:
+            sorted_counts.append(len(points))
+            threads.add(threading.get_ident())
+        return by_time(points)
+
+    monkeypatch.setattr(Points, "by_time", watched)
+    rows = _shuffled(700)
+    await _log(db, run_id, rows, 20)
+    await _log(db, run_id, rows[:60], 20)
+    await _log(db, run_id, rows[60:70], 1)
+
+    pages = await _pages(db, run_id, page_size)
+
+    assert [row for page in pages for row in page] == sorted(rows)
+    assert max(sorted_counts) <= 100 + 30 + 20
+    assert threading.get_ident() not in threads
+
+
+def _by_step(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (row[1], row[0], row[2]))
+
+
+async def test_sample_of_more_points_than_are_sorted_is_even_by_arrival(
+    db: Database, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.tracking.metrics.model.SORTED_POINTS_MAX", 500)
+    shuffled = _shuffled(1000)
+    # The points of a batch arrive in order.
+    rows = [row for start in range(0, 1000, 93) for row in sorted(shuffled[start : start + 93])]
+    await _log(db, run_id, rows, 93)
+    chosen = [rows[place] for place in metrics_model.bucket_starts(1000, 40)]
+
+    assert await _sample(db, run_id, 40) == _by_step(chosen)
+    assert await _sample(db, run_id, 40, (200, 800)) == _by_step([row for row in chosen if 200 <= row[1] <= 800])
+
+
+async def test_sample_of_many_points_of_an_interval_is_even_in_the_chunks_that_hold_it(
+    db: Database, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.tracking.metrics.model.SORTED_POINTS_MAX", 500)
+    rows = _in_order(1007)
+    await _log(db, run_id, rows, 100)
+    # Of steps 200 to 899, and of the rows that wait.
+    places = [200 + place for place in metrics_model.bucket_starts(707, 101)]
+
+    assert await _sample(db, run_id, 101, (250, 849)) == [rows[place] for place in places if 250 <= place <= 849]
+    assert await _sample(db, run_id, 10, (300, 399)) == [
+        rows[300 + place] for place in metrics_model.bucket_starts(100, 10)
+    ]
+
+
+async def test_many_points_are_sorted_for_one_reader_at_a_time(
+    db: Database, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.tracking.metrics.service.READ_POINTS", 30)
+    await _log(db, run_id, _shuffled(100), 20)
+    both, by_step, have_met, threads = threading.Barrier(2), Points.by_step, list[bool](), set[int]()
+
+    def meeting(points: Points) -> Points:
+        threads.add(threading.get_ident())
+        try:
+            both.wait(timeout=0.5)
+            have_met.append(True)
+        except threading.BrokenBarrierError:
+            both.reset()
+            have_met.append(False)
+        return by_step(points)
+
+    monkeypatch.setattr(Points, "by_step", meeting)
+    metrics = Metrics(db=db, pages=factories.PAGES)
+
+    async def sample() -> int:
+        blocks = metrics.sample(run_ids=[run_id], key="m", start_step=None, end_step=None, max_results=7)
+        return sum([len(block.points) async for block in blocks])
+
+    assert await asyncio.gather(sample(), sample()) == [7, 7]
+    assert have_met == [False, False]
+    assert threading.get_ident() not in threads

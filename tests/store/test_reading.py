@@ -69,6 +69,15 @@ async def test_a_connection_is_read_with_again_and_never_within_a_transaction(db
     assert times[0] != times[1]
 
 
+async def test_a_connection_that_was_in_use_while_all_were_closed_is_not_read_with_again(db: Database) -> None:
+    async with db.reading() as tx:
+        before = await (await tx.execute("SELECT pg_backend_pid()")).fetchone()
+        await db.close()
+
+    assert before is not None
+    assert await _value(db, "SELECT pg_backend_pid()") != before[0]
+
+
 async def test_a_connection_that_failed_reading_opens_transactions_as_before(db: Database) -> None:
     with pytest.raises(psycopg.errors.DivisionByZero):
         await _value(db, "SELECT 1 / 0")

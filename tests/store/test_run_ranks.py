@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -37,9 +37,11 @@ class Server:
         bounds = {"memory_bytes": 64 * 2**20, "window_bytes": 4 * 2**20, "session_age_s": 1000}
         self.ingest = Ingest(db, factories.experiments(db), self.ranks, now_ms=lambda: self.now, **bounds)
 
-    async def send(self, rank: pb.Rank | None, *requests: pb.IngestStreamRequest | pb.Batch | int) -> list[Progress]:
+    async def send(
+        self, rank: pb.Rank | None, *requests: pb.IngestStreamRequest | pb.Batch | int | Callable[[], Awaitable[None]]
+    ) -> list[Progress]:
         """Send heartbeats and batches, which are numbered, by a stream of a new session; after a number of milliseconds
-        where there is one.
+        where there is one, and when what is to be awaited is done.
         """
         sequence = 0
 
@@ -52,8 +54,10 @@ class Server:
                     sequence += 1
                     request.sequence = sequence
                     yield ingest.bringing(request)
-                else:
+                elif isinstance(request, pb.IngestStreamRequest):
                     yield request
+                else:
+                    await request()
 
         sender = pb.Session(session_id=ingest.new_id(), epoch=1, rank=rank)
         return [told async for told in self.ingest.stream(ingest.opening(sender), following(), caller="t")]
@@ -239,6 +243,23 @@ async def test_batches_of_a_rank_that_said_it_lives_keep_its_lease_and_those_of_
 
     assert await server.states(run_ids[0]) == {0: "RUNNING"}
     assert await server.states(run_ids[1]) == {0: "LOST"}
+
+
+async def test_run_that_has_ended_is_not_brought_back_by_what_its_rank_logs_to_the_next_one(server: Server) -> None:
+    first, second = ingest.new_id(), ingest.new_id()
+
+    async def has_ended() -> None:
+        async with asyncio.timeout(60):
+            while await server.states(first) != {0: "FINISHED"}:  # noqa: ASYNC110 -- nothing tells of it
+                await asyncio.sleep(0.01)
+
+    first_job = (_start(first), _heartbeat(first), _end(first), has_ended)
+    await server.send(_rank(0, 1), *first_job, 1_000, _start(second), _heartbeat(second))
+    await server.pass_time(2 * model.LEASE_MS + 8_000, hearing=[(_rank(0, 1), second)])
+
+    assert await _status(server.db, first) == ("FINISHED", 9, None)
+    assert await server.states(first) == {0: "FINISHED"}
+    assert await server.states(second) == {0: "RUNNING"}
 
 
 async def test_nobody_is_lost_for_a_pause_of_the_server(server: Server) -> None:

@@ -2,13 +2,16 @@
 
 import asyncio
 import random
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.database import Database
+from services.tracking.metrics.columns import Points
 from services.tracking.metrics.model import bucket_starts
 from services.tracking.metrics.service import Metrics
 from services.tracking.run_logs.service import RunLogs
@@ -172,6 +175,59 @@ async def test_pages_go_on_across_a_sealing(db: Database, run_id: str) -> None:
         for step in block.points.steps.tolist()
     ]
     assert rest == list(range(1234, 3000))
+
+
+async def test_history_that_is_being_read_goes_on_across_a_sort(
+    db: Database, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.tracking.sealing.model.FULL_POINTS", 100)
+    monkeypatch.setattr("services.tracking.metrics.service.READ_POINTS", 100)
+    rows = _in_order(600)
+    await _log(db, run_id, rows, 300)
+    reading = Metrics(db=db, pages=factories.PAGES).read(run_id=run_id, key="m")
+    found = (await anext(reading)).steps.tolist()
+
+    await _log(db, run_id, [(1050, 50, 99.0)], 1)
+    await _end(db, run_id)
+    await Sealing(db).look_after_all()
+
+    assert len(await _chunk_counts(db, run_id)) == 6
+    async for points in reading:
+        found += points.steps.tolist()
+    assert found == list(range(600))
+
+
+async def test_chunks_that_an_earlier_release_has_numbered_below_one_are_read(db: Database, run_id: str) -> None:
+    rows = _in_order(60)
+    await _log(db, run_id, rows, 20)
+
+    async with db.pipeline() as tx:
+        await tx.execute(
+            "UPDATE metric_chunks SET chunk_id = chunk_id - 2^40::bigint FROM metrics AS m"
+            " WHERE m.metric_id = metric_chunks.metric_id AND m.run_id = %s",
+            [run_id],
+        )
+
+    assert await _history(db, run_id) == rows
+
+
+async def test_others_are_served_while_a_metric_is_sorted(
+    db: Database, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, step_order = list[int](), Points.step_order
+
+    def watched(points: Points) -> Any:
+        threads.append(threading.get_ident())
+        return step_order(points)
+
+    monkeypatch.setattr(Points, "step_order", watched)
+    await _log(db, run_id, _shuffled(100), 50)
+    await _end(db, run_id)
+
+    await Sealing(db).look_after_all()
+
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 async def test_writers_and_two_workers_at_once_lose_nothing(db: Database, run_id: str) -> None:

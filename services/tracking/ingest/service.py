@@ -245,6 +245,9 @@ class Ingest:
                 if message.HasField("open") or not message.HasField("batch"):
                     raise InvalidArgument("Missing value for required parameter 'batch': a session is opened once.")
                 await self._take(flow, message.batch, sender, caller=caller)
+                if message.batch.HasField("end"):
+                    # It lives on, but not in that one; other batches may come before a heartbeat says so.
+                    run_ids = [run_id for run_id in run_ids if run_id != message.batch.run_id]
                 if run_ids:
                     self._ranks.heard(sender.rank, run_ids)
         finally:
@@ -273,12 +276,13 @@ class Ingest:
             now_ms = self._now_ms()
             known = await store.lock(tx, {batch.session.session_id for batch in batches}, now_ms=now_ms)
             group = Group(batches, known)
-            await self._tell_again(tx, group)
             await self._start_runs(tx, group)
             await _store(tx, group, now_ms=now_ms)
             await store.advance(tx, group.marks, now_ms=now_ms)
             if group.rejected:
                 await store.add_rejections(tx, group.rejected)
+            # Last: what they repeat may be in this group.
+            await self._tell_again(tx, group)
         group.count_refused()
         self._meter.note(batches[place].entry for place in group.waiting())
         self._tell(batch.entry.run_id for batch in batches)
@@ -287,7 +291,7 @@ class Ingest:
         return [group.outcomes.get(place) for place in range(len(batches))]
 
     async def _tell_again(self, tx: Driver, group: Group) -> None:
-        """Have batches that were rejected before be rejected as they were then."""
+        """Have what repeats batches that were rejected be rejected as they were."""
         if not group.repeated:
             return
         found = await store.rejections_of(tx, [group.name(place) for place in group.repeated])

@@ -16,6 +16,9 @@ _SPREAD = 159
 
 _RADIX_METRICS_MAX = 1 << 16
 
+# So many points are sorted in memory at once.
+SORTED_POINTS_MAX = 2_000_000
+
 # Infinity is stored as the greatest double, as MLflow 3.18 does (sqlalchemy_store.py, sanitize_metric_value).
 VALUE_MAX = float(np.finfo(np.float64).max)
 

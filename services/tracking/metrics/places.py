@@ -9,15 +9,15 @@ import numpy as np
 from services.common.database import Driver
 from services.tracking.metrics import columns, packing, store
 from services.tracking.metrics.columns import IntColumn, Points
-from services.tracking.metrics.model import Metric
+from services.tracking.metrics.model import Metric, bucket_starts
 
 # A chunk with fewer points is read whole.
 LARGE_POINTS_MIN = 4096
 
 _SELECT_CHUNKS = """
     SELECT
-        chunk_id, point_count, substring(steps FOR %(header)s), substring(timestamps FOR %(header)s),
-        octet_length(point_values)
+        chunk_id, point_count, step_min, step_max, substring(steps FOR %(header)s),
+        substring(timestamps FOR %(header)s), octet_length(point_values)
     FROM metric_chunks
     WHERE metric_id = %(metric_id)s
     ORDER BY chunk_id
@@ -55,6 +55,8 @@ class _Chunk:
 
     chunk_id: int
     point_count: int
+    step_min: int
+    step_max: int
     step_header: bytes
     time_header: bytes
     value_bytes: int
@@ -70,13 +72,34 @@ async def points_at(tx: Driver, metric: Metric, places: Sequence[int]) -> Points
     """Return the points of a metric at the given places, ascending and counted from 0, in the order of arrival, without
     their ranks; of a metric in order that is its order.
     """
+    chunks, starts = await _segments(tx, metric)
+    return await _read(tx, metric, chunks, starts, np.maximum(np.asarray(places, np.int64), starts[0]))
+
+
+async def sample(tx: Driver, metric: Metric, count: int, *, step_min: int, step_max: int) -> Points:
+    """Return an even sample, by the order of arrival, of the points that may have a step from `step_min` to `step_max`,
+    without those that have another one; as `points_at`, and at most `count`.
+    """
+    chunks, starts = await _segments(tx, metric)
+    may_have = [chunk.step_max >= step_min and chunk.step_min <= step_max for chunk in chunks]
+    counts = np.diff(starts, append=metric.point_count) * np.array([*may_have, True])
+    ends = np.cumsum(counts)
+    wanted = np.array(bucket_starts(int(ends[-1]), count), np.int64)
+    segment_of = np.searchsorted(ends, wanted, side="right")
+    points = await _read(tx, metric, chunks, starts, wanted + (starts - ends + counts)[segment_of])
+    return points.take((points.steps >= step_min) & (points.steps <= step_max))
+
+
+async def _segments(tx: Driver, metric: Metric) -> tuple[list[_Chunk], IntColumn]:
+    """Return the chunks, and the places where they start, and after them the rows."""
     given = {"metric_id": metric.metric_id, "header": packing.HEADER_BYTES}
     chunks = [_Chunk(*row) for row in await _fetch(tx, _SELECT_CHUNKS, given)]
-    # Segments are the chunks, then the rows.
     starts = np.cumsum([0, *(chunk.point_count for chunk in chunks)], dtype=np.int64)
     # Earlier releases stored some points once that they had counted twice: so counted is from the end.
-    starts += metric.point_count - metric.pending_count - starts[-1]
-    wanted = np.maximum(np.asarray(places, np.int64), starts[0])
+    return chunks, starts + metric.point_count - metric.pending_count - starts[-1]
+
+
+async def _read(tx: Driver, metric: Metric, chunks: Sequence[_Chunk], starts: IntColumn, wanted: IntColumn) -> Points:
     segment_of = np.searchsorted(starts, wanted, side="right") - 1
     within = wanted - starts[segment_of]
     segments = np.unique(segment_of).tolist()

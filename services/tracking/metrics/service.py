@@ -1,8 +1,10 @@
 """What can be asked about metrics: histories and samples."""
 
+import asyncio
+import contextlib
 import math
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,16 +13,18 @@ from services.common.database import Database, Driver
 from services.common.errors import InvalidArgument
 from services.common.pages import PageTokens
 from services.common.rpc.checks import SEE_DOCS
-from services.tracking.metrics import model, places, store
+from services.tracking.metrics import columns, model, places, store
 from services.tracking.metrics.columns import Points, sortable
 from services.tracking.metrics.model import Metric
-from services.tracking.metrics.store import INT64_MIN
+from services.tracking.metrics.store import INT64_MAX, INT64_MIN
 
 BLOCK_POINTS = 20_000
 READ_POINTS = 65_536
 BULK_RUNS_MAX = 100
 BULK_POINTS_MAX = 25_000
 SAMPLE_POINTS_MAX = 2_500
+# What an earlier release has sorted may have numbers below 1.
+_BEFORE_ALL = INT64_MIN
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +43,8 @@ class Metrics:
 
     db: Database
     pages: PageTokens
+    # Whoever reads and sorts many points has it: one at a time, for each may take 200 MB.
+    _sorting: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def history(self, *, run_id: str, key: str, max_results: int | None, page_token: str) -> AsyncIterator[Block]:
         """Yield a metric's points by timestamp, step and value; all of them unless `max_results` is given.
@@ -101,47 +107,86 @@ class Metrics:
     ) -> AsyncIterator[Block]:
         """Yield an even sample of the metric for each run, in the order asked for: see `model.bucket_starts`.
 
-        Raises InvalidArgument. An unknown run has no points.
+        Of more points than are sorted at once it is even by their arrival, and of fewer points than asked for if chunks
+        hold others than those of the interval. Raises InvalidArgument. An unknown run has no points.
         """
         _check_run_count("GetMetricHistoryBulkInterval request must specify at most", run_ids, hint=f" {SEE_DOCS}")
         _check_interval(start_step, end_step)
         if not 1 <= max_results <= SAMPLE_POINTS_MAX:
             raise InvalidArgument(f"max_results must be between 1 and {SAMPLE_POINTS_MAX}. {SEE_DOCS}")
+        bounds = (INT64_MIN, INT64_MAX) if start_step is None or end_step is None else (start_step, end_step)
         async with self.db.pipeline(snapshot=True) as tx:
             found = {metric.run_id: metric for metric in await store.find(tx, run_ids, key)}
-            blocks = [
-                Block(
-                    run_id=run_id,
-                    key=key,
-                    points=await _sampled(tx, found[run_id], start_step, end_step, max_results),
-                )
-                for run_id in run_ids
-                if run_id in found
-            ]
+            samples = {run_id: await _sampled(tx, metric, bounds, max_results) for run_id, metric in found.items()}
         # Sent when the connection is free again: a slow reader keeps nobody else from the database.
-        for block in blocks:
-            yield block
+        for run_id in run_ids:
+            if run_id in found:
+                points = samples[run_id]
+                if points is None:
+                    points = await self._sampled_in_order(found[run_id], bounds, max_results)
+                yield Block(run_id=run_id, key=key, points=points)
+
+    async def _sampled_in_order(self, metric: Metric, bounds: tuple[int, int], buckets: int) -> Points:
+        async with self._turn(metric):
+            async with self.db.pipeline(snapshot=True) as tx:
+                points = await store.all_points(tx, metric, step_min=bounds[0], step_max=bounds[1])
+            points = (await asyncio.to_thread(points.by_step)).once()
+        return points.take(np.array(model.bucket_starts(len(points), buckets), np.intp))
 
     async def _in_time_order(self, metric: Metric, position: tuple[Any, ...] | None) -> AsyncIterator[Points]:
         """Yield the points after `position` as they are read, some 65,536 at a time; nothing of it is empty."""
-        if not metric.in_order:
-            async with self.db.pipeline(snapshot=True) as tx:
-                points = _after((await store.all_points(tx, metric)).by_time().once(), position)
-            for start in range(0, len(points), READ_POINTS):
-                yield points.take(slice(start, start + READ_POINTS))
-            return
-        after_chunk: int | None = 0
+        parts = self._stored_parts(metric, position) if metric.in_order else self._sorted_parts(metric, position)
+        async for points in parts:
+            yield points
+
+    async def _stored_parts(self, metric: Metric, position: tuple[Any, ...] | None) -> AsyncIterator[Points]:
+        after_chunk: int | None = _BEFORE_ALL
         while after_chunk is not None:
-            timestamp, step = position[:2] if position else (0, INT64_MIN)
-            async with self.db.pipeline(snapshot=True) as tx:
-                # A chunk that others were merged into meanwhile holds points that were told already.
-                points, after_chunk = await store.points_from(
-                    tx, metric, timestamp, step, after_chunk=after_chunk, limit=READ_POINTS
-                )
-            points = _after(points, position).once()
+            points, after_chunk = await self._read(metric, position, after_chunk)
+            points = points.once()
             if len(points):
                 position = _position(points, len(points) - 1)
                 yield points
+
+    async def _sorted_parts(self, metric: Metric, position: tuple[Any, ...] | None) -> AsyncIterator[Points]:
+        is_all = False
+        while not is_all:
+            async with self._turn(metric):
+                points, is_all = await self._first_sorted(metric, position)
+            position = _position(points, len(points) - 1) if len(points) else position
+            points = points.once()
+            for start in range(0, len(points), READ_POINTS):
+                yield points.take(slice(start, start + READ_POINTS))
+
+    async def _first_sorted(self, metric: Metric, position: tuple[Any, ...] | None) -> tuple[Points, bool]:
+        """Return the first points after `position`, as many as can be sorted at once, and whether they are all."""
+        parts, count = list[Points](), model.SORTED_POINTS_MAX
+        after_chunk: int | None = _BEFORE_ALL
+        while after_chunk is not None:
+            points, after_chunk = await self._read(metric, position, after_chunk)
+            parts.append(points)
+            if sum(map(len, parts)) > model.SORTED_POINTS_MAX:
+                # Half of them, so that there is room for many before they are sorted again.
+                count = model.SORTED_POINTS_MAX // 2
+                parts = [await asyncio.to_thread(_first_of, parts, count)]
+        return await asyncio.to_thread(_first_of, parts, count), count == model.SORTED_POINTS_MAX
+
+    async def _read(
+        self, metric: Metric, position: tuple[Any, ...] | None, after_chunk: int
+    ) -> tuple[Points, int | None]:
+        """Return those after `position` of some 65,536 points, in the order of arrival, and the chunk after which to go
+        on; None if it was all.
+        """
+        timestamp, step = position[:2] if position else (0, INT64_MIN)
+        async with self.db.pipeline(snapshot=True) as tx:
+            # A chunk that others were merged into meanwhile holds points that were told already.
+            points, last_chunk = await store.points_from(
+                tx, metric, timestamp, step, after_chunk=after_chunk, limit=READ_POINTS
+            )
+        return _after(points, position), last_chunk
+
+    def _turn(self, metric: Metric) -> contextlib.AbstractAsyncContextManager[None]:
+        return self._sorting if metric.point_count > READ_POINTS else contextlib.nullcontext()
 
 
 async def _in_blocks(parts: AsyncIterator[Points]) -> AsyncIterator[Points]:
@@ -155,15 +200,20 @@ async def _nothing() -> AsyncIterator[Points]:
     yield
 
 
-async def _sampled(tx: Driver, metric: Metric, start_step: int | None, end_step: int | None, buckets: int) -> Points:
-    if start_step is not None and end_step is not None:
-        points = (await store.all_points(tx, metric, step_min=start_step, step_max=end_step)).by_step().once()
-    elif metric.in_order:
-        sample = await places.points_at(tx, metric, model.bucket_starts(metric.point_count, buckets))
-        return sample.distinct()
-    else:
-        points = (await store.all_points(tx, metric)).by_step().once()
-    return points.take(np.array(model.bucket_starts(len(points), buckets), np.intp))
+def _first_of(parts: Sequence[Points], count: int) -> Points:
+    return columns.concatenate(parts).by_time().take(slice(0, count))
+
+
+async def _sampled(tx: Driver, metric: Metric, bounds: tuple[int, int], buckets: int) -> Points | None:
+    """Return the sample of a metric in order, or of more points than are sorted: an even one by the order of arrival.
+    None if points have to be sorted for it.
+    """
+    step_min, step_max = bounds
+    if metric.in_order and bounds == (INT64_MIN, INT64_MAX):
+        return (await places.points_at(tx, metric, model.bucket_starts(metric.point_count, buckets))).distinct()
+    if await store.count_points(tx, metric, step_min=step_min, step_max=step_max) > model.SORTED_POINTS_MAX:
+        return (await places.sample(tx, metric, buckets, step_min=step_min, step_max=step_max)).by_step()
+    return None
 
 
 def _position(points: Points, place: int) -> tuple[int, int, float, bool]:
@@ -172,7 +222,7 @@ def _position(points: Points, place: int) -> tuple[int, int, float, bool]:
 
 
 def _after(points: Points, position: tuple[Any, ...] | None) -> Points:
-    """Return the points strictly after a position; `points` are in the order of time."""
+    """Return the points strictly after a position in the order of time."""
     if position is None:
         return points
     values, is_nan = sortable(points.values)

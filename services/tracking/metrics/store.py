@@ -229,8 +229,8 @@ async def count_points(tx: Driver, metric: Metric, *, step_min: int, step_max: i
 async def points_from(
     tx: Driver, metric: Metric, timestamp: int, step: int, *, after_chunk: int, limit: int
 ) -> tuple[Points, int | None]:
-    """Return points of a metric in order: those from (timestamp, step) on and perhaps some before, but for those in
-    chunks up to `after_chunk`.
+    """Return points of a metric in the order of arrival: those from (timestamp, step) on and perhaps some before, but
+    for those in chunks up to `after_chunk`.
 
     At least `limit` of them, or all; the second value is the last chunk that is among them, None if it was all.
     """

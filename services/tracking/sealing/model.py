@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.tracking.metrics.columns import Points
-from services.tracking.metrics.model import CHUNK_POINTS_MIN
+from services.tracking.metrics.model import CHUNK_POINTS_MIN, SORTED_POINTS_MAX
 
 # A chunk of so many points stays as it is.
 FULL_POINTS = 65_536
@@ -15,8 +15,6 @@ MERGED_CHUNKS_MIN = 8
 # What one transaction reads and writes; it holds the lock on the run.
 STEP_POINTS_MAX = 262_144
 STEP_CHUNKS_MAX = 1000
-# A metric logged out of order is sorted as a whole, in memory: up to so many points.
-SORTED_POINTS_MAX = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +77,17 @@ def merge(metric: MetricState, *, is_over: bool) -> Merge | None:
     return _merge(metric, newest) if len(newest) >= MERGED_CHUNKS_MIN else None
 
 
-def numbered(points: Points, *, last_id: int) -> list[tuple[int, Points]]:
-    """Return the points in chunks less than twice as large as a full one, of which the last has the given number."""
+def numbered(points: Points, merge: Merge) -> list[tuple[int | None, Points]]:
+    """Return the points in chunks less than twice as large as a full one, with their numbers; None is the next new one.
+
+    What is merged takes the number of the last chunk of it, so that the order of chunks stays that of arrival. What is
+    sorted takes new ones: who reads on after a chunk would take what now has its number for read.
+    """
+    if not merge.is_sort:
+        return [(merge.chunk_ids[-1], points)]
     count = max(1, len(points) // FULL_POINTS)
     bounds = [len(points) * place // count for place in range(count + 1)]
-    return [
-        (last_id - count + 1 + place, points.take(slice(bounds[place], bounds[place + 1]))) for place in range(count)
-    ]
+    return [(None, points.take(slice(bounds[place], bounds[place + 1]))) for place in range(count)]
 
 
 def is_in_order(points: Points) -> bool:
@@ -94,6 +96,7 @@ def is_in_order(points: Points) -> bool:
 
 
 def _is_worth_sorting(metric: MetricState, *, is_over: bool) -> bool:
+    # It is sorted as a whole.
     if metric.point_count > SORTED_POINTS_MAX or not metric.pieces:
         return False
     small = sum(piece.point_count for piece in metric.pieces if piece.point_count < FULL_POINTS)

@@ -130,13 +130,14 @@ class _Work:
     async def _do(self, tx: Driver, merge: Merge) -> None:
         points = await store.take(tx, merge.metric_id, merge.chunk_ids, with_pending=merge.with_pending)
         if merge.is_sort:
-            order = points.step_order()
+            # So many take a while, in which others are served.
+            order = await asyncio.to_thread(points.step_order)
             ordered = points.take(order)
             if model.is_in_order(ordered):
                 points = ordered
                 await store.set_order(tx, merge.metric_id, places=order)
             else:
                 self._unsortable.add(merge.metric_id)
-        chunks = model.numbered(points, last_id=merge.chunk_ids[-1])
+        chunks = model.numbered(points, merge)
         await store.put(tx, merge.metric_id, chunks)
         self._chunk_count += len(chunks)

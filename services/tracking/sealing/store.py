@@ -1,6 +1,5 @@
 """The SQL of making few large chunks of many small ones; services/tracking/metrics/store.py tells their layout.
 
-A merged chunk takes the number of the last one of which it was made, so that the order of chunks stays that of arrival.
 Whoever merges holds the lock on the run, as those do who log.
 """
 
@@ -74,8 +73,9 @@ _INSERT_CHUNK = """
         metric_id, chunk_id, point_count, step_min, step_max, timestamp_max, steps, timestamps, point_values, ranks
     )
     VALUES (
-        %(metric_id)s, %(chunk_id)s, %(point_count)s, %(step_min)s, %(step_max)s, %(timestamp_max)s, %(steps)s,
-        %(timestamps)s, %(point_values)s, %(ranks)s
+        %(metric_id)s, coalesce(%(chunk_id)s::bigint, nextval(pg_get_serial_sequence('metric_chunks', 'chunk_id'))),
+        %(point_count)s, %(step_min)s, %(step_max)s, %(timestamp_max)s, %(steps)s, %(timestamps)s, %(point_values)s,
+        %(ranks)s
     )
 """
 
@@ -165,8 +165,8 @@ async def take(tx: Driver, metric_id: int, chunk_ids: Sequence[int], *, with_pen
     return columns.concatenate(parts)
 
 
-async def put(tx: Driver, metric_id: int, chunks: Iterable[tuple[int, Points]]) -> None:
-    """Store chunks under their numbers."""
+async def put(tx: Driver, metric_id: int, chunks: Iterable[tuple[int | None, Points]]) -> None:
+    """Store chunks under their numbers, or new ones, greater than all there are."""
     for chunk_id, points in chunks:
         row: dict[str, Any] = {
             "metric_id": metric_id,

@@ -92,7 +92,9 @@ class MetricServiceServicer(object):
 
     def GetMetricHistoryBulkInterval(self, request, context):
         """Returns an even sample of one metric's points for each of up to 100 runs: the first of each of `max_results`
-        equal buckets in the order of step, timestamp and value, and always the last point.
+        equal buckets in the order of step, timestamp and value, and always the last point. Where the order of more than
+        2,000,000 points would have to be found out first, the buckets are those of the order of arrival instead, and points
+        outside the interval are left out of the sample.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,9 @@ class MetricServiceStub:
     """
     GetMetricHistoryBulkInterval: _grpc.UnaryStreamMultiCallable[_metrics_pb2.GetMetricHistoryBulkIntervalRequest, _metrics_pb2.GetMetricHistoryBulkIntervalResponse]
     """Returns an even sample of one metric's points for each of up to 100 runs: the first of each of `max_results`
-    equal buckets in the order of step, timestamp and value, and always the last point.
+    equal buckets in the order of step, timestamp and value, and always the last point. Where the order of more than
+    2,000,000 points would have to be found out first, the buckets are those of the order of arrival instead, and points
+    outside the interval are left out of the sample.
     """
     ReadMetricHistory: _grpc.UnaryStreamMultiCallable[_metrics_pb2.ReadMetricHistoryRequest, _metrics_pb2.ReadMetricHistoryResponse]
     """Returns all of a metric's points in the order of timestamp, step and value, as columns of packed numbers: the fast
@@ -72,7 +74,9 @@ class MetricServiceAsyncStub(MetricServiceStub):
     """
     GetMetricHistoryBulkInterval: _aio.UnaryStreamMultiCallable[_metrics_pb2.GetMetricHistoryBulkIntervalRequest, _metrics_pb2.GetMetricHistoryBulkIntervalResponse]  # type: ignore[assignment]
     """Returns an even sample of one metric's points for each of up to 100 runs: the first of each of `max_results`
-    equal buckets in the order of step, timestamp and value, and always the last point.
+    equal buckets in the order of step, timestamp and value, and always the last point. Where the order of more than
+    2,000,000 points would have to be found out first, the buckets are those of the order of arrival instead, and points
+    outside the interval are left out of the sample.
     """
     ReadMetricHistory: _aio.UnaryStreamMultiCallable[_metrics_pb2.ReadMetricHistoryRequest, _metrics_pb2.ReadMetricHistoryResponse]  # type: ignore[assignment]
     """Returns all of a metric's points in the order of timestamp, step and value, as columns of packed numbers: the fast
@@ -119,7 +123,9 @@ class MetricServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_metrics_pb2.GetMetricHistoryBulkIntervalResponse], _abc.AsyncIterator[_metrics_pb2.GetMetricHistoryBulkIntervalResponse]]:
         """Returns an even sample of one metric's points for each of up to 100 runs: the first of each of `max_results`
-        equal buckets in the order of step, timestamp and value, and always the last point.
+        equal buckets in the order of step, timestamp and value, and always the last point. Where the order of more than
+        2,000,000 points would have to be found out first, the buckets are those of the order of arrival instead, and points
+        outside the interval are left out of the sample.
         """
 
     @_abc_1.abstractmethod
