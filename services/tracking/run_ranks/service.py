@@ -81,9 +81,11 @@ class RunRanks:
         run_ids = sorted({run_id for run_id, _ in seen})
         while run_ids:
             async with self._db.pipeline() as tx:
-                if revived := await store.revived(tx, run_ids[:RANKS_A_STEP]):
-                    await store.lock_runs(tx, revived)
+                revived, failed = await store.unsettled(tx, run_ids[:RANKS_A_STEP])
+                if revived or failed:
+                    await store.lock_runs(tx, [*revived, *failed])
                     await _settle(tx, revived)
+                    await _tell_again(tx, failed)
             run_ids = run_ids[RANKS_A_STEP:]
 
     async def stop(self) -> None:
@@ -166,6 +168,18 @@ async def _write(tx: Driver, changed: dict[Key, RankState], known: Collection[Ke
         await store.add(tx, new)
     if old := {key: state for key, state in changed.items() if key in known}:
         await store.put(tx, old)
+
+
+async def _tell_again(tx: Driver, run_ids: Collection[str]) -> None:
+    """Have locked runs tell why they failed with what their lost ranks had logged, which may come after their end."""
+    failures = [
+        (run_id, model.failure(ranks))
+        for run_id, before, ranks in await store.tallies(tx, run_ids)
+        # Somebody else may have given the run another end.
+        if model.ending(ranks) == before
+    ]
+    if failures:
+        await store.set_failures(tx, failures)
 
 
 async def _settle(tx: Driver, run_ids: Iterable[str]) -> None:

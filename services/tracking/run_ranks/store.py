@@ -102,19 +102,17 @@ _FOLLOW = """
         AND NOT follows_ranks
 """
 
-_SELECT_REVIVED = """
-    SELECT run_id
+_SELECT_UNSETTLED = """
+    SELECT runs.run_id, bool_or(r.state = 'RUNNING')
     FROM runs
-    WHERE run_id = ANY(%(run_ids)s::text[])
-        AND follows_ranks
-        AND status <> 'RUNNING'
-        AND EXISTS (
-            SELECT
-            FROM run_ranks AS r
-            WHERE r.run_id = runs.run_id
-                AND r.state = 'RUNNING'
-                AND r.has_started
-        )
+    JOIN run_ranks AS r
+        ON r.run_id = runs.run_id
+        AND r.has_started
+        AND r.state IN ('RUNNING', 'LOST')
+    WHERE runs.run_id = ANY(%(run_ids)s::text[])
+        AND runs.follows_ranks
+        AND runs.status <> 'RUNNING'
+    GROUP BY runs.run_id
 """
 
 # As model.tally.
@@ -270,10 +268,12 @@ async def follow(tx: Driver, run_ids: Collection[str]) -> None:
     await tx.execute(_FOLLOW, {"run_ids": sorted(run_ids)})
 
 
-async def revived(tx: Driver, run_ids: Collection[str]) -> list[str]:
-    """Return those of the runs that have ended by what their ranks did, and of which a rank runs again."""
-    rows = await (await tx.execute(_SELECT_REVIVED, {"run_ids": list(run_ids)})).fetchall()
-    return [run_id for (run_id,) in rows]
+async def unsettled(tx: Driver, run_ids: Collection[str]) -> tuple[list[str], list[str]]:
+    """Return, of the runs that have ended by what their ranks did, those of which a rank runs again, and of the others
+    those of which ranks were lost.
+    """
+    rows = await (await tx.execute(_SELECT_UNSETTLED, {"run_ids": list(run_ids)})).fetchall()
+    return [run_id for run_id, runs in rows if runs], [run_id for run_id, runs in rows if not runs]
 
 
 async def tallies(tx: Driver, run_ids: Collection[str]) -> list[tuple[str, tuple[str, int | None], Tally]]:
@@ -286,7 +286,13 @@ async def set_statuses(tx: Driver, changes: Sequence[tuple[str, str, int | None,
     """Give locked runs another (run id, status, end time, failure)."""
     run_ids, statuses, end_times, failures = (list(column) for column in zip(*changes, strict=True))
     await tx.execute(_SET_STATUSES, {"run_ids": run_ids, "statuses": statuses, "end_times": end_times})
-    told = {"run_ids": run_ids, "failures": failures, "key": FAILURE_TAG}
+    await set_failures(tx, list(zip(run_ids, failures, strict=True)))
+
+
+async def set_failures(tx: Driver, failures: Sequence[tuple[str, str | None]]) -> None:
+    """Have locked runs tell by a tag why they failed, or, with None, no more."""
+    run_ids, told_of = (list(column) for column in zip(*failures, strict=True))
+    told = {"run_ids": run_ids, "failures": told_of, "key": FAILURE_TAG}
     await tx.execute(_SET_FAILURES, told)
     await tx.execute(_CLEAR_FAILURES, told)
 
