@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tests.faults.files import Files
 from tests.long_form import IS_LONG
 from tests.runbooks.load import Load, content_of, lost_points
 from tests.runbooks.platform import TEST_TIMEOUT_S, TIMEOUT_S, Following, Platform, modelstead
+from tests.runbooks.servers import Server
 from tests.s3 import EmbeddedS3
 from tests.stack import free_ports
 
@@ -30,6 +32,27 @@ pytestmark = pytest.mark.timeout(TEST_TIMEOUT_S)
 _DRILL = Path(__file__).parents[2] / "deploy" / "runbooks" / "restore_drill.sh"
 _LOSS_S_MAX = 60
 _MORE = 20_000 if IS_LONG else 150
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A Postgres and an S3 of somebody's own, and the options that name them."""
+
+    postgres: Server
+    s3: EmbeddedS3
+    options: list[str]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[Source]:
+    with EmbeddedS3(tmp_path / "s3") as running, closing(Server(tmp_path / "postgres")) as postgres:
+        s3, options = running.s3, [f"--data-dir={tmp_path / 'none'}"]
+        for name, value in (("access", s3.access_key), ("secret", s3.secret_key)):
+            (tmp_path / name).write_text(value)
+            options += [f"--s3-{name}-key-file", str(tmp_path / name)]
+        options += ["--s3-endpoint", s3.endpoint, "--s3-bucket", s3.make_bucket()]
+        options += ["--database-url", postgres.start().url()]
+        yield Source(postgres=postgres, s3=running, options=options)
 
 
 def test_all_that_was_acknowledged_before_a_moment_is_restored(tmp_path: Path) -> None:
@@ -113,6 +136,20 @@ def test_a_backup_of_its_own_moment_needs_nothing_else(tmp_path: Path) -> None:
     assert drill.returncode == 0, drill.stdout + drill.stderr
     assert "Restored, started and checked in" in drill.stdout
     assert "Missing" not in drill.stdout
+
+
+def test_a_database_without_its_contents_is_no_backup(source: Source, tmp_path: Path) -> None:
+    backups = tmp_path / "backups"
+
+    first = modelstead("backup", str(backups), "--keep", "1", *source.options)
+    before = BackupFolder(backups).sets()
+    source.s3.stop()
+    second = modelstead("backup", str(backups), "--keep", "1", *source.options)
+
+    assert (first.returncode, second.returncode) == (0, 1), first.stderr + second.stderr
+    assert "does not answer" in second.stderr
+    assert len(before) == 1
+    assert BackupFolder(backups).sets() == before
 
 
 def test_contents_alone_are_copied_from_a_bucket_to_another(tmp_path: Path) -> None:

@@ -37,9 +37,14 @@ class Taking:
 
     def once(self) -> None:
         """Take one that can be restored to its own moment. Raises LocalError."""
-        if self.postgres is not None:
-            self._base(self.postgres, self.folder.new_set(_now()))
+        if self.postgres is None:
+            self._copy(always=True)
+            return
+        into = self.folder.new_set(_now())
+        sound_since = self._base(self.postgres, into)
         self._copy(always=True)
+        # Not before: a complete set is one that is restored, and for which older ones are removed.
+        into.complete(sound_since)
         self.folder.keep_newest(self.keep)
 
     def follow(self) -> None:
@@ -57,7 +62,8 @@ class Taking:
     def _follow(self, postgres: Postgres, into: BackupSet) -> None:
         # The WAL first, so that there is none between it and the base backup.
         with database.receiving(postgres, into, pause=self.pause) as receiver:
-            self._base(postgres, into)
+            # Complete before its contents are copied, for it grows: from when these are is told when it is restored.
+            into.complete(self._base(postgres, into))
             self._copy(always=True)
             self.folder.keep_newest(self.keep)
             self.say("Following. Ctrl-C ends it; what was received stays restorable.")
@@ -69,11 +75,12 @@ class Taking:
                     due = self._copy_if_there()
                 self.pause(_TEND_EVERY_S)
 
-    def _base(self, postgres: Postgres, into: BackupSet) -> None:
+    def _base(self, postgres: Postgres, into: BackupSet) -> datetime:
         began = time.monotonic()
-        into.complete(database.take_base(postgres, into, pause=self.pause))
+        sound_since = database.take_base(postgres, into, pause=self.pause)
         size = database.size_of(into.base)
         self.say(f"Base backup {into.path.name}: {_amount(size)} in {time.monotonic() - began:.1f} s.")
+        return sound_since
 
     def _copy(self, *, always: bool = False) -> None:
         began, started = _now(), time.monotonic()
