@@ -68,9 +68,13 @@ class Supervisor:
                 post.process = None
 
     def _fill(self, post: _Post) -> None:
-        if post.child.prepare is not None:
-            post.child.prepare()
-        post.process = Process(post.child)
+        """Start a child. Raises LocalError, also for what the machine lacks: room on its disk, memory, processes."""
+        try:
+            if post.child.prepare is not None:
+                post.child.prepare()
+            post.process = Process(post.child)
+        except OSError as error:
+            raise LocalError(f"{post.child.name} cannot be started: {error.strerror or error}.") from error
         post.falls.note_start()
 
     def _require_all_alive(self) -> None:
