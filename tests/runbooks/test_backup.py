@@ -190,6 +190,24 @@ def test_wal_is_received_while_contents_are_copied(source: Source, tmp_path: Pat
     assert not any(line.startswith("Objects: ") for line in following.lines)
 
 
+def test_wal_that_cannot_be_read_is_not_its_end(source: Source, tmp_path: Path) -> None:
+    backups = tmp_path / "back ups' 100 %f"
+    following = Following(backups, *source.options)
+    following.await_line("Following")
+    names = [source.end_segment() for _ in range(3)]
+    [taken] = BackupFolder(backups).sets()
+    assert waiting.until(lambda: (taken.wal / names[-1]).exists(), timeout_s=60), "".join(following.lines)
+    following.end(signal.SIGINT)
+    unreadable = taken.wal / names[1]
+    unreadable.unlink()
+    unreadable.mkdir()
+
+    done = modelstead("restore", str(backups), "--data-dir", str(tmp_path / "restored"))
+
+    assert done.returncode == 1, done.stdout
+    assert f'could not restore file "{unreadable.name}"' in done.stderr
+
+
 def test_contents_alone_are_copied_from_a_bucket_to_another(tmp_path: Path) -> None:
     keys = [f"default/{number:02x}/{number:032x}" for number in range(20)]
     with EmbeddedS3(tmp_path / "s3") as running:
