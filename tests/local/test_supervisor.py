@@ -114,6 +114,22 @@ def test_a_first_start_that_fails_is_told_in_a_sentence(make_child: MakeChild, s
         pass
 
 
+def test_logs_stay_short_while_it_watches(
+    make_child: MakeChild, signals: Signals, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.local.process._LOG_BYTES_MAX", 10_000)
+    monkeypatch.setattr("services.local.supervisor._LOGS_EVERY_S", 0.01)
+    child = make_child("child", f"print('x' * 20_000); {WAIT}")
+
+    def stop_when_short() -> None:
+        assert waiting.until(lambda: child.log.with_name("child.log.1").exists(), timeout_s=60)
+        assert waiting.until(lambda: child.log.stat().st_size <= 10_000, timeout_s=60)
+        _send(signal.SIGTERM)
+
+    with _started([child], signals, told) as supervisor, _meanwhile(stop_when_short):
+        _watch(supervisor)
+
+
 def test_children_are_stopped_in_reverse(make_child: MakeChild, signals: Signals, told: Told, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     children = [make_child(name, NOTE_TERM.format(notes=str(notes), name=name)) for name in ("a", "b", "c")]
