@@ -5,11 +5,13 @@
 
 TIME such as 2026-11-27T19:40:00Z is a moment before the accident; without it all that was archived is restored. For a
 new namespace, or once the Cluster `postgres` is deleted: an existing one is not restored in its place. What the new one
-archives goes under another name into the same bucket, so that the backups it came from stay. `gc` is suspended, until
-`modelstead fsck` has said what is missing. Changes nothing itself; needs PyYAML, which `modelstead-server` brings.
+archives goes under another name into the same bucket, so that the backups it came from stay; what the overlay needs to
+keep that name is told on stderr. `gc` is suspended, until `modelstead fsck` has said what is missing. Changes nothing
+itself; needs PyYAML, which `modelstead-server` brings.
 """
 
 import argparse
+import json
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +19,11 @@ from typing import Any
 import yaml
 
 _SOURCE = "backups"
+_TOLD = """\
+restore_cluster: restores what was archived as {source}, and archives as {target} from then on.
+Before the overlay is applied or restored again, put this below `patches:` of its kustomization.yaml, or of its site's:
+  - {{target: {{kind: Cluster, name: {name}}}, patch: '{patch}'}}
+Without it the Cluster would archive into {source} again, and the next restore would leave out all that came since."""
 
 Manifest = dict[str, Any]
 
@@ -44,7 +51,8 @@ def _recover(cluster: Manifest, *, to: datetime | None, archive_as: str) -> None
     archived_as = parameters.get("serverName", name)
     if archive_as == archived_as:
         sys.exit(f"restore_cluster: --archive-as {archive_as} is where the backups are that are to be restored.")
-    initial = spec["bootstrap"].get("initdb", {})
+    # One that was restored before has what it began with there.
+    initial = spec["bootstrap"].get("initdb") or spec["bootstrap"].get("recovery", {})
     recovery: Manifest = {"source": _SOURCE, **{key: initial[key] for key in ("database", "owner") if key in initial}}
     if to is not None:
         recovery["recoveryTarget"] = {"targetTime": to.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")}
@@ -52,6 +60,9 @@ def _recover(cluster: Manifest, *, to: datetime | None, archive_as: str) -> None
     source = {"name": archiver["name"], "parameters": {**parameters, "serverName": archived_as}}
     spec["externalClusters"] = [{"name": _SOURCE, "plugin": source}]
     archiver["parameters"] = {**parameters, "serverName": archive_as}
+    path = f"/spec/plugins/{spec['plugins'].index(archiver)}/parameters/serverName"
+    patch = json.dumps([{"op": "add", "path": path, "value": archive_as}])
+    print(_TOLD.format(source=archived_as, target=archive_as, name=name, patch=patch), file=sys.stderr)
 
 
 def _moment(text: str) -> datetime:

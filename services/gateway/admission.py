@@ -4,8 +4,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator
 
-from services.common.errors import ResourceExhausted
-from services.gateway import limits
+from services.gateway.errors import overloaded
 
 
 class Admission:
@@ -26,9 +25,9 @@ class Admission:
     def admit(self, caller: str) -> Iterator[None]:
         """Count a request for the length of the block. Raises ResourceExhausted when there are too many."""
         if self._all >= self._requests_max:
-            raise _full(f"The gateway answers {self._requests_max} requests at once; try again.")
+            raise overloaded(f"The gateway answers {self._requests_max} requests at once")
         if self._of_caller[caller] >= self._per_caller_max:
-            raise _full(f"The gateway answers {self._per_caller_max} requests of a caller at once; try again.")
+            raise overloaded(f"The gateway answers {self._per_caller_max} requests of a caller at once")
         self._all += 1
         self._of_caller[caller] += 1
         try:
@@ -38,7 +37,3 @@ class Admission:
             self._of_caller[caller] -= 1
             if not self._of_caller[caller]:
                 del self._of_caller[caller]
-
-
-def _full(message: str) -> ResourceExhausted:
-    return ResourceExhausted(message, retry_after_s=limits.OVERLOAD_RETRY_AFTER_S)

@@ -120,8 +120,8 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
         started = time.perf_counter()
-        request = Request.of(scope, root_path=self._root_path)
-        exchange = self._begin(self._sessions.recognise(request), Incoming(receive), send)
+        request = self._sessions.recognise(Request.of(scope, root_path=self._root_path))
+        exchange = self._begin(request, Incoming(receive, caller=request.authorization or ""), send)
         with tracing.serving(exchange.label, exchange.request.trace_headers()) as span:
             try:
                 with nullcontext() if exchange.is_watch else telemetry.IN_FLIGHT.track_inprogress():

@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 
 from starlette.types import Message, Receive
 
-from services.common.errors import ResourceExhausted
 from services.common.rpc.wire import Bytes
 from services.gateway import limits
-from services.gateway.errors import BodyTooLarge, BodyTooSlow
+from services.gateway.errors import BodyTooLarge, BodyTooSlow, overloaded
 
 
 class ClientGone(Exception):
@@ -17,10 +17,14 @@ class ClientGone(Exception):
 
 
 class Incoming:
-    """What follows a request's head, event by event; `is_over` once no more of it will come."""
+    """What follows a request's head, event by event; `is_over` once no more of it will come.
 
-    def __init__(self, receive: Receive) -> None:
+    `caller` is whoever sends it, by credentials, whether they are good or not.
+    """
+
+    def __init__(self, receive: Receive, *, caller: str) -> None:
         self._receive = receive
+        self.caller = caller
         self.is_over = False
 
     async def __call__(self) -> Message:
@@ -47,9 +51,10 @@ class Incoming:
 
 
 class Bodies:
-    """Receives bodies and counts the bytes of those that are held."""
+    """Receives bodies and counts the bytes of those that are held, in all and of a caller, that none has all room."""
 
     def __init__(self) -> None:
+        self._of_caller: Counter[str] = Counter()
         self._held_bytes = 0
 
     @contextlib.asynccontextmanager
@@ -64,20 +69,25 @@ class Bodies:
             await self._fill_in_time(parts, incoming)
             yield parts[0] if len(parts) == 1 else b"".join(parts)
         finally:
-            self.release(sum(map(len, parts)))
+            self.release(sum(map(len, parts)), incoming.caller)
 
-    def hold(self, size: int) -> None:
+    def hold(self, size: int, caller: str) -> None:
         """Count bytes that are held from now on. Raises ResourceExhausted if there are too many."""
         if self._held_bytes + size > limits.BODIES_BYTES_MAX:
-            raise ResourceExhausted(
-                f"The bodies of requests under way exceed {limits.BODIES_BYTES_MAX} bytes; try again.",
-                retry_after_s=limits.OVERLOAD_RETRY_AFTER_S,
+            raise overloaded(f"The bodies of requests under way exceed {limits.BODIES_BYTES_MAX} bytes")
+        if self._of_caller[caller] + size > limits.BODIES_PER_CALLER_BYTES_MAX:
+            raise overloaded(
+                f"The bodies of a caller's requests under way exceed {limits.BODIES_PER_CALLER_BYTES_MAX} bytes"
             )
         self._held_bytes += size
+        self._of_caller[caller] += size
 
-    def release(self, size: int) -> None:
+    def release(self, size: int, caller: str) -> None:
         """Count bytes that are held no more."""
         self._held_bytes -= size
+        self._of_caller[caller] -= size
+        if not self._of_caller[caller]:
+            del self._of_caller[caller]
 
     async def _fill_in_time(self, parts: list[bytes], incoming: Incoming) -> None:
         try:
@@ -92,7 +102,7 @@ class Bodies:
             part = await incoming.part()
             size += len(part)
             check_size(size, limits.BODY_BYTES_MAX)
-            self.hold(len(part))
+            self.hold(len(part), incoming.caller)
             parts.append(part)
 
 
@@ -128,7 +138,7 @@ class Pieces:
 
     def release(self) -> None:
         """Hold no longer what was read."""
-        self._bodies.release(self._held_bytes)
+        self._bodies.release(self._held_bytes, self._incoming.caller)
         self._held_bytes = 0
 
     async def _fill(self, parts: list[Bytes]) -> None:
@@ -144,7 +154,7 @@ class Pieces:
         part = await self._incoming.part()
         self._size += len(part)
         check_size(self._size, limits.TRANSFER_BYTES_MAX)
-        self._bodies.hold(len(part))
+        self._bodies.hold(len(part), self._incoming.caller)
         self._held_bytes += len(part)
         return part
 

@@ -14,6 +14,7 @@ from services.common.errors import (
     DeadlineExceeded,
     InvalidArgument,
     PermissionDenied,
+    ResourceExhausted,
     ServiceError,
     Unauthenticated,
     Unavailable,
@@ -105,6 +106,11 @@ class BodyTooSlow(DeadlineExceeded):
 
 
 _STATUS_OF_ERROR: Mapping[type[ServiceError], int] = MappingProxyType({BodyTooLarge: 413, BodyTooSlow: 408})
+
+
+def overloaded(message: str) -> ResourceExhausted:
+    """Return the refusal of what would be too much at once. `message` says of what, and ends without a full stop."""
+    return ResourceExhausted(f"{message}; try again.", retry_after_s=limits.OVERLOAD_RETRY_AFTER_S)
 
 
 def reply_of(error: ServiceError, *, may_ask: bool = True) -> Reply:

@@ -33,6 +33,8 @@ ENCODED_TWICE: Mapping[str, TextLimit] = MappingProxyType(
 # Bodies of all requests that are being received or answered, together; of one that is passed on as it comes, the piece
 # that is held.
 BODIES_BYTES_MAX = 256 * 1024 * 1024
+# What is left by one caller is for the others: two of the largest bodies, or a great many of those that log.
+BODIES_PER_CALLER_BYTES_MAX = 192 * 1024 * 1024
 
 # What is passed on as raw bytes: the largest object of any S3, in pieces that backends take.
 TRANSFER_BYTES_MAX = 5 * 1024**4

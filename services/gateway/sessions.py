@@ -7,7 +7,6 @@ it, and whoever is no longer let in by the header is no longer let in by the coo
 import dataclasses
 import secrets
 from collections.abc import Callable, Sequence
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -64,7 +63,8 @@ class Sessions:
     def _opened(self, sealed: str) -> bytes | None:
         try:
             return self._ciphers().decrypt_at_time(sealed, self._lifetime_s, int(self._now()))
-        except InvalidToken:
+        except (InvalidToken, ValueError):
+            # ValueError is what a character has that is none of base64's.
             return None
 
 
@@ -102,11 +102,11 @@ def has_own_origin(request: Request) -> bool:
 
 
 def _cookie(request: Request) -> str:
-    try:
-        cookies = SimpleCookie(request.header(b"cookie"))
-    except CookieError:
-        return ""
-    return cookies[COOKIE].value if COOKIE in cookies else ""
+    """Return what the session's cookie holds, whatever others stand before it: http.cookies gives up at the first that
+    it does not understand, and any page of the host's domain may have set one.
+    """
+    pairs = (pair.strip().partition("=") for pair in (request.header(b"cookie") or "").split(";"))
+    return next((value for name, _, value in pairs if name == COOKIE), "")
 
 
 def _padded(key: str) -> str:

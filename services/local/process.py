@@ -1,6 +1,7 @@
 """Child processes: described as data, started tied to this process, with their output in a log file."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,6 +92,19 @@ class Process:
         self._popen.kill()
         self._popen.wait()
 
+    def trim_log(self) -> None:
+        """Set aside what it has logged if that is much. Lines that it writes at this very moment may be lost.
+
+        A copy, as it has the file open; it goes on at the new end, for it appends.
+        """
+        log = self.child.log
+        if log.stat().st_size > _LOG_BYTES_MAX:
+            with log.open("rb") as written, _older(log).open("wb") as kept:
+                written.seek(-_LOG_BYTES_MAX, os.SEEK_END)
+                shutil.copyfileobj(written, kept)
+            os.truncate(log, 0)
+            self._log_start = 0
+
     def last_lines(self) -> str:
         """Return the last lines this run has logged, each indented by two spaces."""
         with self.child.log.open("rb") as log:
@@ -119,4 +133,8 @@ def _rotate(log: Path) -> None:
     """Keep one older log file, so that logs do not fill the disk over the years."""
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > _LOG_BYTES_MAX:
-        log.replace(log.with_name(f"{log.name}.1"))
+        log.replace(_older(log))
+
+
+def _older(log: Path) -> Path:
+    return log.with_name(f"{log.name}.1")

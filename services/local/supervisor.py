@@ -1,5 +1,6 @@
 """Keeps a list of children running: starts them together, replaces the fallen, stops them in reverse."""
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from services.local.signals import Signals
 _READY_TIMEOUT_S = 300.0
 _PATIENCE_S = 15.0
 _POLL_INTERVAL_S = 0.02
+_LOGS_EVERY_S = 60.0
 _BACKOFF_S = (*BACKOFF_S, 15.0)
 _HURRY_TIMEOUT_S = 5.0
 
@@ -54,11 +56,12 @@ class Supervisor:
             self._signals.pause(_POLL_INTERVAL_S)
 
     def watch(self) -> NoReturn:
-        """Replace children that end, with growing delays, until StopRequested is raised."""
+        """Replace children that end, with growing delays, and keep their logs short, until StopRequested is raised."""
         while True:
             for post in self._posts:
                 self._tend(post)
-            self._signals.pause(next_due_s(post.falls for post in self._posts if post.process is None))
+            due_s = next_due_s(post.falls for post in self._posts if post.process is None)
+            self._signals.pause(_LOGS_EVERY_S if due_s is None else min(due_s, _LOGS_EVERY_S))
 
     def stop(self) -> None:
         """Stop all, last first, each within its bound. A second request to stop hurries them."""
@@ -68,9 +71,13 @@ class Supervisor:
                 post.process = None
 
     def _fill(self, post: _Post) -> None:
-        if post.child.prepare is not None:
-            post.child.prepare()
-        post.process = Process(post.child)
+        """Start a child. Raises LocalError, also for what the machine lacks: room on its disk, memory, processes."""
+        try:
+            if post.child.prepare is not None:
+                post.child.prepare()
+            post.process = Process(post.child)
+        except OSError as error:
+            raise LocalError(f"{post.child.name} cannot be started: {error.strerror or error}.") from error
         post.falls.note_start()
 
     def _require_all_alive(self) -> None:
@@ -86,6 +93,10 @@ class Supervisor:
                 self._fill(post)
             except LocalError as error:
                 self._postpone(post, str(error))
+        elif post.process is not None:
+            # Who has removed a log, or has a full disk, has a platform all the same.
+            with contextlib.suppress(OSError):
+                post.process.trim_log()
 
     def _note_fall(self, post: _Post, process: Process) -> None:
         post.process = None

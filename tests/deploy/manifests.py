@@ -174,11 +174,11 @@ def variants() -> list[Variant]:
 @functools.cache
 def render(variant: Variant) -> Rendered:
     if not variant.components:
-        return _kustomize(KUBERNETES / variant.name)
+        return kustomize(KUBERNETES / variant.name)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve()
         _write_kustomization(root, variant.components)
-        return _kustomize(root)
+        return kustomize(root)
 
 
 def _write_kustomization(root: Path, components: Sequence[str]) -> None:
@@ -196,7 +196,8 @@ def _write_kustomization(root: Path, components: Sequence[str]) -> None:
     (root / "kustomization.yaml").write_text(yaml.safe_dump(kustomization), encoding="utf-8")
 
 
-def _kustomize(folder: Path) -> Rendered:
+def kustomize(folder: Path) -> Rendered:
+    """Return what a folder's kustomization makes."""
     rendered = subprocess.run([KUBECTL, "kustomize", folder], check=False, capture_output=True, text=True)
     assert rendered.returncode == 0, rendered.stderr
     return Rendered(list(yaml.load_all(rendered.stdout, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))))

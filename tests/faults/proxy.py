@@ -8,7 +8,8 @@ import threading
 
 class Proxy:
     """Listens on a port of its own, or where it is told. `cut` ends every connection at once; while `is_deaf` answers
-    get lost. What does not pass, in a direction, comes later, as after a partition of a network.
+    get lost. What does not pass, in a direction, comes later, as after a partition of a network. Each 64 KiB of answers
+    wait for `answer_delay_s`, as on a narrow line.
     """
 
     def __init__(self, address: str, *, listen: tuple[str, int] = ("127.0.0.1", 0)) -> None:
@@ -16,7 +17,8 @@ class Proxy:
         self._listener = socket.create_server(listen)
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._lock = threading.Lock()
-        self.is_deaf = threading.Event()
+        self.is_deaf, self._is_closed = threading.Event(), threading.Event()
+        self.answer_delay_s = 0.0
         self.requests_pass, self.answers_pass = threading.Event(), threading.Event()
         self.requests_pass.set()
         self.answers_pass.set()
@@ -28,6 +30,7 @@ class Proxy:
 
     def __exit__(self, *_: object) -> None:
         self._listener.close()
+        self._is_closed.set()
         self.heal()
         self.cut()
 
@@ -83,6 +86,8 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 passes.wait()
+                if is_answer and self.answer_delay_s:
+                    self._is_closed.wait(self.answer_delay_s)
                 if not (is_answer and self.is_deaf.is_set()):
                     sink.sendall(data)
         for end in (source, sink):

@@ -2,10 +2,13 @@
 
 import asyncio
 import functools
+import hashlib
 import json
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import httpx
 import pytest
 
 from services.gateway import limits
@@ -82,6 +85,34 @@ class TestBodies:
         assert refused.headers["retry-after"] == "1"
         assert status_of(held) == 200
         assert (await own.post("runs/create", b"{}" + b" " * 998)).status_code == 200
+
+    async def test_a_caller_has_a_part_of_what_they_may_be_together(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "BODIES_PER_CALLER_BYTES_MAX", 1000)
+        keys = {name: f"the-key-of-{name}-has-32-characters" for name in ("much", "little")}
+        tokens_file = tmp_path / "tokens"
+        tokens_file.write_text("".join(f"{n}:{hashlib.sha256(key.encode()).hexdigest()}\n" for n, key in keys.items()))
+
+        async with platform(tokens_file=tokens_file) as guarded:
+
+            async def small(name: str) -> httpx.Response:
+                headers = {**JSON, "authorization": f"Bearer {keys[name]}"}
+                return await guarded.post("runs/create", b"{}" + b" " * 200, headers)
+
+            reader, writer = await asyncio.open_connection("127.0.0.1", guarded.port)
+            head = f"{REQUEST}authorization: Bearer {keys['much']}\r\ncontent-length: 902\r\n\r\n{{"
+            writer.write(head.encode() + b" " * 900)
+            refused = await until(functools.partial(small, "much"), lambda response: response.status_code != 200)
+            other = await small("little")
+            writer.write(b"}")
+            held = await reader.readuntil(b"\r\n\r\n")
+            again = await small("much")
+            writer.close()
+
+        assert (refused.status_code, refused.json()["error_code"]) == (429, "RESOURCE_EXHAUSTED")
+        assert "a caller's requests" in refused.json()["message"]
+        assert [other.status_code, status_of(held), again.status_code] == [200, 200, 200]
 
     async def test_a_body_has_so_much_time(self, running: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(limits, "RECEIVE_TIMEOUT_S", 1)

@@ -52,6 +52,11 @@ def test_a_session_stands_for_the_credentials_that_it_began_with(known: Sessions
     assert let_in(known, f"theme=dark; {begun(known)}; x=1", sec_fetch_site="same-origin") == "Bearer key"
 
 
+@pytest.mark.parametrize("other", ['theme={"a":1}', "flag", "n[]=1", "name=é", "=", "", 'quoted="a b"', f"x{COOKIE}=1"])
+def test_cookies_of_others_do_not_hide_it(known: Sessions, other: str) -> None:
+    assert let_in(known, f"{other}; {begun(known)}; {other}", sec_fetch_site="same-origin") == "Bearer key"
+
+
 def test_the_cookie_tells_nothing_of_what_is_in_it(known: Sessions) -> None:
     name, header = known.begin("Bearer key")
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from services.local import orphans, process, waiting
 from services.local.process import Child, Process
 
@@ -67,6 +69,31 @@ def test_a_log_that_has_grown_large_is_set_aside(make_child: MakeChild) -> None:
     assert waiting.until(lambda: running.ended, timeout_s=60)
     assert child.log.read_text() == "new\n"
     assert child.log.with_name("child.log.1").exists()
+
+
+def test_a_log_that_grows_large_is_set_aside_while_its_child_goes_on(
+    make_child: MakeChild, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_LOG_BYTES_MAX", 1000)
+    child = make_child(
+        "child",
+        "import signal; told = {signal.SIGUSR1}; signal.pthread_sigmask(signal.SIG_BLOCK, told);"
+        "print('x' * 2000, flush=True); signal.sigwait(told); print('after', flush=True); signal.pause()",
+    )
+    child.log.parent.mkdir(parents=True)
+    child.log.write_text("of the run before\n")
+    running = Process(child)
+    assert waiting.until(lambda: child.log.stat().st_size > 2000, timeout_s=60)
+
+    running.trim_log()
+    running.trim_log()
+    running.send(signal.SIGUSR1)
+
+    assert waiting.until(lambda: _logged(child, "after"), timeout_s=60)
+    assert child.log.read_bytes() == b"after\n"
+    assert running.last_lines() == "  after"
+    assert child.log.with_name("child.log.1").read_bytes() == b"x" * 999 + b"\n"
+    running.kill()
 
 
 def test_a_program_that_does_not_exist_is_named_in_its_log(make_child: MakeChild) -> None:

@@ -1,5 +1,6 @@
 """The supervisor, with small real programs as children."""
 
+import errno
 import os
 import signal
 import threading
@@ -77,8 +78,20 @@ def test_a_child_that_falls_later_is_replaced(make_child: MakeChild, signals: Si
     assert "Starting child again in 0.5 s." in told
 
 
-def test_preparation_that_fails_is_tried_again(make_child: MakeChild, signals: Signals, told: Told) -> None:
-    failures = iter([None, LocalError("the disk is full"), None])
+@pytest.mark.parametrize(
+    ("failure", "why"),
+    [
+        (LocalError("the disk is full"), "the disk is full"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/data"),
+            "child cannot be started: No space left on device.",
+        ),
+    ],
+)
+def test_preparation_that_fails_is_tried_again(
+    make_child: MakeChild, signals: Signals, told: Told, failure: Exception, why: str
+) -> None:
+    failures = iter([None, failure, None])
 
     def prepare() -> None:
         if failure := next(failures):
@@ -89,7 +102,32 @@ def test_preparation_that_fails_is_tried_again(make_child: MakeChild, signals: S
     with _started([child], signals, told) as supervisor, _meanwhile(lambda: _kill_once_and_stop_when_back(child)):
         _watch(supervisor)
 
-    assert "the disk is full\nStarting child again in 1 s." in told
+    assert f"{why}\nStarting child again in 1 s." in told
+
+
+def test_a_first_start_that_fails_is_told_in_a_sentence(make_child: MakeChild, signals: Signals, told: Told) -> None:
+    child = make_child("child", WAIT)
+    child.log.parent.parent.mkdir()
+    child.log.parent.write_text("where a folder should be")
+
+    with pytest.raises(LocalError, match=r"^child cannot be started: File exists\.$"), _started([child], signals, told):
+        pass
+
+
+def test_logs_stay_short_while_it_watches(
+    make_child: MakeChild, signals: Signals, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.local.process._LOG_BYTES_MAX", 10_000)
+    monkeypatch.setattr("services.local.supervisor._LOGS_EVERY_S", 0.01)
+    child = make_child("child", f"print('x' * 20_000); {WAIT}")
+
+    def stop_when_short() -> None:
+        assert waiting.until(lambda: child.log.with_name("child.log.1").exists(), timeout_s=60)
+        assert waiting.until(lambda: child.log.stat().st_size <= 10_000, timeout_s=60)
+        _send(signal.SIGTERM)
+
+    with _started([child], signals, told) as supervisor, _meanwhile(stop_when_short):
+        _watch(supervisor)
 
 
 def test_children_are_stopped_in_reverse(make_child: MakeChild, signals: Signals, told: Told, tmp_path: Path) -> None:

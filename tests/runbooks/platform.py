@@ -64,10 +64,10 @@ class Platform:
 class Following:
     """`modelstead backup DIR --follow`, which goes on until it is stopped or killed."""
 
-    def __init__(self, backups: Path, data_path: Path) -> None:
+    def __init__(self, backups: Path, *options: str) -> None:
         self.lines: list[str] = []
         self._process = subprocess.Popen(
-            [*COMMAND, "backup", str(backups), "--follow", "--data-dir", str(data_path)],
+            [*COMMAND, "backup", str(backups), "--follow", *options],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)

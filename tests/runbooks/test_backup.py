@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,9 +22,11 @@ from services.local.backups.folder import BackupFolder
 from services.local.backups.source import Bucket
 from services.local.errors import LocalError
 from tests.faults.files import Files
+from tests.faults.proxy import Proxy
 from tests.long_form import IS_LONG
 from tests.runbooks.load import Load, content_of, lost_points
 from tests.runbooks.platform import TEST_TIMEOUT_S, TIMEOUT_S, Following, Platform, modelstead
+from tests.runbooks.servers import Server
 from tests.s3 import EmbeddedS3
 from tests.stack import free_ports
 
@@ -32,11 +36,46 @@ _LOSS_S_MAX = 60
 _MORE = 20_000 if IS_LONG else 150
 
 
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A Postgres and an S3 of somebody's own, and the options that name them."""
+
+    postgres: Server
+    s3: EmbeddedS3
+    bucket: str
+    options: list[str]
+
+    def put(self, key: str, content: bytes) -> None:
+        self.s3.s3.client().put_object(self.bucket, key, io.BytesIO(content), len(content))
+
+    def lose_connections(self) -> None:
+        """End those that WAL is received by."""
+        self.postgres.value("SELECT count(pg_terminate_backend(pid, 60000)) FROM pg_stat_replication")
+
+    def end_segment(self) -> str:
+        """Write some WAL, and return the name of the segment that has it, to which nothing more comes."""
+        self.postgres.execute("DROP TABLE IF EXISTS written", "CREATE TABLE written ()")
+        return str(self.postgres.value("SELECT pg_walfile_name(pg_switch_wal())"))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[Source]:
+    with EmbeddedS3(tmp_path / "s3") as running, closing(Server(tmp_path / "postgres")) as postgres:
+        s3, options = running.s3, [f"--data-dir={tmp_path / 'none'}"]
+        for name, value in (("access", s3.access_key), ("secret", s3.secret_key)):
+            (tmp_path / name).write_text(value)
+            options += [f"--s3-{name}-key-file", str(tmp_path / name)]
+        bucket = s3.make_bucket()
+        options += ["--s3-endpoint", s3.endpoint, "--s3-bucket", bucket]
+        options += ["--database-url", postgres.start().url()]
+        yield Source(postgres=postgres, s3=running, bucket=bucket, options=options)
+
+
 def test_all_that_was_acknowledged_before_a_moment_is_restored(tmp_path: Path) -> None:
     backups = tmp_path / "back ups"
     with Platform(tmp_path / "data") as platform, Load(platform.url, pause_s=0.01) as load:
         _await_more(load)
-        following = Following(backups, platform.data_path)
+        following = Following(backups, "--data-dir", str(platform.data_path))
         following.await_line("Following")
         refused = modelstead("backup", str(backups), "--data-dir", str(platform.data_path))
         _await_more(load)
@@ -113,6 +152,60 @@ def test_a_backup_of_its_own_moment_needs_nothing_else(tmp_path: Path) -> None:
     assert drill.returncode == 0, drill.stdout + drill.stderr
     assert "Restored, started and checked in" in drill.stdout
     assert "Missing" not in drill.stdout
+
+
+def test_a_database_without_its_contents_is_no_backup(source: Source, tmp_path: Path) -> None:
+    backups = tmp_path / "backups"
+
+    first = modelstead("backup", str(backups), "--keep", "1", *source.options)
+    before = BackupFolder(backups).sets()
+    source.s3.stop()
+    second = modelstead("backup", str(backups), "--keep", "1", *source.options)
+
+    assert (first.returncode, second.returncode) == (0, 1), first.stderr + second.stderr
+    assert "does not answer" in second.stderr
+    assert len(before) == 1
+    assert BackupFolder(backups).sets() == before
+
+
+def test_wal_is_received_while_contents_are_copied(source: Source, tmp_path: Path) -> None:
+    backups = tmp_path / "backups"
+    source.put("default/00/0", bytes(64 * 1024 * 1024))
+    with Proxy(urlsplit(source.s3.s3.endpoint).netloc) as narrow:
+        # It would take a quarter of an hour.
+        narrow.answer_delay_s = 1.0
+        following = Following(backups, *source.options, "--s3-endpoint", f"http://{narrow.address}")
+        copied_to = backups / "objects"
+        assert waiting.until(lambda: any(copied_to.rglob(".0")), timeout_s=TIMEOUT_S), "".join(following.lines)
+        source.lose_connections()
+        following.await_line("No WAL is received: ")
+        ended = source.end_segment()
+        [taken] = BackupFolder(backups).sets()
+
+        is_received = waiting.until(lambda: (taken.wal / ended).exists(), timeout_s=60)
+        code = following.end(signal.SIGINT)
+
+    assert is_received, "".join(following.lines)
+    assert code == 0
+    assert not any(line.startswith("Objects: ") for line in following.lines)
+
+
+def test_wal_that_cannot_be_read_is_not_its_end(source: Source, tmp_path: Path) -> None:
+    backups = tmp_path / "back ups' 100 %f"
+    following = Following(backups, *source.options)
+    following.await_line("Following")
+    names = [source.end_segment() for _ in range(3)]
+    [taken] = BackupFolder(backups).sets()
+    assert waiting.until(lambda: (taken.wal / names[-1]).exists(), timeout_s=60), "".join(following.lines)
+    following.end(signal.SIGINT)
+    unreadable = taken.wal / names[1]
+    unreadable.unlink()
+    unreadable.mkdir()
+
+    done = modelstead("restore", str(backups), "--data-dir", str(tmp_path / "restored"))
+
+    assert done.returncode == 1, done.stdout
+    assert f'could not restore file "{unreadable.name}"' in done.stderr
 
 
 def test_contents_alone_are_copied_from_a_bucket_to_another(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What restores the database of a cluster: made of the manifests that are there, and as valid as they are."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,13 @@ _PRODUCTION = Variant("overlays/production")
 def _restoring(rendered: list[dict[str, Any]], *options: str) -> "subprocess.CompletedProcess[str]":
     told = yaml.safe_dump_all(rendered)
     return subprocess.run([sys.executable, _RUNBOOK, *options], input=told, capture_output=True, text=True, check=False)
+
+
+def _cluster(done: "subprocess.CompletedProcess[str]") -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the Cluster begins with, and where the backups are that it is restored from."""
+    [spec] = [one["spec"] for one in yaml.safe_load_all(done.stdout) if one["kind"] == "Cluster"]
+    [source] = spec["externalClusters"]
+    return spec["bootstrap"], source["plugin"]["parameters"]
 
 
 def test_only_the_cluster_and_gc_differ() -> None:
@@ -43,6 +51,28 @@ def test_only_the_cluster_and_gc_differ() -> None:
     [archiver], [source] = cluster["plugins"], cluster["externalClusters"]
     assert source["plugin"]["parameters"] == {"barmanObjectName": "postgres-backups", "serverName": "postgres"}
     assert archiver["parameters"] == {"barmanObjectName": "postgres-backups", "serverName": "again"}
+
+
+def test_a_second_one_restores_what_was_archived_since_the_first() -> None:
+    first = _restoring(manifests.render(_PRODUCTION).manifests, "--archive-as", "again")
+
+    second = _restoring(list(yaml.safe_load_all(first.stdout)), "--archive-as", "once-more")
+
+    bootstrap, source = _cluster(second)
+    assert bootstrap == {"recovery": {"source": "backups", "database": "modelstead", "owner": "modelstead"}}
+    assert source["serverName"] == "again"
+
+
+def test_the_overlay_is_told_how_to_keep_the_new_name(tmp_path: Path) -> None:
+    first = _restoring(manifests.render(_PRODUCTION).manifests, "--archive-as", "again")
+    assert "restores what was archived as postgres, and archives as again" in first.stderr
+    [patch] = [line for line in first.stderr.splitlines() if line.startswith("  - ")]
+    resource = os.path.relpath(manifests.OVERLAYS / "production", tmp_path.resolve())
+    (tmp_path / "kustomization.yaml").write_text(f"resources: [{resource}]\npatches:\n{patch}\n")
+
+    second = _restoring(manifests.kustomize(tmp_path).manifests, "--archive-as", "once-more")
+
+    assert _cluster(second)[1]["serverName"] == "again"
 
 
 @pytest.mark.parametrize(

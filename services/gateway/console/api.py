@@ -59,7 +59,8 @@ class Api:
         }
         inner = Request(method=verb, path=path, query=query, headers=headers, request_id=request.request_id)
         try:
-            reply = await self._transcoder.answer(match, inner, Incoming(_received(body)))
+            incoming = Incoming(_received(body), caller=inner.authorization or "")
+            reply = await self._transcoder.answer(match, inner, incoming)
             if isinstance(reply, StreamedReply):
                 return _object(b"".join([bytes(piece) async for piece in reply.pieces]))
             return _object(reply.body)

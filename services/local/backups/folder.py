@@ -48,7 +48,7 @@ class BackupSet:
         return datetime.fromisoformat(json.loads(text)["sound_since"])
 
     def complete(self, sound_since: datetime) -> None:
-        """Say that the base backup is whole."""
+        """Say that it can be restored."""
         _write(self.path / _COMPLETE, json.dumps({"sound_since": sound_since.isoformat()}))
 
 

@@ -1,12 +1,15 @@
 """Copies the contents of a bucket into a folder and back. They never change under their key, so what is there stays.
 
-May be cut off anywhere and done again: files get their names when they are whole.
+May be cut off anywhere and done again: files get their names when they are whole. It takes hours at times, so whoever
+has it done is called about twice a second meanwhile.
 """
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +27,12 @@ _THREADS = 8
 # How many files are looked at before the next ones are listed.
 _STEP = 1000
 _TIMEOUT_S = 60.0
+_TICK_S = 0.5
+_PIECE_BYTES = 256 * 1024
 _GONE = frozenset({"NoSuchKey"})
+
+Tick = Callable[[], None]
+"""Sees to other things meanwhile. May raise to give the copying up."""
 
 _T = TypeVar("_T")
 
@@ -42,7 +50,7 @@ class Copied:
         return Copied(total=self.total + 1, count=self.count + (copied is not None), bytes=self.bytes + (copied or 0))
 
 
-def copy_out(bucket: Bucket, folder: Path) -> Copied:
+def copy_out(bucket: Bucket, folder: Path, *, tick: Tick = lambda: None) -> Copied:
     """Copy into `folder` all objects of a bucket that it does not have. One that is removed meanwhile is left out.
 
     Raises LocalError.
@@ -51,13 +59,13 @@ def copy_out(bucket: Bucket, folder: Path) -> Copied:
         client = _client(bucket)
         listed = client.list_objects(bucket_name=bucket.name, recursive=True)
         found = ((_path(folder, each.object_name or ""), each.object_name or "", each.size or 0) for each in listed)
-        copied = _total(found, lambda one: _fetch(client, bucket.name, *one))
+        copied = _total(found, lambda one, given_up: _fetch(client, bucket.name, *one, given_up), tick)
     # Once for all files: that they are on the disk must be true before somebody says so.
     os.sync()
     return copied
 
 
-def copy_in(folder: Path, bucket: Bucket) -> Copied:
+def copy_in(folder: Path, bucket: Bucket, *, tick: Tick = lambda: None) -> Copied:
     """Copy into a bucket, which is made if need be, all files of `folder` that it does not have. Raises LocalError."""
     with _explaining(bucket, folder):
         client = _client(bucket)
@@ -66,19 +74,35 @@ def copy_in(folder: Path, bucket: Bucket) -> Copied:
         listed = client.list_objects(bucket_name=bucket.name, recursive=True)
         there = {each.object_name: each.size for each in listed}
         files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-        return _total(files, lambda path: _send(client, bucket.name, folder, path, there))
+        return _total(files, lambda path, _: _send(client, bucket.name, folder, path, there), tick)
 
 
-def _total(items: Iterable[_T], copy: Callable[[_T], int | None]) -> Copied:
-    total, rest = Copied(), iter(items)
-    with ThreadPoolExecutor(_THREADS) as threads:
-        while step := list(itertools.islice(rest, _STEP)):
-            for copied in threads.map(copy, step):
+def _total(items: Iterable[_T], copy: Callable[[_T, threading.Event], int | None], tick: Tick) -> Copied:
+    """Copy all, some at a time. The event tells those that are being copied when all is given up."""
+    total, rest, given_up = Copied(), iter(items), threading.Event()
+    threads = ThreadPoolExecutor(_THREADS)
+    try:
+        while step := _results([threads.submit(lambda: list(itertools.islice(rest, _STEP)))], tick)[0]:
+            for copied in _results([threads.submit(copy, each, given_up) for each in step], tick):
                 total = total.plus(copied)
+    finally:
+        given_up.set()
+        threads.shutdown(cancel_futures=True)
     return total
 
 
-def _fetch(client: Minio, bucket: str, path: Path, key: str, size: int) -> int | None:
+def _results(under_way: Sequence[Future[_T]], tick: Tick) -> list[_T]:
+    """Return what all come to, or raise what the first that fails does, or what `tick` does."""
+    pending = set(under_way)
+    while pending:
+        done, pending = futures.wait(pending, timeout=_TICK_S, return_when=futures.FIRST_EXCEPTION)
+        for each in done:
+            each.result()
+        tick()
+    return [each.result() for each in under_way]
+
+
+def _fetch(client: Minio, bucket: str, path: Path, key: str, size: int, given_up: threading.Event) -> int | None:
     if path.exists() and path.stat().st_size == size:
         return None
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -91,7 +115,9 @@ def _fetch(client: Minio, bucket: str, path: Path, key: str, size: int) -> int |
         raise
     try:
         with draft.open("wb") as file:
-            for piece in answer.stream(1024 * 1024):
+            for piece in answer.stream(_PIECE_BYTES):
+                if given_up.is_set():
+                    return None
                 file.write(piece)
     finally:
         answer.close()

@@ -72,14 +72,14 @@ class Restoring:
             bucket = Bucket(
                 endpoint=f"http://{store.address}", name=BUCKET, access_key=ACCESS_KEY, secret_key=store.secret_key
             )
-            copied = objects.copy_in(self.folder.objects, bucket)
+            copied = objects.copy_in(self.folder.objects, bucket, tick=lambda: self.pause(0))
         finally:
             server.stop()
         self.say(f"Objects: {copied.count:,} of {copied.total:,} restored in {time.monotonic() - began:.1f} s.")
 
     def _restore_database(self, chosen: BackupSet, to: datetime | None) -> None:
         began = time.monotonic()
-        database.verify(chosen)
+        database.verify(chosen, pause=self.pause)
         try:
             Cluster(self.data_dir, pause=self.pause).recover(chosen.base, database.recovery_settings(chosen, to))
         except LocalError as error:

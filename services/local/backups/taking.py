@@ -37,9 +37,14 @@ class Taking:
 
     def once(self) -> None:
         """Take one that can be restored to its own moment. Raises LocalError."""
-        if self.postgres is not None:
-            self._base(self.postgres, self.folder.new_set(_now()))
-        self._copy(always=True)
+        if self.postgres is None:
+            self._copy(self.pause, always=True)
+            return
+        into = self.folder.new_set(_now())
+        sound_since = self._base(self.postgres, into, self.pause)
+        self._copy(self.pause, always=True)
+        # Not before: a complete set is one that is restored, and for which older ones are removed.
+        into.complete(sound_since)
         self.folder.keep_newest(self.keep)
 
     def follow(self) -> None:
@@ -57,27 +62,35 @@ class Taking:
     def _follow(self, postgres: Postgres, into: BackupSet) -> None:
         # The WAL first, so that there is none between it and the base backup.
         with database.receiving(postgres, into, pause=self.pause) as receiver:
-            self._base(postgres, into)
-            self._copy(always=True)
-            self.folder.keep_newest(self.keep)
-            self.say("Following. Ctrl-C ends it; what was received stays restorable.")
-            receives, due = True, time.monotonic() + _COPY_EVERY_S
-            while True:
+            receives = True
+
+            def pause(seconds: float) -> None:
+                nonlocal receives
                 if receives is not (receives := receiver.tend()):
                     self.say("Receiving WAL again." if receives else f"No WAL is received: {receiver.complaint}")
-                if time.monotonic() >= due:
-                    due = self._copy_if_there()
-                self.pause(_TEND_EVERY_S)
+                self.pause(seconds)
 
-    def _base(self, postgres: Postgres, into: BackupSet) -> None:
+            # Complete before its contents are copied, for it grows: from when these are is told when it is restored.
+            into.complete(self._base(postgres, into, pause))
+            self._copy(pause, always=True)
+            self.folder.keep_newest(self.keep)
+            self.say("Following. Ctrl-C ends it; what was received stays restorable.")
+            due = time.monotonic() + _COPY_EVERY_S
+            while True:
+                if time.monotonic() >= due:
+                    due = self._copy_if_there(pause)
+                pause(_TEND_EVERY_S)
+
+    def _base(self, postgres: Postgres, into: BackupSet, pause: waiting.Pause) -> datetime:
         began = time.monotonic()
-        into.complete(database.take_base(postgres, into, pause=self.pause))
+        sound_since = database.take_base(postgres, into, pause=pause)
         size = database.size_of(into.base)
         self.say(f"Base backup {into.path.name}: {_amount(size)} in {time.monotonic() - began:.1f} s.")
+        return sound_since
 
-    def _copy(self, *, always: bool = False) -> None:
+    def _copy(self, pause: waiting.Pause, *, always: bool = False) -> None:
         began, started = _now(), time.monotonic()
-        copied = objects.copy_out(self.bucket, self.folder.objects)
+        copied = objects.copy_out(self.bucket, self.folder.objects, tick=lambda: pause(0))
         self.folder.note_objects_copied(began)
         if copied.count or always:
             took_s = time.monotonic() - started
@@ -85,10 +98,12 @@ class Taking:
                 f"Objects: {copied.count:,} of {copied.total:,} copied, {_amount(copied.bytes)} in {took_s:.1f} s."
             )
 
-    def _copy_if_there(self) -> float:
+    def _copy_if_there(self, pause: waiting.Pause) -> float:
         """Copy, and return when to do so again: while the store is away too, for WAL is received all the same."""
         try:
-            self._copy()
+            self._copy(pause)
+        except database.Gap:
+            raise
         except LocalError as error:
             self.say(str(error))
         return time.monotonic() + _COPY_EVERY_S
