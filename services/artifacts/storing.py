@@ -22,10 +22,11 @@ _UNKNOWN = ""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """What was stored: bytes, and their SHA-256 in hexadecimal."""
+    """What was stored: bytes, their SHA-256 in hexadecimal, and the ETag that the object store has given them."""
 
     size: int
     sha256: str
+    etag: str
 
 
 async def store(objects: Objects, key: str, chunks: AsyncIterator[Bytes], *, size: int | None) -> Stored:
@@ -45,7 +46,12 @@ async def store(objects: Objects, key: str, chunks: AsyncIterator[Bytes], *, siz
         stat = await objects.stat(key)
     if stat is None or stat.size != feed.size or not _agree(stat.etag, etag):
         raise DataLoss(f"The object store has not kept the {feed.size} bytes that it was sent; send them again.")
-    return Stored(size=feed.size, sha256=await feed.hashes.sha256())
+    return Stored(size=feed.size, sha256=await feed.hashes.sha256(), etag=stat.etag)
+
+
+def is_equal(stat: Stat | None, stored: Stored) -> bool:
+    """Whether the object store still holds an object for equal to what was stored, as far as its ETags tell."""
+    return stat is not None and stat.size == stored.size and _agree(stat.etag, stored.etag)
 
 
 def is_made_of(etag: str, parts: Sequence[str]) -> bool:

@@ -102,7 +102,7 @@ class Artifacts:
         return _called(self.stub.DeleteTree, request, self.metadata).file_count
 
     def sweep(self) -> int:
-        """Remove contents that nothing refers to. Returns how many objects."""
+        """Remove contents to which nothing has referred for a while. Returns how many objects."""
         return _called(self.stub.Sweep, maintenance_pb2.SweepRequest(), self.metadata).object_count
 
     def check_objects(self, *, deep: bool) -> Iterator[maintenance_pb2.CheckObjectsResponse]:

@@ -141,7 +141,7 @@ def _delete_artifacts(artifacts: Artifacts, resource: Purgeable, done: Collected
 
 
 def _sweep(artifacts: Artifacts, say: Say) -> None:
-    """Let the space be freed now; the artifact service does so later anyway."""
+    """Let space be freed that may be by now; the artifact service goes on with that anyway."""
     try:
         say(f"{counted(artifacts.sweep(), 'object')} removed from the object store.")
     except Refused as error:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities.webhook import WebhookEvent
@@ -379,3 +380,21 @@ def test_a_webhook_is_created_once_a_key(rest: Rest, made: list[str]) -> None:
 
     made.append(first["webhook"]["webhook_id"])
     assert first == second
+
+
+@pytest.mark.departure("stock knows no idempotency keys")
+def test_another_secret_is_another_request_under_a_key(rest: Rest, made: list[str]) -> None:
+    key = factories.unique()
+
+    def create(**secret: str) -> httpx.Response:
+        body = {"name": "hook", "url": URL, "events": [CREATED], **secret}
+        return rest.call("POST", "webhooks", json=body, headers={"Idempotency-Key": key})
+
+    first, again = (create(secret="a").json() for _ in range(2))
+    others = [create(secret="b"), create()]
+
+    made.append(first["webhook"]["webhook_id"])
+    assert first == again
+    assert {(other.status_code, other.json()["message"]) for other in others} == {
+        (400, f"The idempotency key '{key}' was used for another request.")
+    }

@@ -97,7 +97,7 @@ def test_all_that_was_deleted_goes_with_its_artifacts_and_nothing_else(platform:
     assert platform.client.get("/experiments/get", params={"experiment_id": experiment_id}).status_code == 404
     assert platform.client.get(f"/logged-models/{model_id}").status_code == 404
     assert platform.is_whole(kept_id)
-    # Contents that only deleted files had are gone from the object store; those of the living are there.
+    # No record has the contents that only deleted files had; those of the living are there.
     checked = fsck(platform.stack, "--deep")
     assert checked.stdout.startswith("2 objects compared"), checked.stdout
 

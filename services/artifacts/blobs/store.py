@@ -26,6 +26,13 @@ _INSERT_MANY = """
     RETURNING object_key, blob_id
 """
 
+_SELECT_KEY = """
+    SELECT object_key
+    FROM blobs
+    WHERE workspace = %(workspace)s
+        AND sha256 = %(sha256)s
+"""
+
 _LOCK_SAME = """
     SELECT blob_id, object_key
     FROM blobs
@@ -96,11 +103,12 @@ _INSERT_STRAY = """
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewContents:
-    """What was stored as an object."""
+    """What was stored as an object; `kept_key` as in `add`."""
 
     object_key: str
     size: int
     sha256: str
+    kept_key: str | None
 
 
 async def add_many(tx: Driver, workspace: str, contents: Sequence[NewContents], *, now: datetime) -> dict[str, int]:
@@ -126,14 +134,25 @@ async def add_many(tx: Driver, workspace: str, contents: Sequence[NewContents], 
                 size=each.size,
                 sha256=each.sha256,
                 now=now,
+                kept_key=each.kept_key,
             )
     return blob_ids
 
 
-async def add(tx: Driver, *, workspace: str, object_key: str, size: int, sha256: str | None, now: datetime) -> int:
+async def add(
+    tx: Driver,
+    *,
+    workspace: str,
+    object_key: str,
+    size: int,
+    sha256: str | None,
+    now: datetime,
+    kept_key: str | None = None,
+) -> int:
     """Return the id of the blob with these contents, which stays until the transaction ends.
 
-    Where the hash is known already the new object takes the place of the old one: it was checked just now.
+    Where the hash is known already the new object takes the place of the old one, as it was checked just now; unless
+    the old one is `kept_key`, which was checked too: then the new one is garbage.
     """
     row = {"workspace": workspace, "object_key": object_key, "size": size, "sha256": sha256, "now": now}
     while True:
@@ -143,9 +162,18 @@ async def add(tx: Driver, *, workspace: str, object_key: str, size: int, sha256:
         # None if it was deleted between the two statements.
         if same is not None:
             blob_id, old_key = same
+            if old_key == kept_key:
+                await discard(tx, object_key, has_parts=False, now=now)
+                return int(blob_id)
             await tx.execute(_REPLACE_OBJECT, {"blob_id": blob_id, "object_key": object_key})
             await discard(tx, old_key, has_parts=False, now=now)
             return int(blob_id)
+
+
+async def find_key(tx: Driver, workspace: str, sha256: str) -> str | None:
+    """Return the key of the object that a workspace has of these contents."""
+    row = await (await tx.execute(_SELECT_KEY, {"workspace": workspace, "sha256": sha256})).fetchone()
+    return str(row[0]) if row else None
 
 
 async def find(tx: Driver, *, workspace: str, sha256: str, size: int) -> int | None:

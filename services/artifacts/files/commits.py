@@ -30,10 +30,11 @@ class _Begin:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """An upload whose contents the object store has shown to have."""
+    """An upload whose contents the object store has shown to have; at `kept_key` it has them from before too."""
 
     upload: Upload
     stored: Stored
+    kept_key: str | None
 
 
 _Step = _Begin | _End
@@ -60,13 +61,14 @@ class Commits:
         """Note an upload before anything is sent to its key, so that whatever comes of it is found."""
         await self._group_commit.submit(_Begin(upload))
 
-    async def end(self, upload: Upload, stored: Stored) -> None:
+    async def end(self, upload: Upload, stored: Stored, *, kept_key: str | None) -> None:
         """Give what was stored its name, over an older one, and forget the upload.
 
+        Files of the same contents keep their object if that is at `kept_key`, and get the new one otherwise.
         Raises InvalidArgument if a folder is at the path or a file above it, and Unavailable if the upload was taken
         for abandoned meanwhile.
         """
-        step = _End(upload, stored)
+        step = _End(upload, stored, kept_key)
         try:
             await self._group_commit.submit(step)
         except _Related:
@@ -106,7 +108,10 @@ class Commits:
 
     async def _name(self, tx: Driver, workspace: str, ends: Sequence[_End]) -> None:
         contents = [
-            NewContents(object_key=end.upload.key, size=end.stored.size, sha256=end.stored.sha256) for end in ends
+            NewContents(
+                object_key=end.upload.key, size=end.stored.size, sha256=end.stored.sha256, kept_key=end.kept_key
+            )
+            for end in ends
         ]
         now = self._now()
         blob_ids = await blobs.add_many(tx, workspace, contents, now=now)

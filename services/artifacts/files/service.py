@@ -13,11 +13,12 @@ from services.artifacts.files.commits import Commits
 from services.artifacts.files.model import Artifact
 from services.artifacts.files.reading import OpenArtifact
 from services.artifacts.objects import Objects
+from services.artifacts.storing import Stored
 from services.artifacts.trees import CHUNK_BYTES_MAX, Entry, Segments
 from services.artifacts.uploads import store as uploads
 from services.artifacts.uploads.model import Upload, object_key
 from services.common.database import Database
-from services.common.errors import InvalidArgument, NotFound, ServiceError
+from services.common.errors import InvalidArgument, NotFound, ServiceError, Unavailable
 from services.common.pages import PageTokens
 from services.common.rpc.wire import Bytes
 
@@ -108,7 +109,7 @@ class Files:
             stored = await storing.store(self.objects, upload.key, chunks, size=size)
             if expected and stored.sha256 != expected:
                 raise InvalidArgument(f"The contents have the SHA-256 {stored.sha256}, not {expected}.")
-            await self.commits.end(upload, stored)
+            await self.commits.end(upload, stored, kept_key=await self._kept_key(workspace, stored))
         except BaseException:
             await asyncio.shield(self.discard(upload))
             raise
@@ -188,6 +189,18 @@ class Files:
             size=size,
             create_time=self.now(),
         )
+
+    async def _kept_key(self, workspace: str, stored: Stored) -> str | None:
+        """Return the key of an older object of the same contents, if the store still vouches for it: backups have that
+        one for certain.
+        """
+        async with self.db.reading() as tx:
+            key = await blobs.find_key(tx, workspace, stored.sha256)
+        try:
+            return key if key and storing.is_equal(await self.objects.stat(key), stored) else None
+        except Unavailable:
+            # What was stored just now is there.
+            return None
 
     async def _all(self, workspace: str, folder: Segments) -> Entries:
         entries: Entries = []

@@ -43,11 +43,17 @@ class Maintenance:
         return Check(db=self.files.db, objects=self.files.objects, deep=deep).run()
 
     async def sweep(self, *, ttl_s: int | None) -> Swept:
-        """Sweep at once, garbage of any age too. Raises InvalidArgument."""
+        """Sweep at once; with a `ttl_s` garbage of any age too, which takes it from whoever is reading or copying it.
+
+        Raises InvalidArgument.
+        """
         if ttl_s is not None and not 0 <= ttl_s <= TTL_S_MAX:
             raise InvalidArgument(f"'ttl_s' must be from 0 to {TTL_S_MAX}, not {ttl_s}")
-        upload_ttl = self.sweeper.upload_ttl if ttl_s is None else timedelta(seconds=ttl_s)
-        return await self.sweeper.sweep(upload_ttl=upload_ttl, garbage_grace=timedelta(0))
+        if ttl_s is None:
+            upload_ttl, garbage_grace = self.sweeper.upload_ttl, self.sweeper.garbage_grace
+        else:
+            upload_ttl, garbage_grace = timedelta(seconds=ttl_s), timedelta(0)
+        return await self.sweeper.sweep(upload_ttl=upload_ttl, garbage_grace=garbage_grace)
 
 
 def _refuse_root(path: Segments, artifact_uri: str) -> None:

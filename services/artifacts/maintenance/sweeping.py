@@ -16,7 +16,7 @@ from services.artifacts.maintenance.model import Contents, Doomed, Swept
 from services.artifacts.objects import Objects
 from services.common import tracing
 from services.common.database import Database
-from services.common.errors import DataLoss, ServiceError
+from services.common.errors import DataLoss, ServiceError, Unavailable
 
 STEP_ROWS = 500
 
@@ -123,6 +123,12 @@ class Sweeper:
             sha256 = await read_sha256(self.objects, contents)
         except DataLoss:
             _log.exception("contents that were sent directly are lost", extra={"object_key": contents.object_key})
+            return False
+        except Unavailable:
+            if not await self.objects.answers():
+                raise
+            # One object that the store cannot read must not keep all garbage.
+            _log.warning("contents that were sent directly are not read", extra={"object_key": contents.object_key})
             return False
         try:
             async with self.db.pipeline() as tx:

@@ -8,7 +8,7 @@ from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor, Servic
 from google.protobuf.message import Message
 
 from modelstead import options_pb2
-from services.common.rpc.checks import Check, compile_check
+from services.common.rpc.checks import Check, compile_check, is_map
 
 _CONTENTS = "google.api.HttpBody"
 _PLATFORM = "platform"
@@ -65,12 +65,24 @@ def may_repeat(retry: int, request: Any) -> bool:
     """
     if retry == options_pb2.KEYED:
         return bool(request.request_id)
-    return retry == options_pb2.SAFE and not any(field.name.startswith(_CONDITION) for field, _ in request.ListFields())
+    return retry == options_pb2.SAFE and not _has_condition(request)
 
 
 def of_service(service: ServiceDescriptor) -> list[Contract]:
     """Return the contracts of a service's methods, in their order. Raises ContractError."""
     return [_of_method(service, method) for method in service.methods]
+
+
+def _has_condition(message: Any) -> bool:
+    """Whether a condition is given in a message or in one that it holds; maps hold none."""
+    for field, value in message.ListFields():
+        if field.name.startswith(_CONDITION):
+            return True
+        if field.message_type is None or is_map(field):
+            continue
+        if any(map(_has_condition, value if field.is_repeated else (value,))):
+            return True
+    return False
 
 
 def _of_method(service: ServiceDescriptor, method: MethodDescriptor) -> Contract:

@@ -1,10 +1,10 @@
 """Taking backups: the database first, then contents.
 
 In this order a row that is restored has its contents. They were stored before the row was committed, under a key of
-their own, and are removed only after the row is gone: at once by `gc`, else when `MODELSTEAD_GARBAGE_GRACE_S` (an hour)
-has passed. So a copying that begins after a moment, and ends before the grace does, finds all that the rows of that
-moment name, and what came later costs nothing but space. In the other order whatever was uploaded between the two would
-be named by a row and be nowhere.
+their own, and are removed only after the row is gone, when `MODELSTEAD_GARBAGE_GRACE_S` (an hour) has passed. So a
+copying that begins after a moment, and ends before the grace does, finds all that the rows of that moment name, and
+what came later costs nothing but space. In the other order whatever was uploaded between the two would be named by a
+row and be nowhere.
 """
 
 import time

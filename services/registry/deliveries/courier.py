@@ -92,6 +92,8 @@ class Courier:
             while await plan(self._db):
                 pass
             async with self._db.pipeline() as tx:
+                # Before it is asked for, as the lease runs from the beginning of the transaction.
+                claimed = time.monotonic()
                 claims = await store.claim(
                     tx,
                     busy=Counter(self._under_way.values()),
@@ -106,7 +108,6 @@ class Courier:
         except Exception:  # noqa: BLE001 -- the boundary of a task whose end nobody would notice
             _log.exception("webhooks not delivered")
             return _POLL_S_MAX
-        claimed = time.monotonic()
         for claim in claims:
             task = asyncio.create_task(self._deliver(claim, claimed))
             self._under_way[task] = claim.webhook_id

@@ -32,7 +32,7 @@ _DESCRIPTIONS: Mapping[Level, str] = MappingProxyType(
         Level.EDIT: "Can also add versions and edit descriptions and tags.",
         Level.MANAGE_STAGING_VERSIONS: "Can also move versions to None, Staging and Archived.",
         Level.MANAGE_PRODUCTION_VERSIONS: "Can also move versions to any stage.",
-        Level.MANAGE: "Can also rename, delete and grant the registered model.",
+        Level.MANAGE: "Can also rename, delete and grant the registered model, and delete its versions.",
     }
 )
 

@@ -20,17 +20,17 @@ from services.registry.tables import registered_model_grants, registered_models
 _DEFAULT_LEVEL = "modelstead.default_level"
 _ADMIN_GROUP = "modelstead.admin_group"
 
-_SELECT_LEVEL = """
-    SELECT greatest(
+_LEVEL = """
+    greatest(
         coalesce(nullif(current_setting('modelstead.default_level', true), ''), '5')::smallint,
-        CASE WHEN current_setting('modelstead.admin_group', true) = ANY(%(groups)s::text[]) THEN 5 END,
+        CASE WHEN current_setting('modelstead.admin_group', true) = ANY({groups}) THEN 5 END,
         (
             SELECT max(level)
             FROM registered_model_grants
             WHERE registered_model_id = %(registered_model_id)s
                 AND (
-                    (principal_kind IN ('user', 'service_principal') AND principal = %(caller)s)
-                    OR (principal_kind = 'group' AND principal = ANY(%(groups)s::text[]))
+                    (principal_kind IN ('user', 'service_principal') AND principal = {caller})
+                    OR (principal_kind = 'group' AND principal = ANY({groups}))
                 )
         )
     )
@@ -67,9 +67,14 @@ def parameters(defaults: Defaults) -> dict[str, str]:
 async def level_of(tx: Driver, model: Subject, caller: Caller) -> Level:
     """Return how much a caller may do with a model, or could if there were one."""
     given = {**_key(model), "caller": caller.name, "groups": list(caller.groups)}
-    row = await (await tx.execute(_SELECT_LEVEL, given)).fetchone()
+    row = await (await tx.execute(f"SELECT {level('%(caller)s', '%(groups)s::text[]')}", given)).fetchone()
     assert row is not None, "an aggregate is one row"
     return Level(row[0])
+
+
+def level(caller: str, groups: str) -> str:
+    """Return the SQL of how much somebody may do with model `%(registered_model_id)s`, by that of name and groups."""
+    return _LEVEL.format(caller=caller, groups=groups)
 
 
 def is_readable(caller: Caller) -> ColumnElement[bool]:

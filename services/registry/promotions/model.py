@@ -165,14 +165,22 @@ class Move:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Approval:
+    """Who has approved a request, with the groups that they had then, and what they may do with the model now."""
+
+    giver: Caller
+    level: Level
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """An open request to move a version, and who has approved it, with the groups that they had then."""
+    """An open request to move a version."""
 
     request_id: int
     version: int
     target: str
     requester: str
-    approvers: tuple[Caller, ...] = ()
+    approvals: tuple[Approval, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -237,12 +245,19 @@ def _best_approvers(evidence: Evidence, move: Move, needed: Rules, caller: Calle
     counted = (
         frozenset(
             approver.name
-            for approver in (*request.approvers, caller)
+            for approver in (*_givers(request, move, needed), caller)
             if needed.counts(approver, requester=request.requester)
         )
         for request in (direct, *requests)
     )
     return max(counted, key=len)
+
+
+def _givers(request: Request, move: Move, needed: Rules) -> Iterator[Caller]:
+    """Yield who has approved a request, where the policy names no approvers only those who may still make the move."""
+    for approval in request.approvals:
+        if needed.approvers is not None or approval.level >= level_needed(move):
+            yield approval.giver
 
 
 def _unknown(policy: Policy, move: Move) -> str | None:

@@ -8,7 +8,9 @@ import orjson
 from services.common.auth import Caller
 from services.common.database import Driver
 from services.registry.events.model import Subject
-from services.registry.promotions.model import NO_POLICY, Evidence, Policy, PostedCheck, Request
+from services.registry.permissions import store as permissions_store
+from services.registry.permissions.model import Level
+from services.registry.promotions.model import NO_POLICY, Approval, Evidence, Policy, PostedCheck, Request
 from services.registry.promotions.policy import parse
 
 # A model's own policy, where the newest revision has one, otherwise the default.
@@ -35,7 +37,10 @@ _POLICY = """
 _OPEN_REQUESTS_AND_CHECKS = """,
     (
         SELECT json_agg(json_build_array(r.request_id, r.version, r.to_stage, r.user_id, (
-            SELECT json_agg(json_build_array(a.user_id, a.groups) ORDER BY a.creation_timestamp, a.user_id)
+            SELECT json_agg(
+                json_build_array(a.user_id, a.groups, {level})
+                ORDER BY a.creation_timestamp, a.user_id
+            )
             FROM transition_approvals AS a
             WHERE a.request_id = r.request_id
         )) ORDER BY r.request_id)::text
@@ -64,7 +69,8 @@ async def policy_of(tx: Driver, model: Subject | None) -> Policy:
 async def evidence(tx: Driver, model: Subject, versions: Sequence[int], *, now_ms: int) -> Evidence:
     """Return the policy that applies to a model, with the open requests and the checks of some of its versions."""
     given = {"registered_model_id": model.registered_model_id, "versions": list(versions), "now_ms": now_ms}
-    text, requests, checks = await _one(tx, _POLICY + _OPEN_REQUESTS_AND_CHECKS, given)
+    requests_and_checks = _OPEN_REQUESTS_AND_CHECKS.format(level=permissions_store.level("a.user_id", "a.groups"))
+    text, requests, checks = await _one(tx, _POLICY + requests_and_checks, given)
     return Evidence(
         policy=parse(text) if text is not None else NO_POLICY,
         requests=[_request(*row) for row in orjson.loads(requests or "[]")],
@@ -81,7 +87,9 @@ def _request(request_id: int, version: int, target: str, requester: str, approva
         version=version,
         target=target,
         requester=requester,
-        approvers=tuple(_caller(*approval) for approval in approvals or ()),
+        approvals=tuple(
+            Approval(giver=_caller(user_id, groups), level=Level(level)) for user_id, groups, level in approvals or ()
+        ),
     )
 
 

@@ -1,5 +1,7 @@
 """Keeps the secrets of webhooks where only this service reads them: encrypted, under keys of the operator's."""
 
+import base64
+import hmac
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +13,7 @@ from services.common.secret_files import Derived, Secret, words_of
 
 class _Ciphers(NamedTuple):
     newest: Fernet | None
+    newest_key: bytes
     all: MultiFernet | None
 
 
@@ -35,6 +38,12 @@ class Sealer:
                 "This server keeps no secrets: its operator has to set MODELSTEAD_WEBHOOK_SECRET_KEYS first."
             )
         return ciphers.encrypt(secret.encode()).decode()
+
+    def fingerprint(self, secret: str) -> str:
+        """Return what tells a secret from another one and, like a sealed one, gives it away to nobody without the first
+        key; under another first key it is another one.
+        """
+        return hmac.digest(self._keys().newest_key, secret.encode(), "sha256").hex()
 
     def open(self, sealed: str) -> str:
         """Return the secret. Raises DataLoss if none of the keys fits."""
@@ -63,8 +72,11 @@ class Sealer:
 
 
 def _ciphers(keys: Sequence[str]) -> _Ciphers:
-    ciphers = [Fernet(_padded(key)) for key in keys]
-    return _Ciphers(ciphers[0], MultiFernet(ciphers)) if ciphers else _Ciphers(None, None)
+    padded = [_padded(key) for key in keys]
+    ciphers = [Fernet(key) for key in padded]
+    if not ciphers:
+        return _Ciphers(None, b"", None)
+    return _Ciphers(ciphers[0], base64.urlsafe_b64decode(padded[0]), MultiFernet(ciphers))
 
 
 def _unreadable() -> DataLoss:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from services.common import idempotency
@@ -68,7 +68,7 @@ class Webhooks:
                 caller=caller.name,
                 operation=f"CreateWebhook/{dialect.value}",
                 request_id=request_id,
-                fingerprint=idempotency.fingerprint(model_name, wanted),
+                fingerprint=idempotency.fingerprint(model_name, wanted, *self._fingerprints(wanted)),
                 create=create,
             )
             return await _existing(tx, webhook_id, dialect)
@@ -185,6 +185,12 @@ class Webhooks:
             creation_timestamp=now_ms,
             last_updated_timestamp=now_ms,
         )
+
+    def _fingerprints(self, wanted: Wanted) -> Iterator[tuple[str, str]]:
+        """Yield what tells the secrets that are wanted from others: they are no part of `repr`."""
+        for name in ("secret", "authorization"):
+            if given := getattr(wanted, name):
+                yield name, self.sealer.fingerprint(given)
 
     def _sealed(self, secret: str | None) -> str | None:
         return None if secret is None else self.sealer.seal(secret)

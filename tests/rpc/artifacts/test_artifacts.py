@@ -460,13 +460,15 @@ def test_what_is_a_whole_store_or_in_none_is_not_deleted(service: ArtifactServic
 
 def test_objects_are_checked_and_swept(service: ArtifactService, folder: str) -> None:
     upload(service, f"{folder}/a", os.urandom(100))
-    service.maintenance.Sweep(maintenance_pb2.SweepRequest())
+    service.maintenance.Sweep(maintenance_pb2.SweepRequest(ttl_s=24 * 3600))
     upload(service, f"{folder}/a", os.urandom(100))
 
-    swept = service.maintenance.Sweep(maintenance_pb2.SweepRequest())
+    # As `modelstead gc` does.
+    kept = service.maintenance.Sweep(maintenance_pb2.SweepRequest())
+    swept = service.maintenance.Sweep(maintenance_pb2.SweepRequest(ttl_s=24 * 3600))
     *findings, totals = service.maintenance.CheckObjects(maintenance_pb2.CheckObjectsRequest(deep=True))
 
-    assert swept.object_count == 1
+    assert (kept.object_count, swept.object_count) == (0, 1)
     assert [finding.finding.problem for finding in findings] == []
     assert totals.object_count > 0
     assert not totals.HasField("finding")

@@ -36,12 +36,14 @@ def bucket(s3: S3, shared_bucket: str) -> str:
 
 
 @pytest.fixture
-async def use_cases(
-    artifacts_url: str, s3: S3, bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[UseCases]:
-    # On a busy machine the object store may say nothing for longer than the service would have it.
+def slow_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine the object store may say nothing for longer than the service would have it."""
     for module in ("availability", "objects"):
         monkeypatch.setattr(f"services.artifacts.{module}.PROBE_TIMEOUT_S", 60.0)
+
+
+@pytest.fixture
+async def use_cases(slow_store: None, artifacts_url: str, s3: S3, bucket: str) -> AsyncIterator[UseCases]:
     use_cases = UseCases(artifacts_url, s3, bucket)
     await use_cases.empty()
     yield use_cases

@@ -1,6 +1,7 @@
 """What the object store has lost, changed or never kept is never reported as stored, and never handed out."""
 
 import asyncio
+import hashlib
 import os
 import time
 from collections.abc import AsyncIterator
@@ -109,6 +110,24 @@ async def test_completion_that_was_cut_off_is_completed_again(proxy: tuple[Fault
     assert await read_all(await deceived.files.open(WORKSPACE, ("a",))) == contents
 
 
+async def test_equal_contents_get_a_new_object_where_the_store_tells_nothing_of_the_old_one(
+    proxy: tuple[FaultyS3, S3], deceived: UseCases
+) -> None:
+    await deceived.files.upload(WORKSPACE, ("a",), chunks(b"x"), size=1)
+    [old] = await deceived.keys()
+
+    async def drop(request: Message) -> Message | None:
+        return None if request.method == "HEAD" and old.encode() in request.head else request
+
+    proxy[0].change_request = drop
+    await deceived.files.upload(WORKSPACE, ("b",), chunks(b"x"), size=1)
+    await deceived.sweep_all()
+
+    [new] = await deceived.keys()
+    assert new != old
+    assert await read_all(await deceived.files.open(WORKSPACE, ("a",))) == b"x"
+
+
 async def test_a_slow_store_is_waited_for(proxy: tuple[FaultyS3, S3], deceived: UseCases) -> None:
     async def delay(request: Message) -> Message:
         await asyncio.sleep(2.5 if request.method == "PUT" else 0)
@@ -147,6 +166,47 @@ async def test_a_silent_store_is_unavailable_in_two_seconds(proxy: tuple[FaultyS
     awake.set()
     await deceived.files.upload(WORKSPACE, ("b",), chunks(b"y"), size=1)
     assert await read_all(await deceived.files.open(WORKSPACE, ("b",))) == b"y"
+
+
+@pytest.mark.usefixtures("slow_store")
+async def test_an_object_that_the_store_cannot_read_keeps_no_other_from_being_removed(
+    proxy: tuple[FaultyS3, S3], deceived: UseCases
+) -> None:
+    await deceived.send_directly(("direct",), b"x")
+    [unreadable] = await deceived.keys()
+    await deceived.files.upload(WORKSPACE, ("gone",), chunks(b"y"), size=1)
+    await deceived.files.delete(WORKSPACE, ("gone",))
+
+    def refuse(request: Message) -> Message | None:
+        is_read = request.method == "GET" and unreadable.encode() in request.head
+        return Message(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n", b"") if is_read else None
+
+    proxy[0].forge = refuse
+    await deceived.sweep_all()
+    left = await deceived.keys()
+    proxy[0].forge = lambda request: None
+    await deceived.sweep_all()
+
+    assert left == [unreadable]
+    assert (await deceived.files.get(WORKSPACE, ("direct",))).sha256 == hashlib.sha256(b"x").hexdigest()
+
+
+@pytest.mark.usefixtures("slow_store")
+async def test_while_the_store_is_away_a_sweep_ends_and_forgets_nothing(
+    proxy: tuple[FaultyS3, S3], deceived: UseCases
+) -> None:
+    await deceived.send_directly(("direct",), b"x")
+    await deceived.files.upload(WORKSPACE, ("gone",), chunks(b"y"), size=1)
+    await deceived.files.delete(WORKSPACE, ("gone",))
+
+    async def drop(request: Message) -> None:
+        return None
+
+    proxy[0].change_request = drop
+    with pytest.raises(Unavailable):
+        await deceived.sweep_all()
+
+    assert (await deceived.row_counts())["releases"] == 1
 
 
 @pytest.mark.parametrize("length", [100, 2_500_000])

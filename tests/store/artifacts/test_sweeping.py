@@ -154,6 +154,23 @@ async def test_sweeps_at_once_do_the_work_of_one(use_cases: UseCases) -> None:
     assert await use_cases.row_counts() == {**_EMPTY, "artifacts": 21, "blobs": 21, "uploads": 1}
 
 
+@pytest.mark.parametrize(("length", "size"), [(0, 0), (7, 7), (7, None), (6_000_000, None)])
+async def test_equal_contents_leave_the_object_that_backups_have(
+    use_cases: UseCases, length: int, size: int | None
+) -> None:
+    contents = _CONTENTS[:length]
+    await use_cases.files.upload(WORKSPACE, ("a",), chunks(contents), size=size)
+    keys = await use_cases.keys()
+
+    await use_cases.files.upload(WORKSPACE, ("b",), chunks(contents), size=size)
+    await use_cases.sweep_all()
+
+    assert await use_cases.keys() == keys
+    assert await use_cases.row_counts() == {**_EMPTY, "artifacts": 2, "blobs": 1}
+    for name in ("a", "b"):
+        assert await read_all(await use_cases.files.open(WORKSPACE, (name,))) == contents
+
+
 async def test_new_contents_take_the_place_of_the_same_ones_that_rotted(use_cases: UseCases) -> None:
     await use_cases.files.upload(WORKSPACE, ("a",), chunks(b"healthy"), size=7)
     (key,) = await use_cases.keys()

@@ -110,6 +110,7 @@ async def world(request: pytest.FixtureRequest, registry_url: str) -> AsyncItera
         ("TransitionModelVersionStage", Level.MANAGE_STAGING_VERSIONS),
         ("RenameRegisteredModel", Level.MANAGE),
         ("DeleteRegisteredModel", Level.MANAGE),
+        ("DeleteModelVersion", Level.MANAGE),
     ],
 )
 async def test_a_call_is_made_by_who_holds_its_level(world: World, method: str, level: Level) -> None:

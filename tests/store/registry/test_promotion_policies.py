@@ -16,7 +16,8 @@ from services.registry.permissions.model import Defaults, Level
 from services.registry.releases.model import ReleaseMove
 from services.registry.transitions.model import Expected
 from tests.store.registry import factories
-from tests.store.registry.factories import Registry
+from tests.store.registry.factories import CALLER, Registry
+from tests.store.registry.test_permissions import Entry
 
 ANN, BOB, EVE = (Caller(name=name) for name in ("ann", "bob", "eve"))
 LEA, LOU = (Caller(name=name, groups=frozenset({"leads"})) for name in ("lea", "lou"))
@@ -192,6 +193,32 @@ async def test_an_approval_counts_by_the_policy_of_the_moment(registry: Registry
 
     with refused("it has 0 of 1 approval by user ann"):
         await registry.transition(name, "1", "Production", caller=BOB)
+
+
+async def test_without_approvers_an_approval_counts_while_its_giver_may_make_the_move(
+    name: str, registry_url: str
+) -> None:
+    async with _where_everybody_has(Level.READ, registry_url) as registry:
+        id_ = (await registry.granting.standing(name, caller=CALLER)).id
+
+        async def grant(**levels: Level) -> None:
+            levels[CALLER.name] = Level.MANAGE
+            entries = [Entry(user_name=user, permission_level=level) for user, level in levels.items()]
+            await registry.granting.set(id_, entries, caller=CALLER)
+
+        await registry.set_policy(name, "rules: {Production: {approvals: 2}}")
+        await registry.request(name, "1", "Production", caller=BOB)
+        await grant(ann=Level.MANAGE_PRODUCTION_VERSIONS, eve=Level.MANAGE_PRODUCTION_VERSIONS)
+        await registry.approve(name, "1", "Production", caller=ANN)
+
+        await grant(ann=Level.MANAGE_STAGING_VERSIONS, eve=Level.MANAGE_PRODUCTION_VERSIONS)
+        await registry.approve(name, "1", "Production", caller=EVE)
+        waiting = await _stage(registry, name)
+        await grant(ann=Level.MANAGE_PRODUCTION_VERSIONS, eve=Level.MANAGE_PRODUCTION_VERSIONS)
+        await registry.transition(name, "1", "Production", caller=EVE)
+
+        assert waiting == "None"
+        assert await _stage(registry, name) == "Production"
 
 
 async def test_requests_expire(registry_db: Database) -> None:

@@ -1,14 +1,18 @@
 """Deliveries are made once of each event, and of a model one at a time is sent, whoever does it and whoever dies."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from services.common.database import Database
 from services.common.errors import InvalidArgument, NotFound
-from services.registry.deliveries import store
-from services.registry.deliveries.model import Draft, Status
+from services.registry.deliveries import courier, store
+from services.registry.deliveries.courier import Courier
+from services.registry.deliveries.model import Claim, Draft, Schedule, Status
 from services.registry.deliveries.planning import plan
 from services.registry.delivery_logs import retention
 from services.registry.events import store as events_store
@@ -16,8 +20,9 @@ from services.registry.webhooks.model import Status as WebhookStatus
 from services.registry.webhooks.model import Webhook
 from services.registry.webhooks.outcomes import Failure, Outcome
 from services.registry.webhooks.vocabulary import Dialect
+from tests.receivers import Receiver
 from tests.store.registry.factories import CALLER, Registry, now_ms
-from tests.store.registry.webhooks import FAILED, Hooks, versions
+from tests.store.registry.webhooks import FAILED, SEALER, Hooks, versions
 
 CREATED = "model_version.created"
 
@@ -212,6 +217,35 @@ async def test_what_a_dead_process_had_is_sent_by_another_and_its_word_counts_no
     assert await hooks.log(webhook) == [(CREATED, "PENDING", "1")]
     await hooks.finish(taken_over)
     assert await hooks.log(webhook) == [(CREATED, "DELIVERED", "1")]
+
+
+async def test_what_a_process_claimed_and_then_stood_still_is_left_to_others(
+    registry: Registry, hooks: Hooks, registry_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, claimed, lost_s = store.claim, asyncio.Semaphore(0), 0.0
+
+    async def claim_and_stand_still(*given: Any, **how: Any) -> list[Claim]:
+        nonlocal lost_s
+        claims = await claim(*given, **how)
+        lost_s += courier.LEASE_S
+        claimed.release()
+        return claims
+
+    monkeypatch.setattr(store, "claim", claim_and_stand_still)
+    monkeypatch.setattr(courier, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + lost_s))
+    with Receiver() as receiver:
+        await hooks.add(url=receiver.url)
+        await registry.new_version(await registry.new_model())
+        sender = hooks.webhooks.sender
+        running = asyncio.create_task(Courier(db=registry_db, sender=sender, sealer=SEALER, schedule=Schedule()).run())
+        async with asyncio.timeout(60):
+            # The second time it has begun what it claimed the first time, which it ends before it stops.
+            for _ in range(2):
+                await claimed.acquire()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    assert receiver.received == []
 
 
 async def test_claims_at_a_time_are_of_different_deliveries(registry: Registry, hooks: Hooks) -> None:

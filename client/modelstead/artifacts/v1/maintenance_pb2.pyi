@@ -192,7 +192,9 @@ class SweepRequest(_message.Message):
 
     TTL_S_FIELD_NUMBER: _builtins.int
     ttl_s: _builtins.int
-    """Seconds that an upload must be old to count as abandoned; absent is what the service's settings say."""
+    """Seconds that an upload must be old to count as abandoned. With it contents to which nothing refers go at once, even
+    those that somebody is reading or backing up; absent, both go when the service's settings say.
+    """
     def __init__(
         self,
         *,

@@ -73,8 +73,8 @@ class MaintenanceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Sweep(self, request, context):
-        """Does at once what otherwise happens in the background: removes uploads that were abandoned before `ttl_s` seconds
-        and contents that nothing refers to, and reads contents that nobody has read yet.
+        """Does at once what otherwise happens in the background: removes uploads that were abandoned and contents to which
+        nothing has referred for a while, and reads contents that nobody has read yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

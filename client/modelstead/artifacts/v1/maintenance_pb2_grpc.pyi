@@ -42,8 +42,8 @@ class MaintenanceServiceStub:
     totals.
     """
     Sweep: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.SweepRequest, _maintenance_pb2.SweepResponse]
-    """Does at once what otherwise happens in the background: removes uploads that were abandoned before `ttl_s` seconds
-    and contents that nothing refers to, and reads contents that nobody has read yet.
+    """Does at once what otherwise happens in the background: removes uploads that were abandoned and contents to which
+    nothing has referred for a while, and reads contents that nobody has read yet.
     """
 
 @_typing.type_check_only
@@ -60,8 +60,8 @@ class MaintenanceServiceAsyncStub(MaintenanceServiceStub):
     totals.
     """
     Sweep: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.SweepRequest, _maintenance_pb2.SweepResponse]  # type: ignore[assignment]
-    """Does at once what otherwise happens in the background: removes uploads that were abandoned before `ttl_s` seconds
-    and contents that nothing refers to, and reads contents that nobody has read yet.
+    """Does at once what otherwise happens in the background: removes uploads that were abandoned and contents to which
+    nothing has referred for a while, and reads contents that nobody has read yet.
     """
 
 class MaintenanceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -93,8 +93,8 @@ class MaintenanceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _maintenance_pb2.SweepRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_maintenance_pb2.SweepResponse, _abc.Awaitable[_maintenance_pb2.SweepResponse]]:
-        """Does at once what otherwise happens in the background: removes uploads that were abandoned before `ttl_s` seconds
-        and contents that nothing refers to, and reads contents that nobody has read yet.
+        """Does at once what otherwise happens in the background: removes uploads that were abandoned and contents to which
+        nothing has referred for a while, and reads contents that nobody has read yet.
         """
 
 def add_MaintenanceServiceServicer_to_server(servicer: MaintenanceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
