@@ -20,7 +20,7 @@ from modelstead.runs.run import Run, start_run
 from modelstead.runs.sender import Sender
 from modelstead.runs.settings import SettingsError
 from modelstead.spool import sessions
-from modelstead.spool.writer import SpoolFull
+from modelstead.spool.writer import SpoolFull, Writer
 from modelstead.tracking.v1 import ingest_pb2 as pb
 from services.local import waiting
 from tests.client.server import IngestServer
@@ -386,6 +386,30 @@ def test_logging_never_waits_for_a_disk(
         stuck.set()
     assert run.flush(_WAIT_S)
     assert server.run(run.run_id).steps() == list(range(1000))
+
+
+def test_what_is_between_the_buffer_and_the_disk_is_unsent(
+    server: IngestServer, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run.flush(_WAIT_S)
+    recorder = run._recorder
+    is_let_on = threading.Event()
+    opened = recorder._open
+
+    def hold() -> Writer | None:
+        assert is_let_on.wait(_WAIT_S)
+        return opened()
+
+    monkeypatch.setattr(recorder, "_open", hold)
+    try:
+        run.log({"m": 1.0})
+        assert waiting.until(lambda: not recorder.buffer, timeout_s=_WAIT_S)
+
+        assert recorder.has_unsent()
+    finally:
+        is_let_on.set()
+    assert run.flush(_WAIT_S)
+    assert not recorder.has_unsent()
 
 
 def test_the_buffer_is_bounded_and_what_it_drops_is_counted(
