@@ -1,5 +1,6 @@
 """What a training loop logs arrives, once and in order, whatever the server does meanwhile."""
 
+import errno
 import json
 import logging
 import math
@@ -18,9 +19,9 @@ from modelstead.runs.adoption import Adoption
 from modelstead.runs.process import Process
 from modelstead.runs.run import Run, start_run
 from modelstead.runs.sender import Sender
-from modelstead.runs.settings import SettingsError
+from modelstead.runs.settings import SPOOL_BYTES_MIN, SettingsError
 from modelstead.spool import sessions
-from modelstead.spool.writer import SpoolFull, Writer
+from modelstead.spool.writer import POINTS, SpoolFull, Writer, segment_names
 from modelstead.tracking.v1 import ingest_pb2 as pb
 from services.local import waiting
 from tests.client.server import IngestServer
@@ -546,6 +547,32 @@ def test_policy_raise_raises_while_there_is_no_room(
     assert waiting.until(lambda: _is_logged(run, 2), timeout_s=_WAIT_S)
     assert run.flush(_WAIT_S)
     assert server.run(run.run_id).steps() == [2]
+
+
+def test_a_disk_that_the_spool_itself_has_filled_heals(
+    server: IngestServer, spool: Path, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.stop()
+    run = start_run(server.address, spool_dir=spool, on_full="drop_newest", spool_bytes_max=SPOOL_BYTES_MIN)
+    for start in (0, 4000):
+        _logged(run, range(start, start + 4000))
+        assert run.flush(_WAIT_S, acknowledged=False)
+    session = run._recorder._session
+    assert session
+    save = session.save_acknowledged
+
+    def save_where_there_is_room(sequence: int) -> None:
+        if len(segment_names(session.files, POINTS)) > 1:
+            raise OSError(errno.ENOSPC, "simulated")
+        save(sequence)
+
+    monkeypatch.setattr(session, "save_acknowledged", save_where_there_is_room)
+    assert len(segment_names(session.files, POINTS)) > 1
+    server.start()
+
+    assert waiting.until(lambda: len(segment_names(session.files, POINTS)) == 1, timeout_s=_WAIT_S)
+    assert run.flush(_WAIT_S)
+    assert server.run(run.run_id).steps() == list(range(8000))
 
 
 def _is_logged(run: Run, step: int) -> bool:

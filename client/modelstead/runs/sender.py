@@ -300,7 +300,12 @@ class Sender:
         is_awaited = self._until_done and time.monotonic() - self._saved > _POLL_S
         if removable or is_awaited:
             self._saved = time.monotonic()
-            self.session.save_acknowledged(self.acknowledged_sequence)
+            try:
+                self.session.save_acknowledged(self.acknowledged_sequence)
+            except OSError:
+                # There may be no room but what is made here. The server knows as well what it has acknowledged.
+                self.reader.remove(removable)
+                self.session.save_acknowledged(self.acknowledged_sequence)
         self.reader.remove(removable)
 
     def _recovered(self) -> None:
