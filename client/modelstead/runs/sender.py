@@ -87,13 +87,13 @@ class Sender:
         self._changed = threading.Condition()
         self._stopping = False
         self._told: set[str] = set()
-        self._epoch, acknowledged = session.take_up()
-        self._outbox = Outbox(self.reader, acknowledged=acknowledged)
+        self._epoch, self._noted_sequence = session.take_up()
+        self._noted_s = float("-inf")
+        self._outbox = Outbox(self.reader, acknowledged=self._noted_sequence)
         self._heartbeats = Heartbeats(session.info, is_alive=lambda: not until_done or not session.lock_writer())
         self._channel: grpc.Channel | None = None
         self._failures = self._conflicts = 0
         self._quiet_since = time.monotonic()
-        self._saved = 0.0
         self._thread = threading.Thread(target=self._run, name="modelstead-sender", daemon=True)
 
     @property
@@ -162,6 +162,7 @@ class Sender:
         """Wait until there is something to send. Returns False if it is time to end."""
         with self._changed:
             while not self._stopping:
+                self._note_if_awaited()
                 if not self._outbox.is_empty() or self._heartbeats.is_needed():
                     return True
                 if self._until_done and self._is_finished():
@@ -244,6 +245,7 @@ class Sender:
         """Wait for the next batch that may be sent, or heartbeat that is due. Returns None to end the stream."""
         with self._changed:
             while not stream.is_over and not self._stopping:
+                self._note_if_awaited()
                 now = time.monotonic()
                 pause_s = stream.paused_until - now
                 if stream.is_open and (heartbeat := self._heartbeats.next(now)) is not None:
@@ -291,22 +293,34 @@ class Sender:
             if self.acknowledged_sequence > before:
                 self._conflicts = 0
                 self._remove()
+                self._note_if_awaited()
             self._changed.notify_all()
 
     def _remove(self) -> None:
         """Remove what is acknowledged, after having noted that it is."""
         removable = self.reader.removable(self.acknowledged_sequence)
-        # Whoever writes the session in another process reads there what is acknowledged.
-        is_awaited = self._until_done and time.monotonic() - self._saved > _POLL_S
-        if removable or is_awaited:
-            self._saved = time.monotonic()
+        if removable:
             try:
-                self.session.save_acknowledged(self.acknowledged_sequence)
+                self._note()
             except OSError:
                 # There may be no room but what is made here. The server knows as well what it has acknowledged.
                 self.reader.remove(removable)
-                self.session.save_acknowledged(self.acknowledged_sequence)
+                self._note()
         self.reader.remove(removable)
+
+    def _note_if_awaited(self) -> None:
+        """Note now and then what is acknowledged: whoever writes the session in another process waits to read it."""
+        is_news = self._until_done and self.acknowledged_sequence > self._noted_sequence
+        if is_news and time.monotonic() - self._noted_s > _POLL_S:
+            try:
+                self._note()
+            except OSError as error:
+                _log.debug("what is acknowledged cannot be noted: %s", error)
+
+    def _note(self) -> None:
+        self._noted_s = time.monotonic()
+        self.session.save_acknowledged(self.acknowledged_sequence)
+        self._noted_sequence = self.acknowledged_sequence
 
     def _recovered(self) -> None:
         if self.trouble in self._told:
