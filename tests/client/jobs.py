@@ -110,19 +110,22 @@ def _threads(run: Run) -> None:
     _log(run)
 
 
-def _be_child(run: Run, key: str, is_sent_by_parent: bool) -> None:
+def _be_child(run: Run, key: str, is_sent_by_parent: bool, is_to_flush: bool) -> None:
     _log(run, key)
     # gRPC that was used before a fork hangs in the child, with some releases of it always and with others at times.
     # Whether it was is a matter of milliseconds, unless the parent has seen to it.
     assert run._recorder.sent_by is not None or not is_sent_by_parent
+    # Its start and its points are acknowledged one right after the other, and then nothing more is.
+    assert not is_to_flush or run.flush(60)
 
 
-def _children(run: Run, method: str, *, is_sent_by_parent: bool = False) -> None:
+def _children(run: Run, method: str, *, is_sent_by_parent: bool = False, is_to_flush: bool = False) -> None:
     context = multiprocessing.get_context(method)
     # Some of it is still in memory when the children begin.
     _log(run, "before")
     children = [
-        context.Process(target=_be_child, args=(run, f"m{number}", is_sent_by_parent)) for number in range(CHILDREN)
+        context.Process(target=_be_child, args=(run, f"m{number}", is_sent_by_parent, is_to_flush))
+        for number in range(CHILDREN)
     ]
     for child in children:
         child.start()
@@ -140,6 +143,13 @@ def _forks_after_having_sent(run: Run) -> None:
     run.log({"first": 1.0})
     assert run.flush(60)
     _children(run, "fork", is_sent_by_parent=True)
+
+
+def _forks_and_flushes(run: Run) -> None:
+    """Children that wait until the server has what they logged, of which their parent hears."""
+    run.log({"first": 1.0})
+    assert run.flush(60)
+    _children(run, "fork", is_sent_by_parent=True, is_to_flush=True)
 
 
 def _spawns(run: Run) -> None:
@@ -197,6 +207,7 @@ JOBS: dict[str, Callable[[Run], None]] = {
     "threads": _threads,
     "forks": _forks,
     "forks-after-having-sent": _forks_after_having_sent,
+    "forks-and-flushes": _forks_and_flushes,
     "spawns": _spawns,
     "loaders": _has_loaders_that_end_with_it,
     "forks-by-hand": _forks_by_hand,

@@ -68,6 +68,15 @@ def test_reads_see_what_was_logged_just_before(client: MlflowClient, run_id: str
     assert [(point.step, point.timestamp) for point in history] == [(step, 1000 + step) for step in range(300)]
 
 
+def test_values_of_one_step_and_millisecond_are_all_kept(client: MlflowClient, run_id: str) -> None:
+    client.log_batch(run_id, [Metric("m", 1.0, 5, 0), Metric("n", 3.0, 5, 0), Metric("m", 2.0, 5, 0)])
+
+    history = client.get_metric_history(run_id, "m")
+
+    assert sorted((point.value, point.timestamp, point.step) for point in history) == [(1.0, 5, 0), (2.0, 5, 0)]
+    assert client.get_run(run_id).data.metrics == {"m": 2.0, "n": 3.0}
+
+
 def test_what_is_logged_goes_through_the_spool(client: MlflowClient, run_id: str) -> None:
     recorder = _store(client)._recorder
     client.log_metric(run_id, "m", 1.0)

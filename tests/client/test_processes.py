@@ -56,6 +56,7 @@ def _sync(spool: Path) -> sync.Outcome:
         ("threads", CHILDREN, pb.EndRun.FINISHED, 0),
         ("forks", CHILDREN, pb.EndRun.FINISHED, 0),
         ("forks-after-having-sent", CHILDREN, pb.EndRun.FINISHED, 0),
+        ("forks-and-flushes", CHILDREN, pb.EndRun.FINISHED, 0),
         ("forks-by-hand", CHILDREN, pb.EndRun.FINISHED, 0),
         ("spawns", CHILDREN, pb.EndRun.FINISHED, 0),
         ("loaders", CHILDREN, pb.EndRun.FINISHED, 0),

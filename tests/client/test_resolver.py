@@ -31,6 +31,7 @@ from modelstead.resolver.errors import (
     VersionNotFound,
 )
 from modelstead.resolver.model import Change
+from modelstead.resolver.watching import Watcher
 from services.local import waiting
 from tests.client.conftest import SimulatedClock
 from tests.client.registry import HEARTBEAT, Registry, state, version
@@ -235,6 +236,22 @@ def test_a_key_is_sent_and_asked_for_anew(fraud: Registry, make: Make) -> None:
     assert fraud.credentials[0] == "Bearer key-1"
     assert fraud.credentials[1].startswith("Bearer key-")
     assert fraud.credentials[1] != "Bearer key-1"
+
+
+def test_a_key_that_cannot_be_had_does_not_end_the_watch(fraud: Registry, make: Make) -> None:
+    fraud.refused.add("secret")
+    keys = itertools.count(1)
+
+    def key() -> str:
+        # The first is for a stream, which is refused; the second to find out for which of the names.
+        if next(keys) == 2:
+            raise OSError("the file of the key is being written")
+        return "key"
+
+    resolver = make(names=["fraud", "secret"], token=key)
+
+    assert resolver.get(CHAMPION).version == "3"
+    assert next(keys) > 3
 
 
 def test_a_killed_registry_is_found_again_and_nothing_is_missed(fraud: Registry, make: Make) -> None:
@@ -520,6 +537,32 @@ def test_forked_children_and_their_parent_go_on(fraud: Registry) -> None:
                 os.killpg(process.pid, signal.SIGKILL)
 
     assert code == 0
+
+
+def test_a_parent_that_can_make_no_thread_answers_and_follows_again_when_it_can(fraud: Registry, make: Make) -> None:
+    fraud.others["fraud", "1"] = version("fraud", 1)
+    resolver = make(names=["fraud"])
+    resolver.get(CHAMPION)
+
+    def start_one(watcher: Watcher) -> None:
+        watcher._threads[0].start()
+        raise RuntimeError("can't start new thread")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Watcher, "start", start_one)
+        # As a fork does, of which there is only the parent.
+        resolver._before_fork()
+        resolver._after_fork_in_parent()
+
+        assert resolver.get(CHAMPION).version == "3"
+        with pytest.raises(Unavailable, match="'1' of model 'fraud' is not known, and no thread"):
+            resolver.get("fraud/1")
+
+    fraud.set(champion(8, 5))
+    until(is_at(resolver, 5))
+    resolver._before_fork()
+    resolver._after_fork_in_parent()
+    close(resolver)
 
 
 def test_a_fork_waits_until_grpc_has_ended() -> None:

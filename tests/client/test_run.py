@@ -1,10 +1,13 @@
 """What a training loop logs arrives, once and in order, whatever the server does meanwhile."""
 
+import errno
 import json
 import logging
 import math
 import pickle
 import random
+import shutil
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -18,9 +21,9 @@ from modelstead.runs.adoption import Adoption
 from modelstead.runs.process import Process
 from modelstead.runs.run import Run, start_run
 from modelstead.runs.sender import Sender
-from modelstead.runs.settings import SettingsError
+from modelstead.runs.settings import SPOOL_BYTES_MIN, SettingsError
 from modelstead.spool import sessions
-from modelstead.spool.writer import SpoolFull
+from modelstead.spool.writer import POINTS, SpoolFull, Writer, segment_names
 from modelstead.tracking.v1 import ingest_pb2 as pb
 from services.local import waiting
 from tests.client.server import IngestServer
@@ -193,9 +196,69 @@ def test_a_session_that_somebody_else_has_taken_up_is_not_sent_any_more(
 
     _logged(run, range(3, 5))
 
-    assert waiting.until(lambda: "taken up elsewhere" in caplog.text, timeout_s=_WAIT_S)
+    sender = run._recorder._sender
+    assert sender
+    assert waiting.until(lambda: not sender.is_alive, timeout_s=_WAIT_S)
+    assert "taken up elsewhere" in caplog.text
     assert run.flush(1) is False
     assert server.run(run.run_id).steps() == [0, 1, 2]
+
+
+def test_a_disk_that_cannot_be_read_for_a_while_does_not_end_sending(
+    server: IngestServer, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _logged(run, range(3))
+    assert run.flush(_WAIT_S)
+    session, sender = run._recorder._session, run._recorder._sender
+    assert session
+    assert sender
+
+    def refuse() -> list[str]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session.files, "names", refuse)
+        assert waiting.until(lambda: "Too many open files" in sender.trouble or not sender.is_alive, timeout_s=_WAIT_S)
+    _logged(run, range(3, 5))
+
+    assert run.flush(_WAIT_S)
+    assert server.run(run.run_id).steps() == list(range(5))
+
+
+def test_a_thread_that_cannot_be_made_does_not_end_sending(
+    server: IngestServer, spool: Path, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, refused = threading.Thread.start, threading.Event()
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "modelstead-watch" and not refused.is_set():
+            refused.set()
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    run = start_run(server.address, spool_dir=spool)
+    _logged(run, range(3))
+
+    assert run.flush(_WAIT_S)
+    assert refused.is_set()
+    assert server.run(run.run_id).steps() == list(range(3))
+
+
+def test_sending_ends_when_the_folder_of_the_session_is_removed(
+    server: IngestServer, spool: Path, process: Process, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = start_run(server.address, spool_dir=spool, exit_timeout_s=0.1)
+    _logged(run, range(3))
+    assert run.flush(_WAIT_S)
+    session, sender = run._recorder._session, run._recorder._sender
+    assert session
+    assert sender
+
+    shutil.rmtree(session.path)
+
+    assert waiting.until(lambda: not sender.is_alive, timeout_s=_WAIT_S)
+    assert "sending has stopped" in caplog.text
 
 
 def test_mistakes_do_not_raise_into_training_and_are_told_once(
@@ -388,6 +451,30 @@ def test_logging_never_waits_for_a_disk(
     assert server.run(run.run_id).steps() == list(range(1000))
 
 
+def test_what_is_between_the_buffer_and_the_disk_is_unsent(
+    server: IngestServer, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run.flush(_WAIT_S)
+    recorder = run._recorder
+    is_let_on = threading.Event()
+    opened = recorder._open
+
+    def hold() -> Writer | None:
+        assert is_let_on.wait(_WAIT_S)
+        return opened()
+
+    monkeypatch.setattr(recorder, "_open", hold)
+    try:
+        run.log({"m": 1.0})
+        assert waiting.until(lambda: not recorder.buffer, timeout_s=_WAIT_S)
+
+        assert recorder.has_unsent()
+    finally:
+        is_let_on.set()
+    assert run.flush(_WAIT_S)
+    assert not recorder.has_unsent()
+
+
 def test_the_buffer_is_bounded_and_what_it_drops_is_counted(
     server: IngestServer, spool: Path, process: Process, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -436,6 +523,22 @@ def test_nothing_can_be_logged_without_an_address(monkeypatch: pytest.MonkeyPatc
 )
 def test_an_address_is_a_gateway_or_a_grpc_server(address: str, url: str | None) -> None:
     assert connection.gateway_url(address) == url
+
+
+def test_a_gateway_that_talks_nonsense_is_one_that_does_not_say_where_tracking_is() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            caller, _ = listener.accept()
+            with caller:
+                caller.recv(65536)
+                caller.sendall(b"nonsense\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        how = settings.load({}, address=f"modelstead://127.0.0.1:{listener.getsockname()[1]}")
+
+        with pytest.raises(connection.DiscoveryError, match="nonsense"):
+            connection.resolve(how)
 
 
 def _sync(spool: Path) -> sync.Outcome:
@@ -522,6 +625,32 @@ def test_policy_raise_raises_while_there_is_no_room(
     assert waiting.until(lambda: _is_logged(run, 2), timeout_s=_WAIT_S)
     assert run.flush(_WAIT_S)
     assert server.run(run.run_id).steps() == [2]
+
+
+def test_a_disk_that_the_spool_itself_has_filled_heals(
+    server: IngestServer, spool: Path, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.stop()
+    run = start_run(server.address, spool_dir=spool, on_full="drop_newest", spool_bytes_max=SPOOL_BYTES_MIN)
+    for start in (0, 4000):
+        _logged(run, range(start, start + 4000))
+        assert run.flush(_WAIT_S, acknowledged=False)
+    session = run._recorder._session
+    assert session
+    save = session.save_acknowledged
+
+    def save_where_there_is_room(sequence: int) -> None:
+        if len(segment_names(session.files, POINTS)) > 1:
+            raise OSError(errno.ENOSPC, "simulated")
+        save(sequence)
+
+    monkeypatch.setattr(session, "save_acknowledged", save_where_there_is_room)
+    assert len(segment_names(session.files, POINTS)) > 1
+    server.start()
+
+    assert waiting.until(lambda: len(segment_names(session.files, POINTS)) == 1, timeout_s=_WAIT_S)
+    assert run.flush(_WAIT_S)
+    assert server.run(run.run_id).steps() == list(range(8000))
 
 
 def _is_logged(run: Run, step: int) -> bool:

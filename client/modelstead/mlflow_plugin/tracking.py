@@ -80,7 +80,7 @@ class TrackingStore(RestStore):
             _refused(partial(run.log_params, {param.key: param.value for param in params}))
         if tags:
             _refused(partial(run.set_tags, {tag.key: tag.value for tag in tags}))
-        for (step, timestamp), values in _calls(metrics, others).items():
+        for step, timestamp, values in _calls(metrics, others):
             _refused(partial(run.log, values, step, timestamp))
 
     def create_run(self, experiment_id: str, user_id: str, start_time: int, tags: Any, run_name: str) -> MlflowRun:
@@ -226,12 +226,18 @@ def _is_of_model(metric: Metric) -> bool:
     return bool(metric.model_id or metric.dataset_name or metric.dataset_digest)
 
 
-def _calls(metrics: Sequence[Metric], others: Sequence[Metric]) -> dict[tuple[int, int], dict[str, float]]:
-    """Return metrics by step and timestamp, but for `others`."""
-    calls: dict[tuple[int, int], dict[str, float]] = {}
+def _calls(metrics: Sequence[Metric], others: Sequence[Metric]) -> list[tuple[int, int, dict[str, float]]]:
+    """Return metrics, but for `others`, by step and timestamp. A name that comes again there begins another call."""
+    calls: list[tuple[int, int, dict[str, float]]] = []
+    newest: dict[tuple[int, int], dict[str, float]] = {}
     for metric in metrics:
-        if not others or not _is_of_model(metric):
-            calls.setdefault((metric.step, metric.timestamp), {})[metric.key] = metric.value
+        if others and _is_of_model(metric):
+            continue
+        values = newest.get((metric.step, metric.timestamp))
+        if values is None or metric.key in values:
+            values = newest[metric.step, metric.timestamp] = {}
+            calls.append((metric.step, metric.timestamp, values))
+        values[metric.key] = metric.value
     return calls
 
 

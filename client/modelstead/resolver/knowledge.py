@@ -41,7 +41,7 @@ class Knowledge:
                 self._kept.setdefault(model.name, model)
 
     def keep_all(self) -> None:
-        """Treat everything known as from before. For a forked child, whose parent's lock may be held for ever."""
+        """Treat everything known as from before. Also for a forked child, whose parent's lock may be held for ever."""
         self.news = threading.Condition()
         self._kept = {**self._kept, **self.models}
         self.models = {}

@@ -143,13 +143,14 @@ class ModelResolver:
         )
 
     def start(self) -> None:
-        """Begin to follow the registry now and not with the first `get`. Raises Closed."""
+        """Begin to follow the registry now and not with the first `get`. Raises Closed, and RuntimeError if no more
+        threads can be made.
+        """
         with self._lock:
             if self._closed:
                 raise Closed(f"The resolver of {self._connector.address} has been closed.")
             if not self._started:
-                self._started = True
-                self._watcher.start()
+                self._follow()
 
     def close(self) -> None:
         """Stop, within five seconds, and keep what is known on disk."""
@@ -185,6 +186,17 @@ class ModelResolver:
             self._connector, self._knowledge, names=self._names, heard=self._heard, clock=self._clock
         )
 
+    def _follow(self) -> None:
+        """Start the watcher. Raises RuntimeError if no more threads can be made; the next `get` tries again."""
+        try:
+            self._watcher.start()
+        except RuntimeError:
+            self._watcher.stop(timeout_s=_FORK_TIMEOUT_S)
+            self._renew_watcher()
+            self._knowledge.keep_all()
+            raise
+        self._started = True
+
     def _find(self, query: Query) -> Answer:
         """Return an answer that the snapshot has not got at once."""
         model = self._model(query.name)
@@ -204,7 +216,12 @@ class ModelResolver:
         known = self._knowledge.models.get(name)
         if known and name in self._names:
             return known
-        self.start()
+        try:
+            self.start()
+        except RuntimeError:
+            if kept := self._knowledge.kept(name):
+                return kept
+            raise
         watcher = self._watcher
         watcher.watch(name)
         failures, deadline = watcher.failures, time.monotonic() + self._wait_s
@@ -229,6 +246,11 @@ class ModelResolver:
 
     def _pin(self, model: Model, version: str) -> Answer | None:
         """Ask the registry for a version that no alias or stage stands for, and know it from now on."""
+        if model.name not in self._knowledge.models:
+            raise Unavailable(
+                f"Version {version!r} of model {model.name!r} is not known, and no thread can be made that follows the "
+                f"registry at {self._connector.address}."
+            )
         pin = model.pinned.get(version)
         if pin is None or pin.revision < model.revision:
             try:
@@ -316,10 +338,15 @@ class ModelResolver:
             self._watcher.stop(timeout_s=_FORK_TIMEOUT_S)
 
     def _after_fork_in_parent(self) -> None:
-        if self._started:
-            self._renew_watcher()
-            self._watcher.start()
-        self._lock.release()
+        started, self._started = self._started, False
+        try:
+            if started:
+                self._renew_watcher()
+                self._follow()
+        except RuntimeError as error:
+            _log.warning("The registry at %s is not followed after a fork: %s.", self._connector.address, error)
+        finally:
+            self._lock.release()
 
     def _after_fork_in_child(self) -> None:
         self._knowledge.keep_all()

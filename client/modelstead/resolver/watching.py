@@ -70,7 +70,7 @@ class Watcher:
         ]
 
     def start(self) -> None:
-        """Begin to follow."""
+        """Begin to follow. Raises RuntimeError if no more threads can be made; then it is to be stopped."""
         for thread in self._threads:
             thread.start()
 
@@ -80,7 +80,8 @@ class Watcher:
         self._stopping.set()
         self._interrupt()
         for thread in self._threads:
-            if thread is not threading.current_thread():
+            # One that could not be started cannot be joined.
+            if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
         with self._lock:
             channel, self._channel, self._call = self._channel, None, None
@@ -131,18 +132,24 @@ class Watcher:
     def _attempt(self, names: list[str]) -> None:
         self._spoke, self._last_message = False, time.monotonic()
         try:
-            self._follow(names)
-            error = "The registry ended the stream."
-        except grpc.RpcError as failure:
-            error = describe(failure)
-            if _code(failure) in _REFUSALS and not self._is_interrupted():
-                self._find_refused(names, error)
+            error = self._end_of_stream(names)
         except Exception as failure:  # noqa: BLE001
             # A token that cannot be had, a message that makes no sense: the next attempt may fare better.
             error = repr(failure)
         # The registry ends streams from time to time, so that callers spread: the next attempt is the judge.
         if not self._spoke and not self._is_interrupted():
             self._lost(error)
+
+    def _end_of_stream(self, names: list[str]) -> str:
+        """Follow, and return why that has ended; leave out what is refused from then on."""
+        try:
+            self._follow(names)
+        except grpc.RpcError as failure:
+            error = describe(failure)
+            if _code(failure) in _REFUSALS and not self._is_interrupted():
+                self._find_refused(names, error)
+            return error
+        return "The registry ended the stream."
 
     def _follow(self, names: list[str]) -> None:
         """Take in what one stream says until it ends. Raises grpc.RpcError."""

@@ -2,13 +2,15 @@
 before, and, once after a start, of processes on this host that are gone and have left something for the same server.
 """
 
+import contextlib
 import logging
 import socket
 import threading
 import time
 from collections.abc import Callable, Collection
-from dataclasses import replace
+from pathlib import Path
 
+from modelstead.runs import settings
 from modelstead.runs.recorder import Recorder
 from modelstead.runs.sender import Sender
 from modelstead.runs.settings import Settings
@@ -18,6 +20,8 @@ from modelstead.spool.sessions import Session
 _SETTLE_S = 1.0
 _SCAN_S = 0.2
 _SENDERS_MAX = 64
+
+_Wanted = Callable[[Session, Collection[Recorder]], bool]
 
 _log = logging.getLogger("modelstead")
 
@@ -49,7 +53,7 @@ class Adoption:
         self._adopt(_is_child)
         with self._lock:
             children = [sender for sender in self._senders.values() if sender.session.info.sent_by is not None]
-        return not all(sender.is_at_rest() for sender in children if sender.is_alive)
+        return not all(_is_at_rest(sender) for sender in children if sender.is_alive)
 
     def _run(self) -> None:
         self._has_forked.wait(_SETTLE_S)
@@ -59,29 +63,63 @@ class Adoption:
             self._try(_is_child)
             time.sleep(_SCAN_S)
 
-    def _try(self, is_wanted: Callable[[Session, Collection[Recorder]], bool]) -> None:
+    def _try(self, is_wanted: _Wanted) -> None:
         try:
             self._adopt(is_wanted)
         except Exception:  # noqa: BLE001 - the boundary of a thread: told, and what is not sent is kept
             _log.exception("the sessions of other processes could not be looked for")
 
-    def _adopt(self, is_wanted: Callable[[Session, Collection[Recorder]], bool]) -> None:
+    def _adopt(self, is_wanted: _Wanted) -> None:
         with self._lock:
             self._senders = {name: sender for name, sender in self._senders.items() if sender.is_alive}
             recorders = list(self._recorders)
-            for folder, how in {recorder.settings.spool_dir: recorder.settings for recorder in recorders}.items():
-                for session in sessions.find(folder, without=self._others | self._senders.keys()):
-                    self._consider(session, how, is_wanted(session, recorders))
+            for folder in _folders(recorders):
+                try:
+                    found = sessions.find(folder, without=self._others | self._senders.keys())
+                except OSError as error:
+                    _log.debug("no sessions can be looked for in %s: %s", folder, error)
+                    continue
+                for session in found:
+                    self._consider(session, recorders, is_wanted)
 
-    def _consider(self, session: Session, how: Settings, is_wanted: bool) -> None:
-        if is_wanted and len(self._senders) < _SENDERS_MAX and session.lock_sender():
-            settings = replace(how, address=session.info.address)
-            sender = self._senders[session.info.session_id] = Sender(session, settings, until_done=True)
-            sender.start()
-            return
+    def _consider(self, session: Session, recorders: Collection[Recorder], is_wanted: _Wanted) -> None:
+        try:
+            if is_wanted(session, recorders) and len(self._senders) < _SENDERS_MAX and session.lock_sender():
+                sender = Sender(session, _settings_for(session, recorders), until_done=True)
+                sender.start()
+                self._senders[session.info.session_id] = sender
+                return
+        except Exception as error:  # noqa: BLE001 - no session may keep others from being sent; what is in it is kept
+            _log.debug("%s cannot be sent now: %s", session.path, error)
         session.close()
         if session.info.sent_by is None:
             self._others.add(session.info.session_id)
+
+
+def _folders(recorders: Collection[Recorder]) -> set[Path]:
+    """Return where sessions of these recorders, and of children that have them too, may be."""
+    folders = {recorder.settings.spool_dir for recorder in recorders}
+    with contextlib.suppress(OSError):
+        folders.add(settings.fallback_spool_dir(is_to_be_made=False))
+    return folders
+
+
+def _settings_for(session: Session, recorders: Collection[Recorder]) -> Settings:
+    """Return how to send a session: as what is logged here to the same server, else as `modelstead sync` would. A
+    server is not told the credentials for another one.
+    """
+    for recorder in recorders:
+        if recorder.settings.address == session.info.address:
+            return recorder.settings
+    return settings.load(address=session.info.address, spool_dir=session.path.parent)
+
+
+def _is_at_rest(sender: Sender) -> bool:
+    try:
+        return sender.is_at_rest()
+    except OSError:
+        # What cannot be looked at may have something.
+        return False
 
 
 def _is_child(session: Session, recorders: Collection[Recorder]) -> bool:

@@ -5,6 +5,7 @@ import json
 import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
+from http.client import HTTPException
 from urllib.parse import urlsplit
 
 import grpc
@@ -117,7 +118,7 @@ def _ask(url: str, settings: Settings) -> Endpoint:
     try:
         with urllib.request.urlopen(request, timeout=_DISCOVERY_TIMEOUT_S) as answer:  # noqa: S310
             address = json.loads(answer.read(_DISCOVERY_BYTES_MAX))["tracking"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
         raise DiscoveryError(f"{url} did not tell where tracking is: {error}") from error
     if not isinstance(address, str) or not address:
         raise DiscoveryError(f"{url} does not publish tracking; set MODELSTEAD_PUBLIC_TRACKING_ADDRESS at the gateway")

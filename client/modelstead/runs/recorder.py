@@ -74,6 +74,8 @@ class Recorder:
         self._wake = threading.Event()
         self._emptied = threading.Condition()
         self._rounds_asked = self._rounds_done = 0
+        # Something is out of the buffer that may not be on the disk yet.
+        self._is_recording = False
         self._thread: threading.Thread | None = None
         self._session: Session | None = None
         self._writer: Writer | None = None
@@ -167,7 +169,8 @@ class Recorder:
 
     def has_unsent(self) -> bool:
         """Whether anything was added that the server has not acknowledged. Costs nothing where there is nothing."""
-        return bool(self.buffer) or self.unsent() is not None
+        # In the order in which it goes from one to the next, so that it cannot slip by.
+        return bool(self.buffer) or self._is_recording or self.unsent() is not None
 
     def unsent(self) -> Unsent | None:
         """Return what is not acknowledged; None if everything is."""
@@ -215,21 +218,28 @@ class Recorder:
         """Record what the buffer has now. Returns whether it had anything."""
         with self._lock:
             # As many as there are: others go on adding, and nobody else takes.
-            count = left = len(self.buffer)
-            # Now and then one is let through, to see whether there is room again.
-            self.is_full = self.is_full and time.monotonic() < self._full_until
-            while True:
-                items = [self.buffer.popleft() for _ in range(min(left, ITEMS_A_ROUND))]
-                left -= len(items)
-                self._count_out(items)
-                try:
-                    self._record(batches.of([*self._beginnings(items), *items]))
-                except Exception:  # noqa: BLE001 - the boundary of a thread: nothing that training logs may end it
-                    _log.exception("%d calls of log were lost", len(items))
-                if not left:
-                    break
+            count = len(self.buffer)
+            self._is_recording = count > 0
+            try:
+                self._record_first(count)
+            finally:
+                self._is_recording = False
             self._tell_dropped()
             return bool(count)
+
+    def _record_first(self, left: int) -> None:
+        # Now and then one is let through, to see whether there is room again.
+        self.is_full = self.is_full and time.monotonic() < self._full_until
+        while True:
+            items = [self.buffer.popleft() for _ in range(min(left, ITEMS_A_ROUND))]
+            left -= len(items)
+            self._count_out(items)
+            try:
+                self._record(batches.of([*self._beginnings(items), *items]))
+            except Exception:  # noqa: BLE001 - the boundary of a thread: nothing that training logs may end it
+                _log.exception("%d calls of log were lost", len(items))
+            if not left:
+                break
 
     def _beginnings(self, items: list[Row | Control]) -> list[Control]:
         """Return what makes the runs which this session has not named yet, and another one begins."""

@@ -3,6 +3,7 @@ told to stop. The spool's writer may be this process, another one, or gone.
 """
 
 import base64
+import contextlib
 import logging
 import threading
 import time
@@ -87,13 +88,13 @@ class Sender:
         self._changed = threading.Condition()
         self._stopping = False
         self._told: set[str] = set()
-        self._epoch, acknowledged = session.take_up()
-        self._outbox = Outbox(self.reader, acknowledged=acknowledged)
+        self._epoch, self._noted_sequence = session.take_up()
+        self._noted_s = float("-inf")
+        self._outbox = Outbox(self.reader, acknowledged=self._noted_sequence)
         self._heartbeats = Heartbeats(session.info, is_alive=lambda: not until_done or not session.lock_writer())
         self._channel: grpc.Channel | None = None
         self._failures = self._conflicts = 0
         self._quiet_since = time.monotonic()
-        self._saved = 0.0
         self._thread = threading.Thread(target=self._run, name="modelstead-sender", daemon=True)
 
     @property
@@ -144,10 +145,8 @@ class Sender:
 
     def _run(self) -> None:
         try:
-            while self._wait_for_work():
-                delay_s = self._send()
-                if delay_s:
-                    self._sleep(delay_s)
+            while (delay_s := self._round()) is not None:
+                self._sleep(delay_s)
         except Exception:  # noqa: BLE001 - the boundary of a thread: told, and what is not sent is kept
             _log.exception("sending has stopped; what is not sent is kept in %s", self.session.path)
         finally:
@@ -158,10 +157,22 @@ class Sender:
             with self._changed:
                 self._changed.notify_all()
 
+    def _round(self) -> float | None:
+        """Send what there is, once there is something. Returns how long to wait then, None if it is time to end."""
+        try:
+            return self._send() if self._wait_for_work() else None
+        except Exception as error:
+            # Whatever it is, the next attempt may fare better.
+            if isinstance(error, FileNotFoundError) and not self.session.path.exists():
+                raise
+            _log.debug("sending has failed", exc_info=True)
+            return self._delay_s(Failure(grpc.StatusCode.UNKNOWN, repr(error)), has_unsent=True)
+
     def _wait_for_work(self) -> bool:
         """Wait until there is something to send. Returns False if it is time to end."""
         with self._changed:
             while not self._stopping:
+                self._note_if_awaited()
                 if not self._outbox.is_empty() or self._heartbeats.is_needed():
                     return True
                 if self._until_done and self._is_finished():
@@ -174,16 +185,11 @@ class Sender:
         # The lock first: what is written before it is free is seen by the look at the files after it.
         if not self.session.lock_writer():
             return False
-        if not self._is_recovered:
-            self._is_recovered = True
-            self._recover()
-        return self._outbox.is_empty()
-
-    def _recover(self) -> None:
-        """Cut off what the writer had not finished when it died."""
-        cut = reader.recover(self.session.files)
-        if cut:
+        # What the writer had not finished when it died.
+        if not self._is_recovered and (cut := reader.recover(self.session.files)):
             _log.warning("%s: %d bytes that were not written to their end are cut off", self.session.path, cut)
+        self._is_recovered = True
+        return self._outbox.is_empty()
 
     def _sleep(self, delay_s: float) -> None:
         with self._changed:
@@ -193,10 +199,9 @@ class Sender:
         """Hold one stream for as long as it goes. Returns how long to wait before the next one."""
         stream = _Stream(heard=time.monotonic())
         try:
-            call = self._call(stream)
-            watch = threading.Thread(target=self._watch, args=(stream, call), name="modelstead-watch", daemon=True)
-            watch.start()
             try:
+                call = self._call(stream)
+                threading.Thread(target=self._watch, args=(stream, call), name="modelstead-watch", daemon=True).start()
                 for response in call:
                     self._take(stream, response)
             finally:
@@ -223,15 +228,17 @@ class Sender:
 
     def _watch(self, stream: _Stream, call: _Call) -> None:
         """Cancel a stream on which nothing is heard although something is awaited, or that is to end and does not."""
-        with self._changed:
-            while not stream.is_over:
-                silence_s = time.monotonic() - stream.heard
-                limit_s = 2.0 if self._stopping else ACKNOWLEDGEMENT_TIMEOUT_S
-                if silence_s > limit_s and (self._stopping or not stream.is_open or not self._outbox.is_empty()):
-                    break
-                self._changed.wait(1.0)
-        if not stream.is_over:
-            call.cancel()
+        try:
+            with self._changed:
+                while not stream.is_over:
+                    silence_s = time.monotonic() - stream.heard
+                    limit_s = 2.0 if self._stopping else ACKNOWLEDGEMENT_TIMEOUT_S
+                    if silence_s > limit_s and (self._stopping or not stream.is_open or not self._outbox.is_empty()):
+                        break
+                    self._changed.wait(1.0)
+        finally:
+            if not stream.is_over:
+                call.cancel()
 
     def _requests(self, stream: _Stream) -> Iterator[pb.IngestStreamRequest]:
         info = self.session.info
@@ -244,6 +251,7 @@ class Sender:
         """Wait for the next batch that may be sent, or heartbeat that is due. Returns None to end the stream."""
         with self._changed:
             while not stream.is_over and not self._stopping:
+                self._note_if_awaited()
                 now = time.monotonic()
                 pause_s = stream.paused_until - now
                 if stream.is_open and (heartbeat := self._heartbeats.next(now)) is not None:
@@ -291,17 +299,32 @@ class Sender:
             if self.acknowledged_sequence > before:
                 self._conflicts = 0
                 self._remove()
+                self._note_if_awaited()
             self._changed.notify_all()
 
     def _remove(self) -> None:
         """Remove what is acknowledged, after having noted that it is."""
         removable = self.reader.removable(self.acknowledged_sequence)
-        # Whoever writes the session in another process reads there what is acknowledged.
-        is_awaited = self._until_done and time.monotonic() - self._saved > _POLL_S
-        if removable or is_awaited:
-            self._saved = time.monotonic()
-            self.session.save_acknowledged(self.acknowledged_sequence)
+        if removable:
+            try:
+                self._note()
+            except OSError:
+                # There may be no room but what is made here. The server knows as well what it has acknowledged.
+                self.reader.remove(removable)
+                self._note()
         self.reader.remove(removable)
+
+    def _note_if_awaited(self) -> None:
+        """Note now and then what is acknowledged: whoever writes the session in another process waits to read it."""
+        is_news = self._until_done and self.acknowledged_sequence > self._noted_sequence
+        if is_news and time.monotonic() - self._noted_s > _POLL_S:
+            with contextlib.suppress(OSError):
+                self._note()
+
+    def _note(self) -> None:
+        self._noted_s = time.monotonic()
+        self.session.save_acknowledged(self.acknowledged_sequence)
+        self._noted_sequence = self.acknowledged_sequence
 
     def _recovered(self) -> None:
         if self.trouble in self._told:
@@ -316,6 +339,9 @@ class Sender:
             if not has_unsent and not self._heartbeats.is_needed():
                 # The server has ended a stream on which nothing came.
                 return 0.0
+        return self._delay_s(failure, has_unsent=has_unsent)
+
+    def _delay_s(self, failure: Failure, *, has_unsent: bool) -> float:
         if not self._failures:
             self._quiet_since = time.monotonic()
         self._failures += 1
@@ -324,7 +350,9 @@ class Sender:
         if failure.code is grpc.StatusCode.ABORTED:
             self._conflicts += 1
             if self._conflicts >= CONFLICTS_MAX:
-                raise RuntimeError(f"session {self.session.info.session_id} was taken up elsewhere: {failure.message}")
+                self._stopping = True
+                _log.error("sending has stopped: %s was taken up elsewhere (%s)", self.session.path, failure.message)
+                return 0.0
         if has_unsent and (is_refused or time.monotonic() - self._quiet_since > TELL_AFTER_S):
             self._tell()
         if failure.retry_after_s is not None:

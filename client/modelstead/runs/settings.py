@@ -101,10 +101,13 @@ def default_spool_dir(environ: Mapping[str, str]) -> Path:
     return Path(state).expanduser() / "modelstead" / "spool"
 
 
-def fallback_spool_dir() -> Path:
-    """Return, and make, where a spool goes if its folder cannot be made. Raises OSError if it is somebody else's."""
+def fallback_spool_dir(*, is_to_be_made: bool = True) -> Path:
+    """Return, and make, where a spool goes if its folder cannot be made. Raises OSError if it is somebody else's, or
+    not there and not to be made.
+    """
     folder = Path(tempfile.gettempdir()) / f"modelstead-spool-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    if is_to_be_made:
+        folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise OSError(f"{folder} belongs to somebody else")
     return folder

@@ -1,0 +1,117 @@
+"""A parent sends the sessions of its forked children, wherever they are and whatever fails at first."""
+
+import socket
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelstead.runs import batches
+from modelstead.runs.process import Process
+from modelstead.runs.run import Run, start_run
+from modelstead.runs.sender import Sender
+from modelstead.runs.settings import fallback_spool_dir
+from modelstead.spool import sessions
+from modelstead.spool.sessions import Info
+from modelstead.spool.writer import Limits, Writer
+from services.local import waiting
+from tests.client.server import IngestServer
+
+_WAIT_S = 60.0
+
+
+def _leave_child(folder: Path, run: Run, *, address: str) -> str:
+    """Write what a forked child that is gone has left for its parent to send, one point; return its session."""
+    info = Info(
+        session_id=uuid.uuid4().hex,
+        address=address,
+        created_ms=1,
+        process_id=1,
+        host=socket.gethostname(),
+        sent_by=run._recorder.session_id,
+    )
+    session = sessions.create(folder, info)
+    session_id = bytes.fromhex(info.session_id)
+    writer = Writer(session.files, session_id=session_id, epoch=1, limits=Limits(), acknowledged=lambda: 0)
+    [batch] = batches.of([(run.run_id, 7, 1000, ("child",), (0.5,), "")])
+    writer.append(batch.payload, points=batch.points)
+    session.close()
+    return info.session_id
+
+
+def _has_arrived(server: IngestServer, run: Run) -> Callable[[], bool]:
+    return lambda: server.run(run.run_id).steps("child") == [7]
+
+
+def test_children_are_found_where_a_spool_goes_if_its_folder_cannot_be_made(
+    server: IngestServer,
+    tmp_path: Path,
+    process: Process,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    run = start_run(server.address, spool_dir=tmp_path / "file" / "spool", exit_timeout_s=_WAIT_S)
+    assert run.flush(_WAIT_S)
+    _leave_child(fallback_spool_dir(), run, address=server.address)
+
+    process.after_fork_in_parent()
+
+    assert waiting.until(_has_arrived(server, run), timeout_s=_WAIT_S)
+    adoption = process._adoption
+    assert adoption
+    # Nothing is raised for the folder that cannot be looked at.
+    assert waiting.until(lambda: not adoption.has_unsent(), timeout_s=_WAIT_S)
+    assert "could not be looked for" not in caplog.text
+
+
+def test_a_server_is_not_told_the_credentials_for_another_one(
+    server: IngestServer, spool: Path, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MODELSTEAD_TOKEN", raising=False)
+    with IngestServer() as second, IngestServer() as third:
+        run = start_run(server.address, spool_dir=spool, token="first", exit_timeout_s=_WAIT_S)
+        assert run.flush(_WAIT_S)
+        other = start_run(second.address, spool_dir=spool, token="second", exit_timeout_s=_WAIT_S)
+        assert other.flush(_WAIT_S)
+        children = [(one, _leave_child(spool, run, address=one.address)) for one in (server, second, third)]
+
+        process.after_fork_in_parent()
+
+        for one, _ in children:
+            assert waiting.until(_has_arrived(one, run), timeout_s=_WAIT_S)
+        told = [_credentials(one, session_id) for one, session_id in children]
+        process.finish("FINISHED")
+    assert told == [{"Bearer first"}, {"Bearer second"}, {None}]
+
+
+def _credentials(server: IngestServer, session_id: str) -> set[str | None]:
+    """Return what a server was told by who sent a session, each time that it was opened."""
+    with server._lock:
+        opened = zip(server.openings, server.metadata, strict=True)
+        return {told.get("authorization") for opening, told in opened if opening.open.session_id == session_id}
+
+
+def test_a_child_whose_session_could_not_be_taken_up_is_sent_later(
+    server: IngestServer, spool: Path, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[OSError] = []
+
+    def make(*given: Any, **how: Any) -> Sender:
+        if not failures:
+            failures.append(OSError("no room to note who sends"))
+            raise failures[0]
+        return Sender(*given, **how)
+
+    monkeypatch.setattr("modelstead.runs.adoption.Sender", make)
+    run = start_run(server.address, spool_dir=spool, exit_timeout_s=_WAIT_S)
+    assert run.flush(_WAIT_S)
+    _leave_child(spool, run, address=server.address)
+
+    process.after_fork_in_parent()
+
+    assert waiting.until(_has_arrived(server, run), timeout_s=_WAIT_S)
+    assert len(failures) == 1
