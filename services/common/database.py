@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import sqlalchemy
 from prometheus_client import Gauge, Histogram
+from psycopg.pq import PipelineStatus
 from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -158,7 +159,9 @@ class Database:
                     await driver.rollback()
                 raise
             finally:
-                await greenlet_spawn(connection.close)
+                # Psycopg 3.3 leaves it open if it is cancelled just as it begins, and nothing is answered there again.
+                is_left_open = driver.info.pipeline_status is not PipelineStatus.OFF
+                await greenlet_spawn(connection.invalidate if is_left_open else connection.close)
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[Driver]:
