@@ -1,6 +1,8 @@
 """A parent sends the sessions of its forked children, wherever they are and whatever fails at first."""
 
 import socket
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +88,50 @@ def test_a_server_is_not_told_the_credentials_for_another_one(
         told = [_credentials(one, session_id) for one, session_id in children]
         process.finish("FINISHED")
     assert told == [{"Bearer first"}, {"Bearer second"}, {None}]
+
+
+def test_of_two_ways_to_log_to_a_server_the_newest_is_taken(
+    server: IngestServer, spool: Path, process: Process
+) -> None:
+    run = start_run(server.address, spool_dir=spool, token="old", exit_timeout_s=_WAIT_S)
+    assert run.flush(_WAIT_S)
+    assert start_run(server.address, spool_dir=spool, token="new", exit_timeout_s=_WAIT_S).flush(_WAIT_S)
+    child = _leave_child(spool, run, address=server.address)
+
+    process.after_fork_in_parent()
+
+    assert waiting.until(_has_arrived(server, run), timeout_s=_WAIT_S)
+    told = _credentials(server, child)
+    process.finish("FINISHED")
+    assert told == {"Bearer new"}
+
+
+# Forks while whoever adopts looks, for the first time in this process, where temporary files go.
+_FORKS_MEANWHILE = """
+import os, sys, tempfile, threading, time
+from modelstead.runs.run import start_run
+
+looking = threading.Event()
+
+def look():
+    looking.set()
+    time.sleep(0.5)
+    return sys.argv[1]
+
+tempfile.tempdir, tempfile._get_default_tempdir = None, look
+start_run("127.0.0.1:9", spool_dir=sys.argv[1]).log({"m": 1.0})
+assert looking.wait(60)
+child = os.fork()
+if not child:
+    os._exit(0 if tempfile._once_lock.acquire(timeout=5) else 1)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_child_can_make_temporary_files(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", _FORKS_MEANWHILE, str(tmp_path)], check=False, timeout=_WAIT_S)
+
+    assert done.returncode == 0
 
 
 def _credentials(server: IngestServer, session_id: str) -> set[str | None]:

@@ -108,7 +108,8 @@ def _settings_for(session: Session, recorders: Collection[Recorder]) -> Settings
     """Return how to send a session: as what is logged here to the same server, else as `modelstead sync` would. A
     server is not told the credentials for another one.
     """
-    for recorder in recorders:
+    # The newest first: who logs there anew may do so because the credentials before were wrong.
+    for recorder in reversed([*recorders]):
         if recorder.settings.address == session.info.address:
             return recorder.settings
     return settings.load(address=session.info.address, spool_dir=session.path.parent)

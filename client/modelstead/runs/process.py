@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -71,6 +72,14 @@ class Process:
         started = time.monotonic()
         for recorder in [recorder for recorder in self._recorders.values() if recorder.is_used]:
             _finish(recorder, self._adoption, started + recorder.settings.exit_timeout_s)
+
+    def before_fork(self) -> None:
+        """Let nobody be within tempfile's first look for its folder, as who adopts may be: a child would find its lock
+        taken for ever.
+        """
+        if self._adoption is not None:
+            with contextlib.suppress(OSError):
+                tempfile.gettempdir()
 
     def after_fork_in_parent(self) -> None:
         """From now on there may be children whose sessions this process has to send."""
@@ -162,6 +171,7 @@ CURRENT = Process()
 """Of the process that imports this, and of each of its forked children."""
 
 os.register_at_fork(
+    before=CURRENT.before_fork,
     after_in_parent=CURRENT.after_fork_in_parent,
     after_in_child=CURRENT.after_fork_in_child,
 )
