@@ -43,8 +43,9 @@ class Metrics:
 
     db: Database
     pages: PageTokens
-    # Whoever reads and sorts many points has it: one at a time, for each may take 200 MB.
+    # Whoever reads and sorts many points has one: a history and a sample at a time, for each may take 200 MB.
     _sorting: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _sampling: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def history(self, *, run_id: str, key: str, max_results: int | None, page_token: str) -> AsyncIterator[Block]:
         """Yield a metric's points by timestamp, step and value; all of them unless `max_results` is given.
@@ -127,7 +128,7 @@ class Metrics:
                 yield Block(run_id=run_id, key=key, points=points)
 
     async def _sampled_in_order(self, metric: Metric, bounds: tuple[int, int], buckets: int) -> Points:
-        async with self._turn(metric):
+        async with _turn(self._sampling, metric):
             async with self.db.pipeline(snapshot=True) as tx:
                 points = await store.all_points(tx, metric, step_min=bounds[0], step_max=bounds[1])
             points = (await asyncio.to_thread(points.by_step)).once()
@@ -151,7 +152,7 @@ class Metrics:
     async def _sorted_parts(self, metric: Metric, position: tuple[Any, ...] | None) -> AsyncIterator[Points]:
         is_all = False
         while not is_all:
-            async with self._turn(metric):
+            async with _turn(self._sorting, metric):
                 points, is_all = await self._first_sorted(metric, position)
             position = _position(points, len(points) - 1) if len(points) else position
             points = points.once()
@@ -185,8 +186,9 @@ class Metrics:
             )
         return _after(points, position), last_chunk
 
-    def _turn(self, metric: Metric) -> contextlib.AbstractAsyncContextManager[None]:
-        return self._sorting if metric.point_count > READ_POINTS else contextlib.nullcontext()
+
+def _turn(lock: asyncio.Lock, metric: Metric) -> contextlib.AbstractAsyncContextManager[None]:
+    return lock if metric.point_count > READ_POINTS else contextlib.nullcontext()
 
 
 async def _in_blocks(parts: AsyncIterator[Points]) -> AsyncIterator[Points]:
