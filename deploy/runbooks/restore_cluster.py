@@ -21,7 +21,8 @@ import yaml
 _SOURCE = "backups"
 _TOLD = """\
 restore_cluster: restores what was archived as {source}, and archives as {target} from then on.
-Before the overlay is applied or restored again, put this below `patches:` of its kustomization.yaml, or of its site's:
+Before the overlay is applied or restored again, put this below `patches:` of its kustomization.yaml, or of its site's,
+in the place of what an earlier restore has said:
   - {{target: {{kind: Cluster, name: {name}}}, patch: '{patch}'}}
 Without it the Cluster would archive into {source} again, and the next restore would leave out all that came since."""
 

@@ -1,5 +1,6 @@
 """Stores a stream of bytes as one object, in one piece or in parts, and believes the store only what it can check."""
 
+import hashlib
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -22,11 +23,10 @@ _UNKNOWN = ""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """What was stored: bytes, their SHA-256 in hexadecimal, and the ETag that the object store has given them."""
+    """What was stored: bytes, and their SHA-256 in hexadecimal."""
 
     size: int
     sha256: str
-    etag: str
 
 
 async def store(objects: Objects, key: str, chunks: AsyncIterator[Bytes], *, size: int | None) -> Stored:
@@ -46,12 +46,29 @@ async def store(objects: Objects, key: str, chunks: AsyncIterator[Bytes], *, siz
         stat = await objects.stat(key)
     if stat is None or stat.size != feed.size or not _agree(stat.etag, etag):
         raise DataLoss(f"The object store has not kept the {feed.size} bytes that it was sent; send them again.")
-    return Stored(size=feed.size, sha256=await feed.hashes.sha256(), etag=stat.etag)
+    return Stored(size=feed.size, sha256=await feed.hashes.sha256())
 
 
-def is_equal(stat: Stat | None, stored: Stored) -> bool:
-    """Whether the object store still holds an object for equal to what was stored, as far as its ETags tell."""
-    return stat is not None and stat.size == stored.size and _agree(stat.etag, stored.etag)
+async def is_whole(objects: Objects, key: str, stored: Stored) -> bool:
+    """Whether an object is, read to its end, equal to what was stored. Raises Unavailable."""
+    stat = await objects.stat(key)
+    try:
+        return (
+            stat is not None
+            and stat.size == stored.size
+            and await read_sha256(objects, key, size=stored.size) == stored.sha256
+        )
+    except DataLoss:
+        return False
+
+
+async def read_sha256(objects: Objects, key: str, *, size: int) -> str:
+    """Read an object to its end and return its hash. Raises DataLoss, Unavailable."""
+    hashed = hashlib.sha256()
+    if size:
+        async for _ in objects.read(key, 0, size, size=size, on_chunk=hashed.update):
+            pass
+    return hashed.hexdigest()
 
 
 def is_made_of(etag: str, parts: Sequence[str]) -> bool:

@@ -191,13 +191,13 @@ class Files:
         )
 
     async def _kept_key(self, workspace: str, stored: Stored) -> str | None:
-        """Return the key of an older object of the same contents, if the store still vouches for it: backups have that
-        one for certain.
+        """Return the key of an older object of the same contents, if it can still be read: backups have that one for
+        certain.
         """
         async with self.db.reading() as tx:
             key = await blobs.find_key(tx, workspace, stored.sha256)
         try:
-            return key if key and storing.is_equal(await self.objects.stat(key), stored) else None
+            return key if key and await storing.is_whole(self.objects, key, stored) else None
         except Unavailable:
             # What was stored just now is there.
             return None

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from services.artifacts import storing
 from services.artifacts.maintenance import store
 from services.artifacts.maintenance.model import Contents, Finding, Problem, Totals
-from services.artifacts.maintenance.sweeping import read_sha256
 from services.artifacts.objects import Objects, Stat
 from services.common.database import Database
 from services.common.errors import DataLoss
@@ -67,7 +67,8 @@ class Check:
 
     async def _read(self, contents: Contents) -> Problem | None:
         try:
-            is_same = await read_sha256(self.objects, contents) == contents.sha256
+            found = await storing.read_sha256(self.objects, contents.object_key, size=contents.size)
+            is_same = found == contents.sha256
         except DataLoss:
             is_same = False
         return None if is_same else Problem.CHANGED

@@ -4,12 +4,12 @@ Every step is one transaction or may be done twice, so it may be cut off anywher
 """
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from services.artifacts import storing
 from services.artifacts.blobs import store as blobs
 from services.artifacts.maintenance import store
 from services.artifacts.maintenance.model import Contents, Doomed, Swept
@@ -120,7 +120,7 @@ class Sweeper:
 
     async def _verify_one(self, contents: Contents) -> bool:
         try:
-            sha256 = await read_sha256(self.objects, contents)
+            sha256 = await storing.read_sha256(self.objects, contents.object_key, size=contents.size)
         except DataLoss:
             _log.exception("contents that were sent directly are lost", extra={"object_key": contents.object_key})
             return False
@@ -142,13 +142,3 @@ class Sweeper:
 
 class _KnownAlready(Exception):
     """Another blob has the hash, and the transaction that found it out is void."""
-
-
-async def read_sha256(objects: Objects, contents: Contents) -> str:
-    """Read an object to its end and return its hash. Raises DataLoss, Unavailable."""
-    hashed = hashlib.sha256()
-    if contents.size:
-        chunks = objects.read(contents.object_key, 0, contents.size, size=contents.size, on_chunk=hashed.update)
-        async for _ in chunks:
-            pass
-    return hashed.hexdigest()

@@ -110,14 +110,15 @@ async def test_completion_that_was_cut_off_is_completed_again(proxy: tuple[Fault
     assert await read_all(await deceived.files.open(WORKSPACE, ("a",))) == contents
 
 
-async def test_equal_contents_get_a_new_object_where_the_store_tells_nothing_of_the_old_one(
-    proxy: tuple[FaultyS3, S3], deceived: UseCases
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+async def test_equal_contents_get_a_new_object_where_the_store_does_not_give_the_old_one(
+    proxy: tuple[FaultyS3, S3], deceived: UseCases, method: str
 ) -> None:
     await deceived.files.upload(WORKSPACE, ("a",), chunks(b"x"), size=1)
     [old] = await deceived.keys()
 
     async def drop(request: Message) -> Message | None:
-        return None if request.method == "HEAD" and old.encode() in request.head else request
+        return None if request.method == method and old.encode() in request.head else request
 
     proxy[0].change_request = drop
     await deceived.files.upload(WORKSPACE, ("b",), chunks(b"x"), size=1)
