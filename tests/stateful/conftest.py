@@ -7,6 +7,9 @@ import pytest
 from services.common import migrations
 from services.local.postgres import EmbeddedPostgres
 from services.registry.__main__ import MIGRATIONS, SCHEMA
+from tests.patience import patience
+
+__all__ = ["patience", "registry_url"]
 
 
 @pytest.fixture(scope="session")
@@ -16,12 +19,3 @@ def registry_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         url = postgres.url("registry")
         migrations.upgrade(url, schema=SCHEMA, scripts=MIGRATIONS)
         yield url
-
-
-@pytest.fixture(scope="session", autouse=True)
-def patience() -> Iterator[None]:
-    """Connections are waited for longer than a service waits: the machine may be busy."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("services.common.database._POOL_WAIT_S", 60)
-        patch.setattr("services.common.database._CONNECT_TIMEOUT_S", 60)
-        yield

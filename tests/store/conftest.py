@@ -1,14 +1,5 @@
-"""What all tests of the database share: patience with a busy machine."""
+"""What all tests of the database share."""
 
-from collections.abc import Iterator
+from tests.patience import patience
 
-import pytest
-
-
-@pytest.fixture(scope="session", autouse=True)
-def patience() -> Iterator[None]:
-    """Many who call at once wait for their turn, and for connections, longer than a service has them wait."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("services.common.database._POOL_WAIT_S", 60)
-        patch.setattr("services.common.database._CONNECT_TIMEOUT_S", 60)
-        yield
+__all__ = ["patience"]
