@@ -7,7 +7,7 @@ from typing import Self
 
 from services.common.settings import Address
 from services.local import waiting
-from services.local.cluster import SUPERUSER, Cluster
+from services.local.cluster import CONNECTIONS_MAX, SUPERUSER, Cluster
 from services.local.data_dir import DataDir
 from services.local.errors import LocalError
 from services.local.process import Process
@@ -21,9 +21,12 @@ class EmbeddedPostgres:
     Everything blocks. The server ends with the thread that started it, however that ends.
     """
 
-    def __init__(self, data_dir: Path, *, pause: waiting.Pause = time.sleep) -> None:
+    def __init__(
+        self, data_dir: Path, *, connections_max: int = CONNECTIONS_MAX, pause: waiting.Pause = time.sleep
+    ) -> None:
         """`data_dir` is locked from `start` to `stop`, and made if it is not there."""
         self._path = data_dir
+        self._connections_max = connections_max
         self._pause = pause
         self._data_dir: DataDir | None = None
         self._cluster: Cluster | None = None
@@ -101,7 +104,9 @@ class EmbeddedPostgres:
     def _start(self) -> None:
         assert self._process is None, "already started"
         self._data_dir = self._data_dir or DataDir(self._path)
-        cluster = self._cluster = self._cluster or Cluster(self._data_dir, pause=self._pause)
+        cluster = self._cluster = self._cluster or Cluster(
+            self._data_dir, connections_max=self._connections_max, pause=self._pause
+        )
         cluster.prepare()
         server = self._process = Process(cluster.child())
         waiting.until(

@@ -37,6 +37,8 @@ READY_TIMEOUT_S = 120.0
 # As deploy/k8s has it, if shorter: how long a replica that was told to stop goes on.
 NOTICE_S = 2.0
 STOP_TIMEOUT_S = 60.0
+# Nine processes may have a pool each, one of them a large one.
+_DATABASE_CONNECTIONS = 200
 # Where the gateways look for tracking, if there are proxies between them.
 _FAR_TRACKING = "far-tracking"
 
@@ -89,7 +91,7 @@ class Cluster:
     def __init__(
         self, path: Path, *, replicas: int = 3, proxies: bool = False, variables: Mapping[str, str] | None = None
     ) -> None:
-        self.postgres = EmbeddedPostgres(path / "database")
+        self.postgres = EmbeddedPostgres(path / "database", connections_max=_DATABASE_CONNECTIONS)
         self.names = Names()
         self.replicas: dict[str, Replica] = {}
         self.tracking_proxies: list[Proxy] = []

@@ -34,6 +34,8 @@ RATE = 200.0 if IS_LONG else 25.0
 ROUNDS = 5 if IS_LONG else 1
 STREAMS = 20
 CALLS = 50
+# For what a replica does besides.
+SPARE_CONNECTIONS = 8
 WAIT_S = 60.0
 EXIT_S = 30.0
 # Of each replica, on average, and how far from that one may be.
@@ -150,11 +152,11 @@ def test_sigterm_drains_calls_and_streams(cluster: Cluster) -> None:
 
 def test_sigterm_lets_calls_under_way_end(cluster: Cluster) -> None:
     replica = cluster.replicas["registry-1"]
-    usual = replica.child
-    # What is under way is then what is waited for when connections are closed.
-    replica.child = dataclasses.replace(usual, env={**usual.env, "MODELSTEAD_DRAIN_NOTICE_S": "0"})
-    cluster.restart([replica])
+    # What is under way is then what is waited for when connections are closed; and each call has its own to the
+    # database, where it can wait for longer than for one of them.
+    variables = {"MODELSTEAD_DRAIN_NOTICE_S": "0", "MODELSTEAD_DATABASE_CONNECTIONS": str(CALLS + SPARE_CONNECTIONS)}
     with (
+        _started_with(cluster, replica, variables),
         grpc.insecure_channel(str(replica.address)) as to,
         psycopg.connect(cluster.database_url()) as holding,
         ThreadPoolExecutor(1) as stopping,
@@ -181,9 +183,22 @@ def test_sigterm_lets_calls_under_way_end(cluster: Cluster) -> None:
 
         stopped.result()
         assert time.monotonic() - began < EXIT_S
-    replica.child = usual
-    cluster.start([replica])
     assert numbers == list(range(1, CALLS + 1))
+
+
+@contextlib.contextmanager
+def _started_with(cluster: Cluster, replica: Replica, variables: dict[str, str]) -> Iterator[None]:
+    """Have a replica run with variables of its own; then it is as it was, whether it has ended meanwhile or not."""
+    usual = replica.child
+    replica.child = dataclasses.replace(usual, env={**usual.env, **variables})
+    cluster.restart([replica])
+    try:
+        yield
+    finally:
+        replica.child = usual
+        if not replica.process.ended:
+            cluster.stop(replica)
+        cluster.start([replica])
 
 
 @contextlib.contextmanager

@@ -25,10 +25,9 @@ from tests.long_form import IS_LONG, TEST_TIMEOUT_S
 from tests.stack import Stack
 
 WAIT_S = 60.0
-SERVICES = ("tracking", "artifacts", "registry", "gateway")
+BACKENDS = ("tracking", "artifacts", "registry")
+SERVICES = (*BACKENDS, "gateway")
 _WORKERS = 2
-# Each connection leads to either with the same chance.
-_CONNECTIONS_MAX = 64
 pytestmark = pytest.mark.timeout(TEST_TIMEOUT_S)
 
 _KILLS = 40 if IS_LONG else 4
@@ -40,8 +39,10 @@ _UNSHARED = (("grpc.use_local_subchannel_pool", 1),)
 
 @pytest.fixture(scope="module")
 def prefork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    # With few connections, all of them may be to one of the workers.
-    extra = {"gateway": {"MODELSTEAD_BACKEND_CONNECTIONS": "16"}}
+    # With few connections, all of them may be to one of the workers; and so they may be until they have reached their
+    # age, if the other was not there yet when they were made.
+    aging = {"MODELSTEAD_CONNECTION_AGE_S": "5"}
+    extra = {"gateway": {"MODELSTEAD_BACKEND_CONNECTIONS": "16"}} | dict.fromkeys(BACKENDS, aging)
     with Stack(tmp_path_factory.mktemp("prefork"), artifact_stores="", workers=_WORKERS, extra=extra) as running:
         yield running
 
@@ -73,14 +74,15 @@ def _replica_through_gateway(stack: Stack, service: str) -> int:
         connection.close()
 
 
-def _seen(ask: Callable[[], int], expected: set[int]) -> set[int]:
-    """Whom one reaches by so many connections, or until all are reached."""
+def _reaches(ask: Callable[[], int], expected: set[int]) -> bool:
+    """Whether one comes to all of them, each time by a new connection, and to nobody else."""
     seen: set[int] = set()
-    for _ in range(_CONNECTIONS_MAX):
+
+    def has_seen_all() -> bool:
         seen.add(ask())
-        if seen >= expected:
-            break
-    return seen
+        return seen >= expected
+
+    return waiting.until(has_seen_all, timeout_s=WAIT_S) and seen == expected
 
 
 def _is_gone(pid: int) -> bool:
@@ -95,10 +97,10 @@ def test_workers_share_what_comes_directly_and_through_the_gateway(prefork: Stac
         assert len(_workers(prefork, service)) == _WORKERS
     tracking = _workers(prefork, "tracking")
 
-    assert _seen(lambda: _replica(prefork), tracking) == tracking
-    for service in ("tracking", "artifacts", "registry"):
+    assert _reaches(lambda: _replica(prefork), tracking)
+    for service in BACKENDS:
         expected = _workers(prefork, service)
-        assert _seen(lambda name=service: _replica_through_gateway(prefork, name), expected) == expected  # type: ignore[misc]
+        assert _reaches(lambda name=service: _replica_through_gateway(prefork, name), expected), service  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(("kind", "points_min"), [(Writer, POINTS_MIN), (SingleWriter, 20_000)])
