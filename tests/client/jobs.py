@@ -1,6 +1,7 @@
 """Training jobs that end in many ways: `python -m tests.client.jobs JOB ADDRESS SPOOL`. Each prints its run's id first.
 
-Steps 0 … 199 of `m` are logged by the process itself, those of `m0`, `m1` … by its children.
+Steps 0 … 199 of `m` are logged by the process itself, those of `m0`, `m1` … by its children. The first thread of the
+name that is in REFUSED_THREAD cannot be made.
 """
 
 import multiprocessing
@@ -20,9 +21,24 @@ CHILDREN = 3
 
 def main() -> None:
     name, address, spool = sys.argv[1:]
+    refused = _refuse_once(os.environ.get("REFUSED_THREAD", ""))
     run = start_run(address, spool_dir=Path(spool), exit_timeout_s=float(os.environ.get("EXIT_TIMEOUT_S", "60")))
     print(run.run_id, flush=True)
     JOBS[name](run)
+    assert "REFUSED_THREAD" not in os.environ or refused.wait(60)
+
+
+def _refuse_once(name: str) -> threading.Event:
+    begin, refused = threading.Thread.start, threading.Event()
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == name and not refused.is_set():
+            refused.set()
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    threading.Thread.start = start  # type: ignore[method-assign]
+    return refused
 
 
 def _log(run: Run, key: str = "m") -> None:

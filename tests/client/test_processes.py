@@ -83,6 +83,20 @@ def test_a_job_that_ends_has_sent_everything(
         assert sessions.find(spool) == []
 
 
+@pytest.mark.parametrize("thread", ["recorder", "adoption", "exit", "sender", "watch"])
+def test_a_thread_that_cannot_be_made_is_made_later(server: IngestServer, spool: Path, thread: str) -> None:
+    with _job("returns", server, spool, REFUSED_THREAD=f"modelstead-{thread}") as process:
+        run_id = _run_id(process)
+        _, told = process.communicate(timeout=_TIMEOUT_S)
+
+    run = server.run(run_id)
+    assert process.returncode == 0, told
+    assert "not sent" not in told
+    assert run.steps("m") == list(range(STEPS))
+    assert run.end is not None
+    assert sessions.find(spool) == []
+
+
 def test_os_exit_loses_nothing_that_is_on_the_disk(server: IngestServer, spool: Path) -> None:
     server.stop()
     with _job("os-exit", server, spool) as process:

@@ -225,26 +225,6 @@ def test_a_disk_that_cannot_be_read_for_a_while_does_not_end_sending(
     assert server.run(run.run_id).steps() == list(range(5))
 
 
-def test_a_thread_that_cannot_be_made_does_not_end_sending(
-    server: IngestServer, spool: Path, process: Process, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begin, refused = threading.Thread.start, threading.Event()
-
-    def start(thread: threading.Thread) -> None:
-        if thread.name == "modelstead-watch" and not refused.is_set():
-            refused.set()
-            raise RuntimeError("can't start new thread")
-        begin(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", start)
-    run = start_run(server.address, spool_dir=spool)
-    _logged(run, range(3))
-
-    assert run.flush(_WAIT_S)
-    assert refused.is_set()
-    assert server.run(run.run_id).steps() == list(range(3))
-
-
 def test_sending_ends_when_the_folder_of_the_session_is_removed(
     server: IngestServer, spool: Path, process: Process, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -21,12 +21,17 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     def poke(self) -> None:
-        """Have the work done soon."""
+        """Have the work done soon; if no thread can be made now, once one can when this is called again."""
+        self._poked.set()
         with self._lock:
             if self._thread is None and not self._stopping.is_set():
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
-        self._poked.set()
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    _log.debug("%s does not begin: %s", self._name, error)
+                    return
+                self._thread = thread
 
     def stop(self, *, timeout_s: float) -> bool:
         """Let what is under way end, do what was poked for, and stop. Returns whether that took at most `timeout_s`."""

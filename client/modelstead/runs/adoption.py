@@ -39,7 +39,7 @@ class Adoption:
         self._thread = threading.Thread(target=self._run, name="modelstead-adoption", daemon=True)
 
     def start(self) -> None:
-        """Raises RuntimeError if the interpreter is ending."""
+        """Raises RuntimeError if no thread can be made, as when the interpreter is ending."""
         self._thread.start()
 
     def watch_children(self) -> None:

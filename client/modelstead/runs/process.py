@@ -101,11 +101,17 @@ class Process:
             self._abandoned.append(recorder.after_fork_in_child())
 
     def _begin(self) -> None:
-        """Do what is due when this process begins to record, once for all recorders that begin at a time."""
+        """Do what is due when this process begins to record, once for all recorders that begin at a time. Raises
+        RuntimeError if no thread can be made; then it is to be called again.
+        """
         with self._lock:
             if self._adoption is None and self._sent_by is None:
                 self._adoption = Adoption(self._recorders.values())
-                self._adoption.start()
+                try:
+                    self._adoption.start()
+                except RuntimeError:
+                    self._adoption = None
+                    raise
             self._watch_exit()
 
     def _watch_exit(self) -> None:
@@ -113,7 +119,11 @@ class Process:
             return
         self._has_exit_thread = True
         # Not a daemon: the interpreter waits for it, and until it ends threads can be made. At `atexit` none can.
-        threading.Thread(target=self._await_exit, name="modelstead-exit", daemon=False).start()
+        try:
+            threading.Thread(target=self._await_exit, name="modelstead-exit", daemon=False).start()
+        except RuntimeError:
+            self._has_exit_thread = False
+            raise
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             with contextlib.suppress(ValueError):
                 signal.signal(signal.SIGTERM, self._terminate)

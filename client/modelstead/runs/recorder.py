@@ -144,8 +144,9 @@ class Recorder:
                     self._on_start()
                     self._thread.start()
                 except RuntimeError:
-                    # The interpreter is ending and makes no more threads.
+                    # No thread can be made, now or any more: the interpreter may be ending. The next call tries again.
                     self._thread = None
+                    self.is_awake = False
                     self._empty()
         self._wake.set()
 
@@ -255,9 +256,18 @@ class Recorder:
         self.buffered_points = max(0, self.buffered_points - points) if self.buffer else 0
 
     def _record(self, found: list[Batch]) -> None:
-        if not found and not self._waiting:
-            self._sync_if_due()
-            return
+        is_news = bool(found or self._waiting)
+        if is_news:
+            self._append(found)
+        self._sync_if_due()
+        if self._sender is not None:
+            # Again and again, if no thread could be made when the session was.
+            with contextlib.suppress(RuntimeError):
+                self._sender.start()
+            if is_news:
+                self._sender.notify()
+
+    def _append(self, found: list[Batch]) -> None:
         writer = self._open()
         if writer is not None:
             while self._waiting and self._is_appended(writer, self._waiting[0]):
@@ -265,9 +275,6 @@ class Recorder:
         for batch in found:
             if writer is None or self._waiting or not self._is_appended(writer, batch):
                 self._set_aside(batch)
-        self._sync_if_due()
-        if self._sender is not None:
-            self._sender.notify()
 
     def _set_aside(self, batch: Batch) -> None:
         """Drop points, of which there is no end; keep the rest in memory until the disk has room."""
@@ -344,8 +351,6 @@ class Recorder:
         sender, self._backlog = None, Backlog()
         if self.sent_by is None and session.lock_sender():
             sender = Sender(session, self.settings, backlog=self._backlog)
-            with contextlib.suppress(RuntimeError):
-                sender.start()
 
         def acknowledged() -> int:
             return sender.acknowledged_sequence if sender else session.acknowledged()

@@ -110,8 +110,9 @@ class Sender:
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Raises RuntimeError if the interpreter is ending."""
-        self._thread.start()
+        """Begin, unless it has begun. Raises RuntimeError if no thread can be made; then it may be tried again."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     def notify(self) -> None:
         """Tell that there may be more to send."""
