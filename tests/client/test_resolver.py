@@ -577,7 +577,7 @@ with grpc.insecure_channel("127.0.0.1:1") as channel:
         channel.unary_unary("/a/b")(b"", timeout=1)
     except grpc.RpcError:
         pass
-before = len(os.listdir("/proc/self/task"))
+    before = len(os.listdir("/proc/self/task"))
 quiet.wait(30)
 print(before > 1, len(os.listdir("/proc/self/task")))
 """
