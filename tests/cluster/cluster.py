@@ -34,8 +34,8 @@ BACKENDS = ("tracking", "artifacts", "registry")
 SERVICES = (*BACKENDS, "gateway")
 KEY = "cluster-key"
 READY_TIMEOUT_S = 120.0
-# As deploy/k8s has it, if shorter: how long a replica that was told to stop goes on.
-NOTICE_S = 2.0
+# As deploy/k8s has it: how long a replica that was told to stop goes on.
+NOTICE_S = 5.0
 STOP_TIMEOUT_S = 60.0
 # Nine processes may have a pool each, one of them a large one.
 _DATABASE_CONNECTIONS = 200
@@ -160,6 +160,11 @@ class Cluster:
             replica.process = Process(replica.child)
             replica.is_leaving = False
         self.wait_until_ready(started)
+
+    def revive(self) -> None:
+        """Start what has ended, as a test that has failed may leave it, and wait until all are ready."""
+        self.start([replica for replica in self.replicas.values() if replica.process.ended])
+        self.wait_until_ready()
 
     def wait_until_ready(self, replicas: Iterable[Replica] | None = None) -> None:
         """Wait until replicas are ready, all of them by default, and tell DNS."""

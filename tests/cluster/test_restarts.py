@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 import psycopg
@@ -33,7 +34,7 @@ from tests.long_form import IS_LONG, TEST_TIMEOUT_S
 RATE = 200.0 if IS_LONG else 25.0
 ROUNDS = 5 if IS_LONG else 1
 STREAMS = 20
-CALLS = 50
+CALLS, CALLS_AT_ONCE = 50, 10
 # For what a replica does besides.
 SPARE_CONNECTIONS = 8
 WAIT_S = 60.0
@@ -42,17 +43,24 @@ EXIT_S = 30.0
 CALLS_COUNTED = 500 if IS_LONG else 50
 UNEVEN_MAX = 0.1
 AGE_S = 5.0
+WAITING_FOR_LOCKS = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'registry' AND wait_event_type = 'Lock'"
 METADATA = (("authorization", f"Bearer {KEY}"),)
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(TEST_TIMEOUT_S)]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def module_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster whose clients look every few seconds who is there, instead of minutes."""
     variables = {"MODELSTEAD_CONNECTION_AGE_S": str(AGE_S)}
     with Cluster(tmp_path_factory.mktemp("cluster"), variables=variables) as running:
         yield running
+
+
+@pytest.fixture
+def cluster(module_cluster: Cluster) -> Cluster:
+    module_cluster.revive()
+    return module_cluster
 
 
 def test_rolling_restart_fails_no_call(cluster: Cluster) -> None:
@@ -159,6 +167,7 @@ def test_sigterm_lets_calls_under_way_end(cluster: Cluster) -> None:
         _started_with(cluster, replica, variables),
         grpc.insecure_channel(str(replica.address)) as to,
         psycopg.connect(cluster.database_url()) as holding,
+        psycopg.connect(cluster.database_url(), autocommit=True) as looking,
         ThreadPoolExecutor(1) as stopping,
     ):
         models = registered_models_pb2_grpc.RegisteredModelServiceStub(to)
@@ -169,11 +178,15 @@ def test_sigterm_lets_calls_under_way_end(cluster: Cluster) -> None:
         holding.execute("SELECT FROM registry.registered_models WHERE name = %s FOR UPDATE", (name,))
         request = model_versions_pb2.CreateModelVersionRequest(name=name, source="s3://bucket/model")
         versions = model_versions_pb2_grpc.ModelVersionServiceStub(to)
-        calls = [
-            versions.CreateModelVersion.future(request, metadata=METADATA, timeout=WAIT_S)  # type: ignore[attr-defined]
-            for _ in range(CALLS)
-        ]
-        assert waiting.until(lambda: replica.calls_in_flight() == CALLS, timeout_s=WAIT_S)
+        calls = []
+        # Not all at once, so that no connection to the database takes longer to make than it may.
+        for count in range(CALLS_AT_ONCE, CALLS + 1, CALLS_AT_ONCE):
+            calls += [
+                versions.CreateModelVersion.future(request, metadata=METADATA, timeout=WAIT_S)  # type: ignore[attr-defined]
+                for _ in range(CALLS_AT_ONCE)
+            ]
+            assert waiting.until(lambda count=count: _waiting_for_locks(looking) == count, timeout_s=WAIT_S)  # type: ignore[misc]
+        assert replica.calls_in_flight() == CALLS
         stopped = stopping.submit(cluster.stop, replica)
         assert waiting.until(lambda: ports.is_free(replica.address), timeout_s=WAIT_S)
         began = time.monotonic()
@@ -199,6 +212,12 @@ def _started_with(cluster: Cluster, replica: Replica, variables: dict[str, str])
         if not replica.process.ended:
             cluster.stop(replica)
         cluster.start([replica])
+
+
+def _waiting_for_locks(sql: psycopg.Connection[Any]) -> int:
+    row = sql.execute(WAITING_FOR_LOCKS).fetchone()
+    assert row
+    return int(row[0])
 
 
 @contextlib.contextmanager

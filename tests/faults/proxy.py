@@ -70,6 +70,9 @@ class Proxy:
                     client.close()
                     continue
                 server.settimeout(None)
+                for end in (client, server):
+                    # What passes does so at once: neither end sends more before the other has answered.
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with self._lock:
                     self._pairs.append((client, server))
                 threading.Thread(target=self._connect, args=(client, server), daemon=True).start()
