@@ -4,11 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import patient
+
 
 @pytest.fixture(scope="session", autouse=True)
 def patience() -> Iterator[None]:
     """Many who call at once wait for their turn, and for connections, longer than a service has them wait."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("services.common.database._POOL_WAIT_S", 60)
-        patch.setattr("services.common.database._CONNECT_TIMEOUT_S", 60)
+        for module, bounds in patient.DATABASE.items():
+            for name, value in bounds.items():
+                patch.setattr(f"{module}.{name}", value)
         yield
