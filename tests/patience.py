@@ -1,10 +1,16 @@
-"""Patience with a busy machine, for tests that call the code which has a database and not the service around it."""
+"""Patience with a busy machine: of tests that call the code which has a database and not the service around it, and of
+those that ask a platform which has just come back.
+"""
 
+import time
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from tests import patient
+
+_AWAY_S = 60
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -15,3 +21,11 @@ def patience() -> Iterator[None]:
             for name, value in bounds.items():
                 patch.setattr(f"{module}.{name}", value)
         yield
+
+
+def get(url: str, **query: str) -> httpx.Response:
+    """Ask, and ask again while the platform says that it is away, which it may for a moment whenever something ends."""
+    deadline = time.monotonic() + _AWAY_S
+    while (answer := httpx.get(url, params=query, timeout=60)).status_code == 503 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return answer
