@@ -39,7 +39,10 @@ def main() -> int:
     parser.add_argument("--width", type=int, default=1024, help="of the model: what a step takes")
     options = parser.parse_args()
     costs = []
-    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder) / "stack", artifact_stores="") as stack:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Stack(Path(folder) / "stack", artifact_stores="", is_patient=False) as stack,
+    ):
         training = Training(stack, Path(folder), options)
         training.run("warm-up", logging=False)
         for number in range(options.rounds):

@@ -34,6 +34,7 @@ from services.common.settings import Address
 from services.local import ports, waiting
 from services.local.postgres import EmbeddedPostgres
 from services.local.process import LAUNCHED_FOR, Child, Process
+from tests import patient
 from tests.s3 import S3, EmbeddedS3, from_environment
 
 WORKSPACE = "default"
@@ -182,13 +183,16 @@ class UseCases:
 
 
 class ArtifactService:
-    """The service as a process, and stubs to call it."""
+    """The service as a process, and stubs to call it. It is patient as those of a `Stack` are."""
 
-    def __init__(self, path: Path, *, database_url: str, s3: S3, bucket: str, **variables: str) -> None:
+    def __init__(
+        self, path: Path, *, database_url: str, s3: S3, bucket: str, is_patient: bool = True, **variables: str
+    ) -> None:
         self._address = Address(_HOST, ports.choose(_HOST))
+        argv = [sys.executable, "-P", "-m", "services.artifacts"]
         self._child = Child(
             name="artifacts",
-            argv=[sys.executable, "-P", "-m", "services.artifacts"],
+            argv=patient.command(argv) if is_patient else argv,
             env={
                 **os.environ,
                 "MODELSTEAD_LISTEN": str(self._address),

@@ -22,7 +22,7 @@ from services.local.object_store import ACCESS_KEY, ObjectStore
 from services.local.plan import LOOPBACK, Plan, S3Settings, UpSettings
 from services.local.postgres import EmbeddedPostgres
 from services.local.process import Child, Process
-from tests import artifact_stores
+from tests import artifact_stores, patient
 from tests.s3 import S3
 
 READY_TIMEOUT_S = 180
@@ -46,6 +46,9 @@ class Stack:
     `s3` takes another S3 than an embedded one. What `artifact_stores` says, in TOML, is what the operator allows.
     `root_path` is the prefix at which a proxy has the platform; the gateway is there with it and without. `workers` is
     how many processes each service has. `extra` has variables of single services, by name.
+
+    Services are patient with each other, with Postgres and with S3, unless a test judges how soon they give up on what
+    is away; `is_patient` is for that. Workers, where there are several, are as the product has them.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Stack:
         root_path: str = "",
         workers: int = 1,
         extra: Mapping[str, Mapping[str, str]] | None = None,
+        is_patient: bool = True,
     ) -> None:
         self.postgres = EmbeddedPostgres(path / "database")
         self._path = path
@@ -69,6 +73,7 @@ class Stack:
         self._root_path = root_path
         self._workers = workers
         self._extra = extra or {}
+        self._is_patient = is_patient
         self._port = free_ports()
         self._bucket = BUCKET
         self._data_dir: DataDir | None = None
@@ -142,6 +147,7 @@ class Stack:
         self._children = {
             child.name: dataclasses.replace(
                 child,
+                argv=patient.command(child.argv) if self._is_patient else child.argv,
                 env={**child.env, **self._extra.get(child.name, {})},
                 stop_timeout_s=child.stop_timeout_s if child.name == OBJECT_STORE else _STOP_TIMEOUT_S,
             )

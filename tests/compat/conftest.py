@@ -29,7 +29,6 @@ from collections.abc import Iterator
 from unittest import mock
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
 
 import mlflow
@@ -39,6 +38,14 @@ from mlflow import MlflowClient
 from tests.compat import factories
 from tests.compat.files import Files, Wire
 from tests.compat.rest import Rest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def refuses_at_once() -> Iterator[None]:
+    """MLflow's client tells what the server said; elsewhere it tries again as users have it do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +64,7 @@ def rest(base_url: str) -> Iterator[Rest]:
 
 @pytest.fixture(scope="session")
 def client(base_url: str) -> MlflowClient:
-    """The client as users have it, which refuses rather than waits when the server fails."""
+    """The client as users have it, but for `refuses_at_once`."""
     return MlflowClient(tracking_uri=base_url, registry_uri=base_url)
 
 

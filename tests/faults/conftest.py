@@ -10,8 +10,10 @@ from tests.stack import Stack
 
 
 @pytest.fixture
-def own_stack(tmp_path: Path) -> Iterator[Stack]:
-    with Stack(tmp_path, artifact_stores="") as running:
+def own_stack(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """What judges how long something takes judges the product's own bounds."""
+    is_judged = request.node.get_closest_marker("alone") is not None
+    with Stack(tmp_path, artifact_stores="", is_patient=not is_judged) as running:
         yield running
 
 

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from services.local import waiting
+from tests import patience
 from tests.stack import Stack
 
 _RECOVERY_S = 5.0
@@ -48,8 +49,7 @@ class _Writer(threading.Thread):
 
 
 def _stored_steps(stack: Stack, run_id: str) -> list[int]:
-    query = {"run_id": run_id, "metric_key": "m"}
-    answer = httpx.get(f"{stack.url}/api/2.0/mlflow/metrics/get-history", params=query, timeout=30)
+    answer = patience.get(f"{stack.url}/api/2.0/mlflow/metrics/get-history", run_id=run_id, metric_key="m")
     answer.raise_for_status()
     return [point["step"] for point in answer.json().get("metrics", [])]
 

@@ -45,7 +45,7 @@ pytestmark = [pytest.mark.alone, pytest.mark.timeout(TEST_TIMEOUT_S)]
 @pytest.fixture
 def small_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     monkeypatch.setenv("MODELSTEAD_INGEST_MEMORY_BYTES", str(_MEMORY_MB * 1024 * 1024))
-    with Stack(tmp_path, artifact_stores="", auth=AuthKind.DEV) as running:
+    with Stack(tmp_path, artifact_stores="", auth=AuthKind.DEV, is_patient=False) as running:
         yield running
 
 

@@ -13,10 +13,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from services.local import waiting
+from tests import patience
 from tests.stack import Stack
 
 # What is promised of a rank that is killed.
@@ -57,8 +57,8 @@ def _job(stack: Stack, spool: Path, name: str, **environ: Any) -> Iterator[_Proc
         process.communicate()
 
 
-def _get(stack: Stack, route: str, **query: Any) -> Any:
-    answer = httpx.get(f"{stack.url}/api/2.0/mlflow/{route}", params=query, timeout=60)
+def _get(stack: Stack, route: str, **query: str) -> Any:
+    answer = patience.get(f"{stack.url}/api/2.0/mlflow/{route}", **query)
     answer.raise_for_status()
     return answer.json()
 

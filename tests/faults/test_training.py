@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 from mlflow.entities import Metric, RunStatus
 
 from modelstead.mlflow_plugin.tracking import TrackingStore
 from services.local import waiting
+from tests import patience
 from tests.faults.commands import sync
 from tests.long_form import IS_LONG, TEST_TIMEOUT_S
 from tests.stack import Stack
@@ -63,8 +63,8 @@ def _said_for(process: "subprocess.Popen[str]", seconds: float) -> str:
 
 def _stored(stack: Stack, run_id: str, key: str = "m") -> list[int]:
     """Return the steps of a metric in the order of the server's pages; [] if there is no such run."""
-    query = {"run_id": run_id, "metric_key": key}
-    answer = httpx.get(f"{stack.url}/api/2.0/mlflow/metrics/get-history", params=query, timeout=60)
+    history = f"{stack.url}/api/2.0/mlflow/metrics/get-history"
+    answer = patience.get(history, run_id=run_id, metric_key=key)
     if answer.status_code == 404:
         return []
     answer.raise_for_status()

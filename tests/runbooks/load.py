@@ -1,12 +1,12 @@
 """A light load on a platform, which remembers what was acknowledged, and when."""
 
 import threading
-import time
 from datetime import UTC, datetime
 from typing import Any, Self
 
 import httpx
 
+from tests import patience
 from tests.faults.files import Files
 
 _API = "/api/2.0/mlflow"
@@ -100,16 +100,11 @@ def content_of(path: str) -> bytes:
 
 def steps_of(url: str, run_id: str) -> set[int]:
     """Return the steps that a platform has of a run."""
-    query = {"run_id": run_id, "metric_key": _KEY}
-    deadline = time.monotonic() + 60
-    while True:
-        answer = httpx.get(f"{url}{_API}/metrics/get-history", params=query, timeout=30)
-        if answer.status_code == 503 and time.monotonic() < deadline:
-            continue
-        if answer.status_code == 404:
-            return set()
-        answer.raise_for_status()
-        return {point["step"] for point in answer.json().get("metrics", [])}
+    answer = patience.get(f"{url}{_API}/metrics/get-history", run_id=run_id, metric_key=_KEY)
+    if answer.status_code == 404:
+        return set()
+    answer.raise_for_status()
+    return {point["step"] for point in answer.json().get("metrics", [])}
 
 
 def lost_points(url: str, points: list[tuple[datetime, str, int]]) -> list[tuple[datetime, str, int]]:

@@ -14,6 +14,7 @@ from services.common.settings import Address
 from services.local import ports, waiting
 from services.local.postgres import EmbeddedPostgres
 from services.local.process import LAUNCHED_FOR, Child, Process
+from tests import patient
 from tests.s3 import EmbeddedS3
 from tests.stack import free_ports, is_ready_at
 from tests.upgrades import schemas
@@ -148,7 +149,8 @@ class Platform:
         name = "-".join((service, release.name.replace(" ", "-"), *arguments))
         return Child(
             name=name,
-            argv=[sys.executable, "-P", "-m", f"services.{service}", *arguments],
+            # What is judged is that no call fails, not how soon a busy machine answers.
+            argv=patient.command([sys.executable, "-P", "-m", f"services.{service}", *arguments]),
             env={
                 **os.environ,
                 "PYTHONPATH": release.python_path,

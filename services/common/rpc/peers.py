@@ -26,7 +26,6 @@ _RETRY_AFTER_S = 1.0
 _OPTIONS = (
     # An answer is as long as what it tells of, such as a run with all its metrics.
     ("grpc.max_receive_message_length", -1),
-    *LOOKING,
     # A service that comes back is found within a second or two, not after gRPC's usual two minutes.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 200),
@@ -39,7 +38,7 @@ _OPTIONS = (
 
 def connect(address: Address) -> grpc.aio.Channel:
     """Return a channel to a service of ours; made within a running event loop."""
-    return grpc.aio.insecure_channel(address.target, options=_OPTIONS)
+    return grpc.aio.insecure_channel(address.target, options=(*_OPTIONS, *LOOKING))
 
 
 def metadata(asker: Asker) -> tuple[tuple[str, str], ...]:

@@ -33,7 +33,8 @@ def mortal(
 ) -> Iterator[ArtifactService]:
     bucket = store.s3.make_bucket()
     path = tmp_path_factory.mktemp("mortal")
-    with ArtifactService(path, database_url=artifacts_url, s3=store.s3, bucket=bucket) as running:
+    where = {"database_url": artifacts_url, "bucket": bucket}
+    with ArtifactService(path, s3=store.s3, is_patient=False, **where) as running:
         yield running
 
 
