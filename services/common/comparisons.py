@@ -12,8 +12,9 @@ _OPERATORS = {
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
-    "LIKE": lambda column, value: column.like(value),
-    "ILIKE": lambda column, value: column.ilike(value),
+    # No character escapes another, as in MLflow's default store.
+    "LIKE": lambda column, value: column.like(value, escape=""),
+    "ILIKE": lambda column, value: column.ilike(value, escape=""),
     "IN": lambda column, value: column.in_(value),
     "NOT IN": lambda column, value: column.not_in(value),
 }

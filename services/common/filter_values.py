@@ -6,7 +6,7 @@ from services.common.errors import InvalidArgument
 from services.common.filter_grammar import ATTRIBUTE, LISTS, Field, Grammar, Kind
 from services.common.filter_tokens import LIST, NAME, NUMBER, OPERANDS, STRING, Token, is_quoted, shown, tokenize
 
-LIST_ITEMS_MAX = 1_000
+LIST_ITEMS_MAX = 2_500
 
 Value = str | int | float | tuple[str, ...] | tuple[int, ...] | None
 

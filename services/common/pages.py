@@ -5,7 +5,7 @@ import binascii
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from services.common.errors import InvalidArgument
@@ -15,7 +15,26 @@ from services.common.settings import SettingsError, variable
 # A position holds what rows are ordered by, such as several tags of 8,000 characters each.
 TOKEN_LENGTH_MAX = 1_048_576
 KEY_LENGTH_MIN = 32
+# What is told of one page; the gateway takes answers of twice that.
+PAGE_BYTES_MAX = 32 * 1024 * 1024
 _SIGNATURE_BYTES = 16
+
+
+def fitting(sizes: Iterable[int]) -> int:
+    """Return how many of the first items of a page, each of about so many bytes, are told at a time: one at least."""
+    count = held = 0
+    for size in sizes:
+        held += size
+        if count and held > PAGE_BYTES_MAX:
+            break
+        count += 1
+    return count
+
+
+def text_bytes(texts: Iterable[str]) -> int:
+    """Return how many bytes texts take in an answer."""
+    joined = "".join(texts)
+    return len(joined) if joined.isascii() else len(joined.encode())
 
 
 class PageTokens:

@@ -353,3 +353,30 @@ def test_a_model_that_is_found_is_the_model_that_is_read(rest: Rest, corpus: Cor
     found = rest.post(PATH, experiment_ids=[corpus.experiment_id], filter="name = 'Beta'")
 
     assert found == {"models": [factories.get_model(rest, corpus.models["b"])]}
+
+
+@pytest.mark.departure("stock stores 0.0")
+def test_nan_is_the_worst_and_never_more_than_a_number(rest: Rest) -> None:
+    experiment_id = factories.new_experiment(rest)
+    run_id = factories.new_run(rest, experiment_id)
+    models = {label: _new_model(rest, experiment_id, {"name": label}) for label in "abcd"}
+    values = {"a": 0.95, "b": "NaN", "c": 0.1}
+    points = [metric("acc", value, model_id=models[label]) for label, value in values.items()]
+    rest.post("runs/log-batch", run_id=run_id, metrics=points)
+
+    def found(size: int = 10, **query: Any) -> str:
+        names: list[str] = []
+        token: str | None = ""
+        while token is not None:
+            body = {"experiment_ids": [experiment_id], "max_results": size, "page_token": token, **query}
+            page = rest.post("logged-models/search", **body)
+            names += [model["info"]["name"] for model in page.get("models", [])]
+            token = page.get("next_page_token")
+        return "".join(names)
+
+    for size in (1, 10):
+        assert found(size, order_by=[field("metrics.acc", ascending=False)]) == "acbd"
+        assert found(size, order_by=[field("metrics.acc", ascending=True)]) == "cabd"
+    assert found(filter="metrics.acc > 0.5") == "a"
+    assert found(filter="metrics.acc >= 0.1") == "ca"
+    assert found(filter="metrics.acc != 0.1") == "ba"

@@ -18,7 +18,7 @@ def filtered(rest: Rest) -> Corpus:
                 "user_id": "ann",
                 "run_name": "alpha",
                 "metrics": {"acc": 0.5, "loss": "NaN", "val acc": 1, "a.b": 2, "a/b": 3},
-                "params": {"p": "1", "lr": "0.1", "with space": "x"},
+                "params": {"p": "1", "lr": "0.1", "with space": "x", "dir": "C:\\x\\"},
                 "tags": {"t": "x", "my tag": "sp", "a.b": "dot", "a-b": "dash", "u": "Ünïcode"},
             },
             "b": {
@@ -91,6 +91,9 @@ FILTERS = {
     "params.p != '1'": "cb",
     "params.lr != '0.1'": "b",
     "params.p LIKE '1%'": "ca",
+    "params.dir LIKE 'C:\\x%'": "a",
+    "params.dir ILIKE 'c:\\X\\%'": "a",
+    "params.dir LIKE '%\\'": "a",
     "params.p LIKE '_'": "ba",
     "params.p LIKE '_0'": "c",
     "params.p LIKE '%'": "cba",
@@ -295,3 +298,28 @@ def test_filters_see_a_renamed_run_by_its_new_name(rest: Rest) -> None:
     search = searcher(rest, corpus)
 
     assert [search(filter=f"run_name = '{name}'") for name in ("old", "new")] == ["", "a"]
+
+
+def test_a_list_has_room_for_the_ids_of_a_sweep(rest: Rest, experiment_id: str) -> None:
+    made = {factories.new_run(rest, experiment_id) for _ in range(2)}
+    ids = ", ".join(f"'{run_id}'" for run_id in [*(f"{number:032x}" for number in range(2000)), *made])
+
+    page = rest.post("runs/search", experiment_ids=[experiment_id], filter=f"attributes.run_id IN ({ids})")
+
+    assert {run["info"]["run_id"] for run in page["runs"]} == made
+
+
+def test_runs_that_are_too_large_for_one_answer_come_in_several(rest: Rest, experiment_id: str) -> None:
+    params = [{"key": f"p{number}", "value": "x" * 6000} for number in range(100)]
+    made = [factories.new_run(rest, experiment_id) for _ in range(120)]
+    for run_id in made:
+        rest.post("runs/log-batch", run_id=run_id, params=params)
+
+    found: list[str] = []
+    token: str | None = ""
+    while token is not None:
+        page = rest.post("runs/search", experiment_ids=[experiment_id], max_results=1000, page_token=token)
+        found += [run["info"]["run_id"] for run in page["runs"]]
+        token = page.get("next_page_token")
+
+    assert sorted(found) == sorted(made)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from services.common.errors import InvalidArgument
 from services.common.filters import ATTRIBUTE, Comparison
 from services.common.keys import check_length
+from services.common.pages import text_bytes
 
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 1000
@@ -17,7 +18,10 @@ STATUSES = {
 }
 
 _LENGTH_MAX = {"name": 500, "model_type": 500, "source_run_id": 256}
-_VALUE_LENGTH_MAX = 100_000
+# A page of 50 of them fits into one answer; `mlflow.git.diff` is as long as what has changed.
+_VALUE_LENGTH_MAX = 1_000_000
+# About what is told of a model, of each of its points, and of each pair, besides texts.
+_MODEL_BYTES, _POINT_BYTES, _PAIR_BYTES = 512, 48, 16
 _KEY_LENGTH_MAX = 255
 _NAME_FORBIDDEN = ("/", ":", ".", "%", '"', "'")
 
@@ -151,6 +155,17 @@ def check_params(params: Mapping[str, str]) -> None:
 def check_tags(tags: Mapping[str, str]) -> None:
     """Raises InvalidArgument for a long key or value."""
     _check_pairs(tags, "tag")
+
+
+def size(logged: LoggedModel) -> int:
+    """Return about how many bytes an answer takes that tells of a model."""
+    metrics, pairs = logged.data.metrics, (logged.data.params, logged.info.tags)
+    texts = [text for each in pairs for text in (*each, *each.values())]
+    points = 0
+    if metrics is not None:
+        points = len(metrics.key)
+        texts += (*metrics.key, *metrics.dataset_name, *metrics.dataset_digest, *metrics.model_id, *metrics.run_id)
+    return _MODEL_BYTES + _POINT_BYTES * points + _PAIR_BYTES * sum(map(len, pairs)) + text_bytes(texts)
 
 
 def conflict(model_id: str, changed: Mapping[str, tuple[str, str]]) -> InvalidArgument:

@@ -7,7 +7,7 @@ from services.common import idempotency
 from services.common.database import Database, Tx, driver_of
 from services.common.errors import InvalidArgument, NotFound
 from services.common.filters import parse_filter
-from services.common.pages import PageTokens
+from services.common.pages import PageTokens, fitting
 from services.tracking import rules
 from services.tracking.experiments import store as experiments_store
 from services.tracking.experiments.model import parse_id
@@ -122,14 +122,17 @@ class LoggedModels:
         self, *, experiment_ids: Sequence[str], filter_text: str, datasets: Sequence[OnDataset],
         order: Sequence[ModelOrder], max_results: int, page_token: str,
     ) -> tuple[list[LoggedModel], str | None]:  # fmt: skip
-        """Return a page of active models and the token of the next one. Raises InvalidArgument."""
+        """Return a page of active models and the token of the next one. It has fewer models than asked for where more
+        are too large for one answer. Raises InvalidArgument.
+        """
         if not all(dataset.name for dataset in datasets):
             raise InvalidArgument("`dataset_name` in the `datasets` clause must be specified.")
         page_size = model.page_size(max_results)
         filters = parse_filter(filter_text, LOGGED_MODELS)
         model.check_statuses(filters)
         numbers = [parse_id(experiment_id) for experiment_id in experiment_ids]
-        query = ["logged-models", sorted(numbers), filter_text, repr(datasets), repr(order)]
+        # Another name than that of positions which did not tell NaN.
+        query = ["logged-models-2", sorted(numbers), filter_text, repr(datasets), repr(order)]
         position = self.pages.decode(page_token, query) if page_token else None
         async with self.db.begin(snapshot=True) as tx:
             found, positions = await store.search(
@@ -142,8 +145,9 @@ class LoggedModels:
                 limit=page_size + 1,
             )
             models = await store.with_details(tx, found[:page_size])
-        token = self.pages.encode(positions[page_size - 1], query) if len(found) > page_size else None
-        return models, token
+        count = fitting(map(model.size, models))
+        token = self.pages.encode(positions[count - 1], query) if len(found) > count else None
+        return models[:count], token
 
     async def _existing(self, tx: Tx, model_id: str, *, allow_deleted: bool) -> LoggedModel:
         found = await store.get(tx, model_id)

@@ -1,15 +1,20 @@
 """The SQL of logged models."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Double,
     FromClause,
     Table,
     and_,
+    case,
     delete,
+    func,
     insert,
+    literal,
     or_,
     select,
     text,
@@ -44,6 +49,7 @@ _SELECT_POINTS = text("""
     WHERE model_id = ANY(CAST(:model_ids AS text[]))
     ORDER BY model_id, key, step, timestamp, run_id, value
 """)
+_NAN: ColumnElement[float] = literal(math.nan, Double())
 _MODEL_ID_PLACE = list(ModelMetrics.__slots__).index("model_id")
 
 
@@ -130,7 +136,8 @@ async def search(
 ) -> tuple[list[LoggedModelInfo], list[tuple[Any, ...]]]:
     """Return up to `limit` active models after `position`, and the position of each.
 
-    A metric in a filter or in the order is the model's latest point on the data sets named.
+    A metric in a filter or in the order is the model's latest point on the data sets named. Missing values come last,
+    NaN before them, in both directions, as for runs.
     """
     terms = list(filters)
     columns, source = _sort(order, datasets)
@@ -158,6 +165,8 @@ def _sort(order: Sequence[ModelOrder], datasets: Sequence[OnDataset]) -> tuple[l
         if term.is_metric:
             latest = _latest(term.key, _on_any(datasets), _on(term.on)).lateral()
             source = source.outerjoin(latest, true())
+            rank = case((latest.c.value == _NAN, 1), (latest.c.value.is_(None), 2), else_=0)
+            columns.append(keyset.SortColumn(rank, True))
             columns.append(keyset.SortColumn(latest.c.value, term.ascending, nullable=True))
         else:
             columns.append(keyset.sort_column(logged_models.c[term.key], term.ascending))
@@ -171,7 +180,9 @@ def _sort(order: Sequence[ModelOrder], datasets: Sequence[OnDataset]) -> tuple[l
 
 def _matches(term: Comparison, datasets: Sequence[OnDataset]) -> ColumnElement[bool]:
     if term.entity == "metric":
-        return compare(_latest(term.key, _on_any(datasets)).scalar_subquery(), term.op, term.value)
+        value = _latest(term.key, _on_any(datasets)).scalar_subquery()
+        # To Postgres it is greater than all numbers; here it is only unequal to them.
+        return compare(value if term.op == "!=" else func.nullif(value, _NAN), term.op, term.value)
     if term.entity == "attribute":
         value = _status(term.value) if term.key == "status" else term.value
         return compare(logged_models.c[term.key], term.op, value)

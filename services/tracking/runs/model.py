@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.common.errors import InvalidArgument
+from services.common.pages import text_bytes
 from services.common.rpc.checks import SEE_DOCS
 from services.tracking import rules
 from services.tracking.datasets.model import RunInputs, RunOutputs
@@ -13,6 +14,8 @@ from services.tracking.run_logs.model import RUN_NAME_TAG
 
 CREATE_TAGS_MAX = 1000
 MOVED_RUNS_MAX = 10_000
+# About what is told of a run, of each of its metrics, and of each pair, besides texts.
+_RUN_BYTES, _METRIC_BYTES, _PAIR_BYTES = 256, 32, 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +72,21 @@ class Run:
     data: RunData
     inputs: RunInputs
     outputs: RunOutputs | None
+
+
+def size(run: Run) -> int:
+    """Return about how many bytes an answer takes that tells of a run."""
+    metrics = run.data.metrics or LatestMetrics()
+    pairs = [run.data.params, run.data.tags]
+    texts = [run.info.run_name, run.info.artifact_uri, *metrics.key]
+    for used in run.inputs.dataset_inputs:
+        pairs.append(used.tags)
+        dataset = used.dataset
+        texts += (dataset.name, dataset.digest, dataset.source, dataset.schema or "", dataset.profile or "")
+    for each in pairs:
+        texts += (*each, *each.values())
+    counted = _METRIC_BYTES * len(metrics.key) + _PAIR_BYTES * sum(map(len, pairs))
+    return _RUN_BYTES + counted + text_bytes(texts)
 
 
 def check_page_size(max_results: int) -> None:

@@ -8,7 +8,7 @@ from services.common import idempotency
 from services.common.database import Database, Driver, driver_of
 from services.common.errors import NotFound
 from services.common.filters import parse_filter, parse_order_by
-from services.common.pages import PageTokens
+from services.common.pages import PageTokens, fitting
 from services.tracking import rules
 from services.tracking.datasets.model import RunInputs
 from services.tracking.experiments import store as experiments_store
@@ -135,7 +135,9 @@ class Runs:
         self, *, experiment_ids: Sequence[str], filter_text: str, view: int, order_by: Sequence[str],
         max_results: int, page_token: str,
     ) -> tuple[list[Run], str | None]:  # fmt: skip
-        """Return a page of runs and the token of the next one. Raises InvalidArgument."""
+        """Return a page of runs and the token of the next one. It has fewer runs than asked for where more are too
+        large for one answer. Raises InvalidArgument.
+        """
         model.check_page_size(max_results)
         filters = parse_filter(filter_text, RUNS)
         order = parse_order_by(order_by, RUNS)
@@ -153,8 +155,9 @@ class Runs:
                 limit=max_results + 1,
             )
             runs = await store.with_details(await driver_of(tx), found[:max_results], with_model_inputs=False)
-        token = self.pages.encode(positions[max_results - 1], query) if len(found) > max_results else None
-        return runs, token
+        count = fitting(map(model.size, runs))
+        token = self.pages.encode(positions[count - 1], query) if len(found) > count else None
+        return runs[:count], token
 
     async def _move(self, run_id: str, *, stage: str, deleted_time: int | None) -> None:
         async with self.db.pipeline() as tx:

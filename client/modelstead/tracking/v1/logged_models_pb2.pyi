@@ -609,7 +609,7 @@ class LoggedModelTag(_message.Message):
     key: _builtins.str
     """At most 255 characters."""
     value: _builtins.str
-    """At most 100,000 characters."""
+    """At most 1,000,000 characters."""
     def __init__(
         self,
         *,
