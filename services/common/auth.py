@@ -5,7 +5,6 @@ Users, roles and grants will hang on `Caller` and on the access stage of the pip
 """
 
 import base64
-import binascii
 import hashlib
 import logging
 from dataclasses import dataclass, field
@@ -172,7 +171,8 @@ def _credentials_of(authorization: str | None) -> str | None:
         return None
     try:
         return base64.b64decode(credentials.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
+        # Of base64, of UTF-8, or of a character that is not ASCII.
         return None
 
 

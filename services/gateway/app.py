@@ -182,6 +182,8 @@ class Gateway:
             await exchange.reply(await self._console.answer(exchange.found, request, exchange.incoming))
         else:
             caller = self._authenticator.authenticate(request.authorization)
+            # One whose key is a password has as many credentials as there are user names.
+            exchange.incoming.caller = caller.name
             if request.path == endpoint.PATH:
                 with self._admission.admit(caller.name):
                     await exchange.reply(await self._graphql.answer(request, exchange.incoming))
@@ -196,7 +198,7 @@ class Gateway:
     def _record(self, exchange: _Exchange, duration_s: float, span: Span) -> None:
         outcomes = self._outcomes.get(exchange.label)
         if outcomes is None:
-            is_timed = exchange.match is None or not exchange.match.route.is_watch
+            is_timed = exchange.match is None or exchange.match.route.is_timed
             outcomes = self._outcomes[exchange.label] = telemetry.Outcomes(exchange.label, is_timed=is_timed)
         outcomes.add(str(exchange.status), duration_s, span)
         _log_line(exchange, duration_s, span)

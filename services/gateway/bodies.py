@@ -19,7 +19,7 @@ class ClientGone(Exception):
 class Incoming:
     """What follows a request's head, event by event; `is_over` once no more of it will come.
 
-    `caller` is whoever sends it, by credentials, whether they are good or not.
+    `caller` is whoever sends it: by name or, as long as that is not known, by credentials.
     """
 
     def __init__(self, receive: Receive, *, caller: str) -> None:

@@ -61,6 +61,11 @@ class Route:
         return self.body not in ("", "*")
 
     @property
+    def is_timed(self) -> bool:
+        """Whether how long a call lasts says how quick we are."""
+        return not (self.is_watch or self.takes_bytes or self.gives_bytes)
+
+    @property
     def gives_bytes(self) -> bool:
         """Whether the answer is passed on as it comes."""
         return dialect.is_raw(self.method.output_type)

@@ -487,7 +487,8 @@ class TestStreams:
 class TestAuthentication:
     @pytest.mark.parametrize("path", [f"{API}/runs/get?run_id=a", "/nope"])
     async def test_strangers_are_turned_away(self, guarded: Platform, path: str) -> None:
-        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Bearer " + "x" * 9000}):
+        for credentials in (None, b"Bearer wrong", b"Bearer " + b"x" * 9000, b"Basic !", b"Basic \xe9"):
+            headers = {b"authorization": credentials} if credentials else {}
             response = await guarded.client.get(path, headers=headers)
             assert response.status_code == 401
             assert response.headers["www-authenticate"] == 'Basic realm="mlflow"'

@@ -132,6 +132,13 @@ def test_contents_are_counted_both_ways(stack: Stack, scraper: Scraper) -> None:
     after = [scraper.value("artifacts", f"modelstead_artifact_{way}_bytes_total") for way in ("in", "out")]
     assert [new - old for new, old in zip(after, before, strict=True)] == [1000, 1000]
     assert _becomes(lambda: scraper.value("artifacts", "modelstead_object_store_answers"), 1)
+    # How long they take is a matter of their length.
+    for service in ("gateway", "artifacts"):
+        calls = {each.labels["method"] for each in scraper.samples(service, "modelstead_calls_total") if each.value}
+        timed = {each.labels["method"] for each in scraper.samples(service, "modelstead_call_seconds_count")}
+        moving = {method for method in calls if method.startswith("PUT ") or method.endswith(("load", "loadArtifact"))}
+        assert moving
+        assert not moving & timed
 
 
 def test_the_gateway_tells_what_is_in_flight(stack: Stack, scraper: Scraper) -> None:

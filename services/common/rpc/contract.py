@@ -58,6 +58,13 @@ class Contract:
         """Whether a call lasts as long as its work, and not as long as its caller wants to go on."""
         return not (self.is_watch or (self.streams_requests and self.streams_responses))
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether how long a call lasts says how quick we are: contents take as long as they are large, and what is
+        done to all that is stored as there is of it.
+        """
+        return self.ends_by_itself and self.deadline_s < TRANSFER_DEADLINE_S_MAX
+
 
 def may_repeat(retry: int, request: Any) -> bool:
     """Whether a call whose outcome is not known may be made again, by its method's option `retry`: always, or where the

@@ -293,7 +293,7 @@ async def _arriving(bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _outcomes(contract: Contract) -> Outcomes:
-    return Outcomes(contract.full_name, is_timed=contract.ends_by_itself)
+    return Outcomes(contract.full_name, is_timed=contract.is_timed)
 
 
 def _wire_form(answer: Answer) -> bytes:
