@@ -103,7 +103,8 @@ PAGES_PER_CALLER_MAX = 64
 CONSOLE_CALL_TIMEOUT_S = 15.0
 
 # GraphQL: a request's bytes, a query's characters, how deep it goes, how many fields it asks for, and how many of them
-# under other names; in how many experiments its runs may be, if it asks for these too.
+# under other names; in how many experiments its runs may be, if it asks for these too; and of how many runs one call of
+# the registry asks, whose ids are in its query string.
 GRAPHQL_BODY_BYTES_MAX = 1024 * 1024
 GRAPHQL_LENGTH_MAX = 16 * 1024
 GRAPHQL_DEPTH_MAX = 10
@@ -111,6 +112,7 @@ GRAPHQL_FIELDS_MAX = 200
 GRAPHQL_ALIASES_MAX = 10
 GRAPHQL_ROOT_FIELDS_MAX = 5
 GRAPHQL_EXPERIMENTS_MAX = 50
+GRAPHQL_RUNS_AT_ONCE = 500
 
 # Files of the web UI that are held compressed; all of them are about eight.
 UI_BYTES_MAX = 16 * 1024 * 1024

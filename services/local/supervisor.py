@@ -11,7 +11,8 @@ from services.local.errors import LocalError
 from services.local.process import Child, Process
 from services.local.signals import Signals
 
-_READY_TIMEOUT_S = 300.0
+# What is started may migrate first, for which `modelstead migrate` has an hour.
+_READY_TIMEOUT_S = 3600.0
 _PATIENCE_S = 15.0
 _POLL_INTERVAL_S = 0.02
 _LOGS_EVERY_S = 60.0

@@ -332,6 +332,19 @@ async def test_a_policy_is_shown_to_who_may_not_change_it(open_as: OpenAs, offic
     await expect(page.locator("section").last).to_contain_text("owners: {groups: [admins]}")
 
 
+async def test_an_earlier_page_of_revisions_shows_the_policy_that_is_there(
+    open_as: OpenAs, office: Office, model: str
+) -> None:
+    for number in range(1, 22):
+        office.govern(model, f"rules: {{Production: {{approvals: {number}}}}}\n")
+    page = await open_as("root", f"models/{model}/policy")
+
+    await page.get_by_role("link", name="Next page").click()
+
+    await expect(page.locator("details").last).to_contain_text("Revision 1 set by")
+    await expect(page.get_by_label("Policy, in YAML")).to_have_value("rules: {Production: {approvals: 21}}\n")
+
+
 async def test_every_change_is_told_and_leads_to_the_state_then(open_as: OpenAs, office: Office, model: str) -> None:
     office.post("bob", "registered-models/alias", name=model, alias="shadow", version="2")
     page = await open_as("root", f"models/{model}")

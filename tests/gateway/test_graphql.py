@@ -55,6 +55,16 @@ async def test_what_the_api_refuses_is_told_as_its_error(running: Platform) -> N
     assert told["data"] == {"mlflowGetRun": {"apiError": {"code": "NOT_IMPLEMENTED"}, "run": None}}
 
 
+async def test_a_run_is_told_of_while_the_registry_is_away(running: Platform) -> None:
+    # That backend has no registry.
+    told = await ask(running, GET_RUN, {"data": {"runId": "r1"}})
+
+    found = told["data"]["mlflowGetRun"]
+    assert found["apiError"] is None
+    assert found["run"]["info"]["startTime"] == "7"
+    assert found["run"]["modelVersions"] == []
+
+
 async def test_the_callers_credentials_are_passed_on(guarded: Platform) -> None:
     refused = await guarded.client.post("/graphql", json={"query": GET_RUN})
     assert refused.status_code == 401

@@ -134,6 +134,10 @@ class Console:
             return self._page(request, Page(template="arrival.html"), viewer=None)
         assert found.view is not None
         caller = self._caller(found.view, request)
+        if caller is not None:
+            incoming.caller = caller.name
+        # First, so that a form which comes slowly takes nobody's turn.
+        form = await self._form(request, incoming)
         with self._admission.admit(caller.name if caller else ""):
             visit = Visit(
                 request=request,
@@ -141,7 +145,7 @@ class Console:
                 api=self._api,
                 variables=found.variables,
                 query=_parsed(request.query),
-                form=await self._form(request, incoming),
+                form=form,
                 now_ms=self._now_ms(),
             )
             answer = await show(visit)

@@ -70,7 +70,12 @@ class Queries:
         if "experiment" in wanted:
             await self._add_experiments(request, runs)
         if runs and "modelVersions" in wanted:
-            await self._add_model_versions(request, runs)
+            try:
+                await self._add_model_versions(request, runs)
+            except ApiError as error:
+                if error.status == _UNAUTHENTICATED:
+                    raise
+                # A run is told of without its versions while the registry is away.
 
     async def _add_experiments(self, request: Request, runs: Sequence[dict[str, Any]]) -> None:
         ids = sorted({_experiment_id(run) for run in runs})
@@ -84,11 +89,13 @@ class Queries:
             run["experiment"] = told[_experiment_id(run)].get("experiment")
 
     async def _add_model_versions(self, request: Request, runs: Sequence[dict[str, Any]]) -> None:
-        ids = ", ".join(f"'{run['info']['run_id']}'" for run in runs)
-        told = await self._api.call(request, "GET", "model-versions/search", {"filter": f"run_id IN ({ids})"})
         of_run: dict[str, list[Any]] = {}
-        for version in told.get("model_versions", ()):
-            of_run.setdefault(version["run_id"], []).append(version)
+        for first in range(0, len(runs), limits.GRAPHQL_RUNS_AT_ONCE):
+            part = runs[first : first + limits.GRAPHQL_RUNS_AT_ONCE]
+            ids = ", ".join(f"'{run['info']['run_id']}'" for run in part)
+            told = await self._api.call(request, "GET", "model-versions/search", {"filter": f"run_id IN ({ids})"})
+            for version in told.get("model_versions", ()):
+                of_run.setdefault(version["run_id"], []).append(version)
         for run in runs:
             run["model_versions"] = of_run.get(run["info"]["run_id"], [])
 

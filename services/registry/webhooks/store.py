@@ -211,7 +211,7 @@ async def update(
             "name": wanted.name,
             "description": wanted.description,
             "url": wanted.url,
-            "events": list(wanted.subscriptions) if wanted.subscriptions is not None else None,
+            "events": list(dict.fromkeys(wanted.subscriptions)) if wanted.subscriptions is not None else None,
             "sealed_secret": secret,
             "sealed_authorization": authorization,
             "enable_ssl_verification": wanted.enable_ssl_verification,

@@ -37,12 +37,13 @@ async def _show(visit: Visit) -> Page:
 async def _page(visit: Visit, *, draft: str | None = None, problem: ApiError | None = None) -> Page:
     name = visit.variables.get("name")
     token = visit.query.get("page_token") or None
-    policy, answer = await asyncio.gather(
+    policy, first, answer = await asyncio.gather(
         visit.get("promotion-policies/describe", name=name),
+        visit.get("promotion-policies/list-revisions", name=name, max_results=1),
         visit.get("promotion-policies/list-revisions", name=name, max_results=_REVISIONS_MAX, page_token=token),
     )
     kept: list[Mapping[str, Any]] = answer.get("policies", [])
-    newest = kept[0] if kept and token is None else None
+    newest = next(iter(first.get("policies", [])), None)
     values = {
         "name": name,
         "policy": policy,
