@@ -1,5 +1,6 @@
 """The console over HTTP: who gets which page, what its headers forbid, and that no other site can make it act."""
 
+import asyncio
 import contextlib
 import re
 from collections.abc import Iterator
@@ -317,3 +318,17 @@ async def test_a_host_that_is_not_ours_gets_no_page(running: Platform) -> None:
     answer = await running.client.get("/console/", headers={"host": "rebound.example"})
 
     assert answer.status_code == 403
+
+
+async def test_a_form_that_does_not_come_takes_nobodys_turn(tokens_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PAGES_PER_CALLER_MAX", 1)
+    head = "\r\n".join(f"{name}: {value}" for name, value in {"host": "localhost", **OWN, **FORM}.items())
+
+    async with platform(tokens_file=tokens_file) as own:
+        _, writer = await asyncio.open_connection("127.0.0.1", own.port)
+        writer.write(f"POST /console/login HTTP/1.1\r\n{head}\r\ncontent-length: 1000\r\n\r\nk".encode())
+        # Many, as it is not known when the form has begun to be awaited.
+        answers = [await own.client.get("/console/login") for _ in range(50)]
+        writer.close()
+
+    assert {answer.status_code for answer in answers} == {200}

@@ -1,6 +1,7 @@
 """What is sent to the gateway has bounds, and past them it is refused before it costs anything."""
 
 import asyncio
+import base64
 import functools
 import hashlib
 import json
@@ -101,7 +102,9 @@ class TestBodies:
                 return await guarded.post("runs/create", b"{}" + b" " * 200, headers)
 
             reader, writer = await asyncio.open_connection("127.0.0.1", guarded.port)
-            head = f"{REQUEST}authorization: Bearer {keys['much']}\r\ncontent-length: 902\r\n\r\n{{"
+            # The same caller, by other credentials.
+            credentials = base64.b64encode(f"anyone:{keys['much']}".encode()).decode()
+            head = f"{REQUEST}authorization: Basic {credentials}\r\ncontent-length: 902\r\n\r\n{{"
             writer.write(head.encode() + b" " * 900)
             refused = await until(functools.partial(small, "much"), lambda response: response.status_code != 200)
             other = await small("little")
