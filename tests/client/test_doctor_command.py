@@ -227,6 +227,17 @@ def test_replicas_of_two_schemas_are_told(platform: Platform) -> None:
     assert found.code == 1
 
 
+@pytest.mark.parametrize("busy", ["a", "b"])
+def test_what_is_wrong_with_one_replica_is_told(platform: Platform, busy: str) -> None:
+    statuses = [_status(replica=name, unsent_age_ms=95_000 * (name == busy)) for name in "ab"]
+    platform.answer("GET status/tracking", *(Answer(body=each) for each in statuses))
+
+    found = examine(platform.url)
+
+    assert found.bad() == {"gRPC", "backlog"}
+    assert "logging" not in {finding["check"] for finding in found.findings}
+
+
 def test_a_caller_that_may_not_look_is_told_to_bring_a_key(platform: Platform) -> None:
     for service in ("tracking", "registry", "artifacts"):
         platform.answer(f"GET status/{service}", REFUSED)

@@ -1,9 +1,11 @@
 """`modelstead top` on a real platform while something is logged, and while something is away."""
 
+import contextlib
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 
 from rich.cells import cell_len
 from typer.testing import CliRunner
@@ -70,14 +72,21 @@ def test_a_terminal_is_refreshed_until_somebody_leaves(stack: Stack) -> None:
         assert terminal.end() == 0
 
 
-def test_a_pipe_gets_a_line_each_time(stack: Stack) -> None:
+@contextlib.contextmanager
+def _piped(url: str) -> Iterator[Iterator[str]]:
+    """The lines that a pipe gets."""
     with subprocess.Popen(
         [sys.executable, "-c", "from modelstead.cli import main; main()", "top", "--every", "0.1"],
-        env=terminals.environment(stack.url), stdout=subprocess.PIPE, text=True,
+        env=terminals.environment(url), stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdout
-        lines = [process.stdout.readline().split() for _ in range(4)]
+        yield process.stdout
         process.kill()
+
+
+def test_a_pipe_gets_a_line_each_time(stack: Stack) -> None:
+    with _piped(stack.url) as told:
+        lines = [next(told).split() for _ in range(4)]
 
     assert lines[0][:3] == ["time", "points_per_second", "point_count"]
     assert all(len(line) == len(lines[0]) for line in lines)
@@ -101,9 +110,10 @@ def test_who_is_away_is_told_and_the_others_are_shown() -> None:
 
 
 def test_replicas_are_added_up() -> None:
-    other = {**STATUS, "process": {**STATUS["process"], "replica": "b"}, "points_per_second": 500.0}
+    load = {"active_run_count": 20, "seal_lag_ms": 25_000}
+    other = {**STATUS, **load, "process": {**STATUS["process"], "replica": "b"}, "points_per_second": 500.0}
     with Platform() as platform:
-        platform.answer("GET status/tracking", *[Answer(body=STATUS), Answer(body=other)] * 500)
+        platform.answer("GET status/tracking", *[Answer(body={**STATUS, **load}), Answer(body=other)] * 500)
         for service in ("registry", "artifacts"):
             platform.answer(f"GET status/{service}", Answer(body=STATUS))
 
@@ -111,6 +121,10 @@ def test_replicas_are_added_up() -> None:
             terminal.until(r"points/s +1\.50k +█\s")
             terminal.until(r"points/s +2\.00k ")
             terminal.until("2 replicas, 9")
+            terminal.until("40 logged in the last minute")
+        with _piped(platform.url) as lines:
+            # Of both together; but the latest of them is no later than either.
+            assert next(words for words in map(str.split, lines) if words[-1] == "40")[-2] == "25000"
 
 
 def test_a_platform_that_is_away_or_refuses_ends_a_look() -> None:

@@ -30,6 +30,11 @@ class Finding:
     fix: str = ""
     code: Exit = Exit.FAILED
 
+    @property
+    def is_well(self) -> bool:
+        """Whether there is nothing to do."""
+        return self.level is Level.OK
+
     def document(self) -> dict[str, Any]:
         """Return it for programs."""
         told = asdict(self) | {"level": self.level.value}

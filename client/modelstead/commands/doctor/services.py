@@ -31,7 +31,7 @@ def examine(rest: Rest) -> Iterator[Finding]:
         versions |= {_process(each, "version") for each in told}
         yield _there(service, told)
         yield from _replicas(service, told)
-        yield from _figures(service, told[-1])
+        yield from _of_all([list(_FIGURES[service](each)) for each in told])
     if len(versions) > 1:
         yield findings.warning(
             "versions",
@@ -92,10 +92,15 @@ def _replicas(service: str, told: list[Json]) -> Iterator[Finding]:
         )
 
 
-def _figures(service: str, told: Json) -> Iterator[Finding]:
-    """Look at what waits, and for how long."""
-    of_service = {"tracking": _logging, "registry": _deliveries, "artifacts": _objects}
-    yield from of_service[service](told)
+def _of_all(of_replicas: list[list[Finding]]) -> Iterator[Finding]:
+    """Tell what each replica tells, once: what is well only where it is with all, what is not as the first has it."""
+    told = set()
+    for finding in (finding for found in of_replicas for finding in found):
+        what = (finding.check, finding.level, finding.why)
+        is_with_all = all(any(other.check == finding.check and other.is_well for other in each) for each in of_replicas)
+        if what not in told and (is_with_all or not finding.is_well):
+            told.add(what)
+            yield finding
 
 
 def _logging(told: Json) -> Iterator[Finding]:
@@ -169,6 +174,10 @@ def _objects(told: Json) -> Iterator[Finding]:
         why = "Clients begin uploads and do not end them; their parts take room until they are swept."
         fix = "MODELSTEAD_UPLOAD_TTL_S says after how long that is."
         yield findings.warning("uploads", f"{_UPLOADS_MAX:,} or more uploads are open", why=why, fix=fix)
+
+
+# What waits at each, and for how long.
+_FIGURES = {"tracking": _logging, "registry": _deliveries, "artifacts": _objects}
 
 
 def _process(told: Json, field: str) -> str:

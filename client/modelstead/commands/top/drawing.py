@@ -63,15 +63,20 @@ def header() -> str:
 def line(reader: Reader, now_ms: int) -> str:
     """Return a line of a pipe: what all replicas of tracking do now, or that none answers."""
     is_known = reader.replica_count("tracking") > 0
-    figures = [f"{reader.total('tracking', name):.10g}" if is_known else "-" for name, _ in LINE]
+    figures = [f"{_of_all(reader, name):.10g}" if is_known else "-" for name, _ in LINE]
     padded = (figure.rjust(width + 1) for figure, (_, width) in zip(figures, LINE, strict=True))
     return texts.exact(now_ms).ljust(20) + "".join(padded)
+
+
+def _of_all(reader: Reader, name: str) -> float:
+    """Return what all replicas of tracking do together, or how late the latest is."""
+    return (reader.most if name.endswith("_lag_ms") else reader.total)("tracking", name)
 
 
 def _logging(reader: Reader, told: Json) -> list[tuple[str, Cell]]:
     rate = reader.sample("tracking", "points_per_second")
     under_way, most = (reader.total("tracking", f"bytes_under_way{end}") for end in ("", "_max"))
-    waiting, lag_ms = reader.total("tracking", "waiting_count"), int(told.get("seal_lag_ms", 0))
+    waiting, lag_ms = (_of_all(reader, name) for name in ("waiting_count", "seal_lag_ms"))
     filled = bar(under_way / (most or 1), _BAR_WIDTH)
     unsealed = f"{texts.amount(told.get('unsealed_point_count', 0))} points"
     return [
@@ -80,8 +85,8 @@ def _logging(reader: Reader, told: Json) -> list[tuple[str, Cell]]:
         ("sessions", cell(texts.amount(reader.total("tracking", "session_count")))),
         ("under way", cell(f"{filled} {texts.size(under_way)} of {texts.size(most)}")),
         ("waiting", cell(texts.amount(waiting), _LOUD if waiting else _CALM)),
-        ("unsealed", cell(unsealed + _oldest(lag_ms), _LOUD if lag_ms > _LAG_LONG_MS else _CALM)),
-        ("runs", cell(f"{told.get('active_run_count', 0)} logged in the last minute")),
+        ("unsealed", cell(unsealed + _oldest(int(lag_ms)), _LOUD if lag_ms > _LAG_LONG_MS else _CALM)),
+        ("runs", cell(f"{_of_all(reader, 'active_run_count'):.0f} logged in the last minute")),
         ("tables", cell(texts.size(told.get("table_bytes", 0)))),
     ]
 

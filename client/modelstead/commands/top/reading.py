@@ -52,6 +52,10 @@ class Reader:
         """Return the sum of what the replicas of a service have said last."""
         return sum(float(status.get(field, 0)) for status in self._recent(service))
 
+    def most(self, service: str, field: str) -> float:
+        """Return the greatest of what the replicas of a service have said last."""
+        return max((float(status.get(field, 0)) for status in self._recent(service)), default=0.0)
+
     def replica_count(self, service: str) -> int:
         """Return how many replicas of a service have answered lately."""
         return len(self._recent(service))
