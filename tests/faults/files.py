@@ -52,9 +52,10 @@ class Uploader(threading.Thread):
 
     def run(self) -> None:
         number = 0
-        while not self._stopping.is_set():
-            self._upload(f"{self._folder}/{number}", self._content_of(number))
-            number += 1
+        with self._files:
+            while not self._stopping.is_set():
+                self._upload(f"{self._folder}/{number}", self._content_of(number))
+                number += 1
 
     def finish(self) -> None:
         self._stopping.set()

@@ -180,15 +180,17 @@ def test_it_takes_no_contents_that_are_being_uploaded_for_another_run(platform: 
     uploader = Uploader(platform.stack.url, "0/living/artifacts", lambda number: contents[number % 3])
     uploader.start()
 
-    for _ in range(10):
-        run_id = platform.new_run()
-        for number, content in enumerate(contents):
-            platform.files.put(f"0/{run_id}/artifacts/{number}", content)
-        platform.delete_run(run_id)
-        done = gc(platform.stack)
-        assert done.returncode == 0, done.stderr
-        assert platform.is_gone(run_id)
-    uploader.finish()
+    try:
+        for _ in range(10):
+            run_id = platform.new_run()
+            for number, content in enumerate(contents):
+                platform.files.put(f"0/{run_id}/artifacts/{number}", content)
+            platform.delete_run(run_id)
+            done = gc(platform.stack)
+            assert done.returncode == 0, done.stderr
+            assert platform.is_gone(run_id)
+    finally:
+        uploader.finish()
 
     assert uploader.statuses == {200}
     assert [
