@@ -262,6 +262,19 @@ async def test_run_that_has_ended_is_not_brought_back_by_what_its_rank_logs_to_t
     assert await server.states(second) == {0: "RUNNING"}
 
 
+async def test_a_rank_that_has_ended_is_not_brought_back_by_a_replica_whose_clock_is_ahead(server: Server) -> None:
+    ahead, run_id, rank = Server(server.db), ingest.new_id(), pb.Rank(rank=0, world_size=1, node="n")
+    await server.send(rank, _start(run_id))
+    ahead.now = server.now + 1_500
+    await ahead.send(rank, _heartbeat(run_id))
+
+    server.now += 100
+    await server.send(rank, _end(run_id, pb.EndRun.FINISHED, server.now))
+    await ahead.ranks.write()
+
+    assert await server.states(run_id) == {0: "FINISHED"}
+
+
 async def test_nobody_is_lost_for_a_pause_of_the_server(server: Server) -> None:
     run_id = ingest.new_id()
     await server.send(_rank(0, 1), _start(run_id), _heartbeat(run_id))

@@ -26,6 +26,8 @@ HEARTBEAT_S = 2.0
 PERIOD_MS = 4_000
 # What is written may be a heartbeat and a period old; the rest is for stalls, of a client or of a server.
 LEASE_MS = 18_000
+# By less than that the clocks of replicas differ.
+_CLOCKS_MS = 3_000
 
 # The tag that says why a run has failed whose ranks did not say it themselves.
 FAILURE_TAG = "modelstead.failure"
@@ -166,7 +168,9 @@ def noted(known: RankState | None, seen: Seen) -> RankState | None:
         last_step=_greater(known.last_step, seen.step),
         last_point_timestamp=_greater(known.last_point_timestamp, seen.point_timestamp),
     )
-    if seen.heard_timestamp is None or seen.heard_timestamp <= known.last_seen_timestamp:
+    # What another replica heard before the end may be later by its clock. Who starts anew says so.
+    leeway_ms = _CLOCKS_MS if known.state in (FINISHED, FAILED, KILLED) else 0
+    if seen.heard_timestamp is None or seen.heard_timestamp <= known.last_seen_timestamp + leeway_ms:
         return state
     return replace(state, state=RUNNING, last_seen_timestamp=seen.heard_timestamp, end_timestamp=None)
 
