@@ -1,5 +1,6 @@
 """Webhooks and deliveries for tests of the database, with only what matters spelled out."""
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -29,6 +30,11 @@ SEALER = Sealer([Fernet.generate_key().decode()])
 URL = "http://127.0.0.1:9/hook"
 EVENTS = ("model_version.created", "model_version_tag.set")
 DELIVERED = Outcome(duration_ms=1, response_status=200)
+_SETTLE_S = 60
+_IS_SETTLED = """
+    SELECT coalesce(max(transaction_id), 0) < (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint
+    FROM events
+"""
 FAILED = Outcome(duration_ms=1, response_status=500, failure=Failure.BAD_STATUS)
 
 
@@ -50,14 +56,28 @@ class Hooks:
     async def add(self, *, dialect: Dialect = Dialect.MLFLOW, model_name: str = "", **given: Any) -> Webhook:
         events = EVENTS if dialect is Dialect.MLFLOW else ("MODEL_VERSION_CREATED",)
         wanted = Wanted(**{"name": "n", "url": URL, "subscriptions": events, **given})
+        await self._settled()
         return await self.webhooks.create(wanted, dialect=dialect, model_name=model_name, caller=CALLER, request_id="")
 
     async def update(self, webhook: Webhook, **given: Any) -> Webhook:
         return await self.webhooks.update(webhook.webhook_id, Wanted(**given), dialect=webhook.dialect, caller=CALLER)
 
-    async def planned(self) -> None:
+    async def planned(self, *, settles: bool = True) -> None:
+        """Plan what there is to plan. What is committed counts once nobody has an older transaction open, autovacuum
+        among others, which is waited for unless it is not to be.
+        """
+        if settles:
+            await self._settled()
         while await plan(self.db):
             pass
+
+    async def _settled(self) -> None:
+        async with asyncio.timeout(_SETTLE_S):
+            while True:
+                async with self.db.pipeline() as tx:
+                    [(is_settled,)] = await (await tx.execute(_IS_SETTLED)).fetchall()
+                if is_settled:
+                    return
 
     async def claim(
         self, *, limit: int = 1000, each_max: int = 1000, lease_s: float = 60, busy: dict[str, int] | None = None
