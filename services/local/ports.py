@@ -2,12 +2,15 @@
 
 import random
 import socket
+from collections import deque
 
 from services.common.settings import Address
 from services.local.errors import LocalError
 
 # Below the range from which systems take the local ends of outgoing connections.
 _CHOICE = range(20_000, 30_000)
+# More than one platform takes.
+_GIVEN: deque[int] = deque(maxlen=64)
 _ANSWER_TIMEOUT_S = 2.0
 
 
@@ -28,9 +31,12 @@ def is_free(address: Address) -> bool:
 
 
 def choose(host: str) -> int:
-    """Return a free port, by chance so that two data folders rarely want the same one."""
+    """Return a free port, by chance so that two data folders rarely want the same one, and none that this process was
+    given lately: it may not be listened on yet.
+    """
     for port in random.SystemRandom().sample(_CHOICE, 100):
-        if is_free(Address(host, port)):
+        if port not in _GIVEN and is_free(Address(host, port)):
+            _GIVEN.append(port)
             return port
     raise LocalError(f"No free port between {_CHOICE.start} and {_CHOICE.stop} on {host}.")
 
