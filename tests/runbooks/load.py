@@ -69,7 +69,7 @@ class Load:
         try:
             answer = client.post(f"{_API}/{what}", json=body)
         except httpx.TransportError as error:
-            self.failed.append(f"{what}: no answer ({type(error).__name__})")
+            self.failed.append(f"{what}: {type(error).__name__}")
             return None
         if answer.status_code != 200:
             self.failed.append(f"{what}: {answer.status_code} {answer.text}")
@@ -84,7 +84,7 @@ class Load:
                 try:
                     answer = files.put(path, content_of(path))
                 except httpx.TransportError as error:
-                    self.failed.append(f"PUT: no answer ({type(error).__name__})")
+                    self.failed.append(f"PUT: {type(error).__name__}")
                     continue
                 if answer.status_code == 200:
                     self.files.append((datetime.now(UTC), path))
