@@ -39,8 +39,8 @@ def batch(sequence: int, run_id: str, rows: Sequence[Row] = (), **fields: Any) -
     return pb.Batch(sequence=sequence, run_id=run_id, points=points, **fields)
 
 
-def opening(sender: pb.Session, *, acknowledged: int = 0) -> pb.IngestStreamRequest:
-    return pb.IngestStreamRequest(open=sender, acknowledged_sequence=acknowledged)
+def opening(sender: pb.Session, *, acknowledged: int = 0, awaits_runs: bool = False) -> pb.IngestStreamRequest:
+    return pb.IngestStreamRequest(open=sender, acknowledged_sequence=acknowledged, awaits_runs=awaits_runs)
 
 
 def bringing(brought: pb.Batch) -> pb.IngestStreamRequest:

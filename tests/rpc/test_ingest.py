@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
+from modelstead.runs import connection
 from modelstead.tracking.v1 import ingest_pb2 as pb
 from modelstead.tracking.v1 import ingest_pb2_grpc, metrics_pb2, metrics_pb2_grpc, runs_pb2, runs_pb2_grpc
 from services.local import waiting
@@ -35,9 +36,9 @@ class Client:
         request = metrics_pb2.GetMetricHistoryRequest(run_id=run_id, metric_key="m")
         return [step for answer in self._metrics.GetMetricHistory(request) for step in answer.metrics.step]
 
-    def send(self, sender: pb.Session, *batches: pb.Batch, acknowledged: int = 0) -> list[pb.IngestStreamResponse]:
+    def send(self, sender: pb.Session, *batches: pb.Batch, **opening: Any) -> list[pb.IngestStreamResponse]:
         """Send batches by one stream and return all that it answers."""
-        requests = [ingest.opening(sender, acknowledged=acknowledged), *map(ingest.bringing, batches)]
+        requests = [ingest.opening(sender, **opening), *map(ingest.bringing, batches)]
         return list(self.ingest.IngestStream(iter(requests), wait_for_ready=True))
 
 
@@ -101,6 +102,36 @@ def test_gap_ends_the_stream_after_what_came_before_it(client: Client) -> None:
     assert caught.value.code() is grpc.StatusCode.ABORTED
     assert client.steps(run_id) == _steps(1, 2)
     assert client.send(sender)[0].acknowledged_sequence == 2
+
+
+def test_run_that_another_session_begins_later_is_awaited_if_asked_for(client: Client) -> None:
+    known, session_id, run_id = client.new_run(), ingest.new_id(), ingest.new_id()
+    batches = [*_points(known, 1), *_points(run_id, 2), *_points(known, 3)]
+
+    with pytest.raises(grpc.RpcError, match=f"Run with id={run_id} not found") as caught:
+        client.send(ingest.session(session_id), *batches, awaits_runs=True)
+    told = connection.failure(caught.value)
+    client.send(ingest.session(), ingest.batch(1, run_id, **ingest.starting()))
+    opened, *answers = client.send(ingest.session(session_id, epoch=2), *batches, awaits_runs=True)
+
+    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "RESOURCE_DOES_NOT_EXIST")
+    assert told.retry_after_s
+    assert opened.acknowledged_sequence == 1
+    assert answers[-1].acknowledged_sequence == 3
+    assert not [rejection for answer in answers for rejection in answer.rejections]
+    assert client.steps(known) == _steps(1, 3)
+    assert client.steps(run_id) == _steps(2)
+
+
+def test_run_that_begins_in_the_stream_itself_is_not_awaited(client: Client) -> None:
+    run_id = ingest.new_id()
+
+    *_, last = client.send(
+        ingest.session(), ingest.batch(1, run_id, **ingest.starting()), *_points(run_id, 2), awaits_runs=True
+    )
+
+    assert last.acknowledged_sequence == 2
+    assert client.steps(run_id) == _steps(2)
 
 
 def test_older_epoch_is_refused_also_while_its_stream_is_open(client: Client) -> None:

@@ -2,7 +2,6 @@
 told to stop. The spool's writer may be this process, another one, or gone.
 """
 
-import base64
 import contextlib
 import logging
 import threading
@@ -15,10 +14,12 @@ import grpc
 
 from modelstead import jitter
 from modelstead.runs import connection, heartbeats
+from modelstead.runs.awaited_runs import AwaitedRuns
 from modelstead.runs.backlog import Backlog
 from modelstead.runs.connection import DiscoveryError, Failure
 from modelstead.runs.heartbeats import Heartbeats
 from modelstead.runs.outbox import Outbox
+from modelstead.runs.refused import Refused
 from modelstead.runs.settings import Settings, SettingsError
 from modelstead.spool import reader
 from modelstead.spool.reader import Reader
@@ -76,7 +77,8 @@ class Sender:
         self.session = session
         self.reader = Reader(session.files)
         self.is_done = False
-        self.rejected_count = 0
+        self.refused = Refused(session)
+        self._awaited_runs = AwaitedRuns()
         self._is_recovered = False
         # Why nothing is sent at present; empty while it is.
         self.trouble = ""
@@ -244,7 +246,10 @@ class Sender:
     def _requests(self, stream: _Stream) -> Iterator[pb.IngestStreamRequest]:
         info = self.session.info
         session = pb.Session(session_id=info.session_id, epoch=self._epoch, rank=heartbeats.rank_of(info))
-        yield pb.IngestStreamRequest(open=session, acknowledged_sequence=self.acknowledged_sequence)
+        awaits_runs = self._awaited_runs.are_awaited(time.monotonic())
+        yield pb.IngestStreamRequest(
+            open=session, acknowledged_sequence=self.acknowledged_sequence, awaits_runs=awaits_runs
+        )
         while (request := self._next(stream)) is not None:
             yield request
 
@@ -296,9 +301,10 @@ class Sender:
             if response.HasField("pause"):
                 stream.paused_until = time.monotonic() + response.pause.ToMilliseconds() / 1000
             for rejection in response.rejections:
-                self._reject(rejection)
+                self.refused.keep(rejection)
             if self.acknowledged_sequence > before:
                 self._conflicts = 0
+                self._awaited_runs.went_on()
                 self._remove()
                 self._note_if_awaited()
             self._changed.notify_all()
@@ -347,6 +353,8 @@ class Sender:
             self._quiet_since = time.monotonic()
         self._failures += 1
         self.trouble = f"{failure.reason or failure.code.name}: {failure.message}"
+        if failure.code is grpc.StatusCode.NOT_FOUND:
+            self._awaited_runs.missed(time.monotonic())
         is_refused = failure.code in _REFUSED
         if failure.code is grpc.StatusCode.ABORTED:
             self._conflicts += 1
@@ -374,26 +382,3 @@ class Sender:
                 self.trouble,
                 self.session.path,
             )
-
-    def _reject(self, rejection: pb.Rejection) -> None:
-        """Keep what the server has refused for good, and tell of each kind once."""
-        self.rejected_count += 1
-        found = Reader(self.session.files)
-        found.seek(rejection.sequence - 1)
-        record = found.peek()
-        payload = record.payload if record and record.sequence == rejection.sequence else b""
-        entry = {
-            "sequence": rejection.sequence,
-            "reason": rejection.reason,
-            "message": rejection.message,
-            "run_id": pb.Batch.FromString(payload).run_id,
-            "batch": base64.b64encode(payload).decode(),
-        }
-        try:
-            kept = f"kept in {self.session.keep_rejected(entry)}"
-        except OSError as error:
-            kept = f"lost ({error})"
-        told = f"{rejection.reason}: {rejection.message}"
-        if told not in self._told:
-            self._told.add(told)
-            _log.error("the server has refused batch %d for good (%s); it is %s", rejection.sequence, told, kept)

@@ -67,7 +67,7 @@ def _send(session: Session, address: str | None, progress: Progress, stuck_s: fl
         sender.join(_POLL_S)
     sender.stop()
     outcome.batches += sender.acknowledged_sequence - before
-    outcome.rejected += sender.rejected_count
+    outcome.rejected += sender.refused.count
     outcome.missing += sender.missing_count
     if sender.is_done:
         progress(session.info.session_id, count, count)

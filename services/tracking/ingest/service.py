@@ -19,7 +19,9 @@ from services.tracking.ingest import model, refusals, store
 from services.tracking.ingest.backlogs import Backlog, Backlogs
 from services.tracking.ingest.flow import Budget, Flow
 from services.tracking.ingest.group import Group
-from services.tracking.ingest.model import Batch, Mark, Rejected, Rejection, Session, Start
+from services.tracking.ingest.known_runs import KnownRuns
+from services.tracking.ingest.model import Batch, Rejected, Rejection, Session, Start
+from services.tracking.ingest.openings import Openings
 from services.tracking.metrics import store as metrics_store
 from services.tracking.rules import Tell, tell_nobody
 from services.tracking.run_logs.meter import Meter
@@ -70,6 +72,15 @@ class Load:
     backlog: Backlog
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Opened:
+    """A stream's session, who sends, and, if runs are awaited that are not there, those that are."""
+
+    sender: Session
+    caller: str
+    known_runs: KnownRuns | None
+
+
 class Ingest:
     """The use-cases. Batches that arrive together, or while others are being committed, share a transaction.
 
@@ -102,6 +113,7 @@ class Ingest:
         self._meter = meter or Meter()
         self._streams_of: Counter[str] = Counter()
         self._backlogs = Backlogs()
+        self._openings = Openings(db, now_ms=now_ms)
         self._group_commit = GroupCommit(
             self._commit,
             weight=lambda batch: batch.weight,
@@ -136,22 +148,24 @@ class Ingest:
     async def stream(self, opening: Any, following: AsyncIterator[Any], *, caller: str) -> AsyncIterator[Progress]:
         """Open a session and store the batches that follow, telling what is dealt with as it is committed.
 
-        Raises InvalidArgument, Conflict, ResourceExhausted.
+        Raises InvalidArgument, Conflict, ResourceExhausted; NotFound for a run that is not there, if that is awaited.
         """
         if not opening.HasField("open"):
             raise InvalidArgument("Missing value for required parameter 'open': the first request opens the session.")
         sender = model.session(opening.open)
+        known_runs = KnownRuns(self._db) if opening.awaits_runs else None
+        opened = _Opened(sender=sender, caller=caller, known_runs=known_runs)
         # Nothing is begun that would only wait.
         self._budget.take(0)
         with self._counted(sender):
             async for progress in self._open(sender, opening.acknowledged_sequence):
                 yield progress
-            async for progress in self._take_in(sender, following, caller=caller):
+            async for progress in self._take_in(opened, following):
                 yield progress
 
-    async def _take_in(self, sender: Session, following: AsyncIterator[Any], *, caller: str) -> AsyncIterator[Progress]:
+    async def _take_in(self, opened: _Opened, following: AsyncIterator[Any]) -> AsyncIterator[Progress]:
         flow = Flow(self._budget, window_bytes=self._window_bytes)
-        reading = asyncio.create_task(self._read(flow, sender, following, caller=caller))
+        reading = asyncio.create_task(self._read(flow, opened, following))
         try:
             while (settled := await flow.settled()) is not None:
                 newest, rejections = settled
@@ -207,31 +221,24 @@ class Ingest:
                 f"Invalid value {acknowledged} for parameter 'acknowledged_sequence' supplied: at most "
                 f"{model.SEQUENCE_MAX}."
             )
-        async with self._db.pipeline() as tx:
-            mark = (await store.lock(tx, [sender.session_id], now_ms=self._now_ms()))[sender.session_id]
-            model.check_epoch(mark, sender)
-            # What a client knows to be acknowledged was, also where the session has been purged since.
-            mark = Mark(sender.epoch, max(mark.sequence, acknowledged))
-            await store.advance(tx, {sender.session_id: mark}, now_ms=self._now_ms())
-            await store.forget_rejections(tx, sender.session_id, up_to=acknowledged)
-        window: int | None = self._window_bytes
-        period_s = ranks_model.HEARTBEAT_S if sender.rank else 0.0
-        while acknowledged is not None:
-            async with self._db.pipeline(snapshot=True) as tx:
-                rejections = await store.rejections_after(
-                    tx, sender.session_id, acknowledged, limit=REJECTIONS_A_RESPONSE
-                )
-            yield Progress(
-                acknowledged_sequence=mark.sequence,
-                rejections=rejections,
-                window_bytes=window,
-                heartbeat_period_s=period_s if window else 0.0,
-            )
-            if len(rejections) < REJECTIONS_A_RESPONSE:
-                return
-            window, acknowledged = None, rejections[-1].sequence
+        opening = await self._openings.open(sender, acknowledged)
+        rejections = await self._rejections_after(sender, acknowledged) if opening.has_rejections else []
+        yield Progress(
+            acknowledged_sequence=opening.sequence,
+            rejections=rejections,
+            window_bytes=self._window_bytes,
+            heartbeat_period_s=ranks_model.HEARTBEAT_S if sender.rank else 0.0,
+        )
+        while len(rejections) == REJECTIONS_A_RESPONSE:
+            rejections = await self._rejections_after(sender, rejections[-1].sequence)
+            yield Progress(acknowledged_sequence=opening.sequence, rejections=rejections)
 
-    async def _read(self, flow: Flow, sender: Session, following: AsyncIterator[Any], *, caller: str) -> None:
+    async def _rejections_after(self, sender: Session, sequence: int) -> list[Rejection]:
+        async with self._db.pipeline(snapshot=True) as tx:
+            return await store.rejections_after(tx, sender.session_id, sequence, limit=REJECTIONS_A_RESPONSE)
+
+    async def _read(self, flow: Flow, opened: _Opened, following: AsyncIterator[Any]) -> None:
+        sender = opened.sender
         # Once a rank says that it lives, so does what it brings: heartbeats may be behind what there is no room for.
         run_ids: Sequence[str] = ()
         try:
@@ -244,7 +251,7 @@ class Ingest:
                     continue
                 if message.HasField("open") or not message.HasField("batch"):
                     raise InvalidArgument("Missing value for required parameter 'batch': a session is opened once.")
-                await self._take(flow, message.batch, sender, caller=caller)
+                await self._take(flow, message.batch, opened)
                 if message.batch.HasField("end"):
                     # It lives on, but not in that one; other batches may come before a heartbeat says so.
                     run_ids = [run_id for run_id in run_ids if run_id != message.batch.run_id]
@@ -253,12 +260,14 @@ class Ingest:
         finally:
             flow.end()
 
-    async def _take(self, flow: Flow, message: Any, sender: Session, *, caller: str) -> None:
+    async def _take(self, flow: Flow, message: Any, opened: _Opened) -> None:
         """Have a batch of a stream committed in its turn; its span lasts until then."""
         came_s = time.perf_counter()
         span = tracing.begin_batch("IngestStream batch", message.trace_parent)
         try:
-            batch = model.decode(message, sender, caller=caller)
+            batch = model.decode(message, opened.sender, caller=opened.caller)
+            if opened.known_runs is not None:
+                await opened.known_runs.check(batch)
             with refusals.counted():
                 await flow.make_room(batch.size)
             with tracing.within(span):

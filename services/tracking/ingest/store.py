@@ -52,9 +52,16 @@ _SELECT_REJECTIONS = """
 """
 
 _FORGET_REJECTIONS = """
-    DELETE FROM ingest_rejections
-    WHERE session_id = %(session_id)s::uuid
-        AND sequence <= %(sequence)s
+    DELETE FROM ingest_rejections AS r
+    USING unnest(%(session_ids)s::uuid[], %(sequences)s::bigint[]) AS i (session_id, sequence)
+    WHERE r.session_id = i.session_id
+        AND r.sequence <= i.sequence
+"""
+
+_SELECT_WITH_REJECTIONS = """
+    SELECT i.session_id::text
+    FROM unnest(%(session_ids)s::uuid[]) AS i (session_id)
+    WHERE EXISTS (SELECT FROM ingest_rejections AS r WHERE r.session_id = i.session_id)
 """
 
 _SELECT_REJECTIONS_AFTER = """
@@ -134,9 +141,15 @@ async def rejections_of(tx: Driver, batches: Batches) -> dict[tuple[str, int], R
     return {(_hex(row[0]), row[1]): _rejection(row[1:]) for row in rows}
 
 
-async def forget_rejections(tx: Driver, session_id: str, *, up_to: int) -> None:
-    """Delete a session's rejections that the client knows."""
-    await tx.execute(_FORGET_REJECTIONS, {"session_id": session_id, "sequence": up_to})
+async def forget_rejections(tx: Driver, known: Mapping[str, int]) -> None:
+    """Delete the rejections of sessions up to those batches of which the client knows."""
+    await tx.execute(_FORGET_REJECTIONS, {"session_ids": list(known), "sequences": list(known.values())})
+
+
+async def with_rejections(tx: Driver, session_ids: Collection[str]) -> set[str]:
+    """Return those of the sessions that have rejections."""
+    rows = await (await tx.execute(_SELECT_WITH_REJECTIONS, {"session_ids": list(session_ids)})).fetchall()
+    return {_hex(session_id) for (session_id,) in rows}
 
 
 async def rejections_after(tx: Driver, session_id: str, sequence: int, *, limit: int) -> list[Rejection]:

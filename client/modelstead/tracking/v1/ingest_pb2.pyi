@@ -430,9 +430,14 @@ class IngestStreamRequest(_message.Message):
     BATCH_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     BACKLOG_FIELD_NUMBER: _builtins.int
+    AWAITS_RUNS_FIELD_NUMBER: _builtins.int
     acknowledged_sequence: _builtins.int
     """The newest batch of which the client knows that it was acknowledged; with `open`. Rejections up to it are forgotten,
     and a session that the server does not know any more goes on after it.
+    """
+    awaits_runs: _builtins.bool
+    """With `open`: a batch of a run that is not there, whose beginning may still be on its way in another session, is not
+    rejected. The stream ends with RESOURCE_DOES_NOT_EXIST and a delay, after all that came before is acknowledged.
     """
     @_builtins.property
     def open(self) -> Global___Session:
@@ -458,10 +463,11 @@ class IngestStreamRequest(_message.Message):
         batch: Global___Batch | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         backlog: Global___Backlog | None = ...,
+        awaits_runs: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "backlog", b"backlog", "batch", b"batch", "heartbeat", b"heartbeat", "open", b"open"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "awaits_runs", b"awaits_runs", "backlog", b"backlog", "batch", b"batch", "heartbeat", b"heartbeat", "open", b"open"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "backlog", b"backlog", "batch", b"batch", "heartbeat", b"heartbeat", "open", b"open"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "awaits_runs", b"awaits_runs", "backlog", b"backlog", "batch", b"batch", "heartbeat", b"heartbeat", "open", b"open"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
