@@ -1,17 +1,37 @@
 """`watch_run` on the real platform: what it returns, where it ends, and where another one goes on."""
 
 import itertools
+import threading
 import time
+from collections.abc import Iterator
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 import modelstead
+from modelstead.runs import watching
 from modelstead.runs.watching import Points, RunState, RunWatch, WatchError
+from modelstead.tracking.v1 import run_watches_pb2 as pb
+from modelstead.tracking.v1 import run_watches_pb2_grpc as pb_grpc
 from tests.stack import Stack
 
 _POINTS = 50
+
+
+class MuteServer(pb_grpc.RunWatchServiceServicer):
+    """Tells what the run is, then nothing, though it is there and answers pings."""
+
+    def __init__(self) -> None:
+        self.requests: list[pb.WatchRunRequest] = []
+        self.is_over = threading.Event()
+
+    def WatchRun(self, request: pb.WatchRunRequest, context: grpc.ServicerContext) -> Iterator[pb.WatchRunResponse]:
+        self.requests.append(request)
+        yield pb.WatchRunResponse(run=pb.WatchedRun(run_id=request.run_id), resume_token=str(len(self.requests)))
+        self.is_over.wait(60)
 
 
 @pytest.fixture
@@ -88,3 +108,20 @@ def test_server_that_is_away_for_too_long_is_told() -> None:
         next(watch)
 
     assert time.monotonic() - began < 60
+
+
+def test_stream_that_says_nothing_is_given_up_and_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_SILENCE_S_MAX", 0.5)
+    server, mute = grpc.server(futures.ThreadPoolExecutor(4)), MuteServer()
+    pb_grpc.add_RunWatchServiceServicer_to_server(mute, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with modelstead.watch_run("a", address=f"127.0.0.1:{port}", away_max_s=60) as watch:
+            told = [next(watch), next(watch)]
+    finally:
+        mute.is_over.set()
+        server.stop(None).wait()
+
+    assert [each.run_id for each in told if isinstance(each, RunState)] == ["a", "a"]
+    assert [request.resume_token for request in mute.requests] == ["", "1"]

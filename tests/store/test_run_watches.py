@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
@@ -74,6 +74,21 @@ class CountingDatabase(Database):
         return self._db.pipeline(snapshot=snapshot)
 
 
+class StallingDatabase(Database):
+    """Lets nobody read while `is_clear` is not set."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self.is_clear = asyncio.Event()
+        self.is_clear.set()
+
+    @asynccontextmanager
+    async def pipeline(self, *, snapshot: bool = False) -> AsyncIterator[Driver]:
+        await self.is_clear.wait()
+        async with self._db.pipeline(snapshot=snapshot) as driver:
+            yield driver
+
+
 async def test_those_who_keep_up_share_one_reader(db: Database, run_id: str) -> None:
     counting = CountingDatabase(db)
     watching = Watching(counting)
@@ -133,3 +148,26 @@ async def test_silence_is_broken_from_time_to_time(db: Database, run_id: str) ->
 
     assert [update.run is not None for update in told] == [True, False, False, False]
     assert not _steps(told)
+
+
+async def test_it_is_not_told_that_all_is_told_while_a_reading_is_outstanding(db: Database, run_id: str) -> None:
+    stalling, changes = StallingDatabase(db), run_changes(db)
+    logs = RunLogs(db, tell=changes.tell)
+    updates = RunWatches(stalling, changes, heartbeat_s=0.2).watch(
+        run_id, metric_keys=(), every_point=False, resume_token=""
+    )
+    async with asyncio.timeout(_PATIENCE_S), contextlib.aclosing(updates):
+        assert not _is_end([await anext(updates)])
+        assert _is_end([await anext(updates)])
+        stalling.is_clear.clear()
+        await logs.log(factories.batch(run_id, metrics=[("m", 1.0, 1000, 7)]))
+        following = asyncio.create_task(anext(updates))
+        done, _ = await asyncio.wait([following], timeout=1)
+        assert not done
+        stalling.is_clear.set()
+
+        told = [await following]
+        while not _steps(told):
+            told.append(await anext(updates))
+
+    assert not any(_is_end([update]) for update in told)

@@ -1,6 +1,7 @@
 """Watching a run from a program: `watch_run`, an iterator over what the run is and what it logs, while it goes on."""
 
 import logging
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from modelstead.tracking.v1 import runs_pb2, runs_pb2_grpc
 
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 _BACKOFF_S_MIN, _BACKOFF_S_MAX = 0.1, 5.0
+# A server says that it is there every 15 s.
+_SILENCE_S_MAX = 45.0
 # What coming back does not change.
 _FINAL_CODES = (
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -141,7 +144,14 @@ class RunWatch(Iterator[RunState | Points]):
             self._call = pb_grpc.RunWatchServiceStub(self._connected()).WatchRun(
                 self._request, metadata=tracing.metadata(connection.metadata(self._settings))
             )
-        message: pb.WatchRunResponse | None = next(self._call, None)
+        # It may be connected, and answer pings, and have come to a stop.
+        guard = threading.Timer(_SILENCE_S_MAX, self._call.cancel)
+        guard.daemon = True
+        guard.start()
+        try:
+            message: pb.WatchRunResponse | None = next(self._call, None)
+        finally:
+            guard.cancel()
         if message is None:
             raise ConnectionError("the stream has ended")
         self._backoff_s, self._heard_at = _BACKOFF_S_MIN, time.monotonic()

@@ -78,6 +78,11 @@ class Follower:
         # The first reading that counts is one that began after the watcher came.
         self._seen = following.asked - 1
 
+    @property
+    def is_current(self) -> bool:
+        """Whether no reading is outstanding, and the newest one has been taken: nothing is known to have come since."""
+        return self._seen >= self._following.asked
+
     async def reading(self, timeout_s: float) -> Reading | None:
         """Return the newest reading once it is newer than the one before; None after a time. Raises NotFound."""
         following = self._following

@@ -59,8 +59,10 @@ class RunWatches:
                     async for update in watcher.news(reading):
                         yield update
                         spoke, owes_end = time.monotonic(), owes_end or update.run is not None
-                is_silent = self._changes.hears and time.monotonic() >= spoke + self._heartbeat_s
-                if (reading is not None and owes_end) or is_silent:
+                    is_all_told = owes_end or time.monotonic() >= spoke + self._heartbeat_s
+                else:
+                    is_all_told = self._changes.hears and follower.is_current
+                if is_all_told:
                     yield Update(resume_token=known.token())
                     spoke, owes_end = time.monotonic(), False
                 elif reading is None:
