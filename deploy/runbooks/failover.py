@@ -52,6 +52,10 @@ def main() -> None:
             subprocess.run(shlex.split(options.move), check=True)  # noqa: S603 -- the operator's own command
         if options.service_url_file:
             _await_writes(_url(options.service_url_file), within_s=options.within)
+        if options.may_lose:
+            _say(
+                "The registry may remember what is lost: kubectl rollout restart deployment/registry, in its namespace."
+            )
         if has_one_copy:
             _say("Commits are on one machine now. Make another standby, and set synchronous_standby_names again.")
     except (Stop, psycopg.Error, subprocess.CalledProcessError, OSError) as error:

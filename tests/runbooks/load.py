@@ -2,7 +2,7 @@
 
 import threading
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import httpx
 
@@ -11,6 +11,19 @@ from tests.faults.files import Files
 
 _API = "/api/2.0/mlflow"
 _KEY = "m"
+
+
+class Failure(NamedTuple):
+    """A call that was not acknowledged; without a `status` there was no answer."""
+
+    what: str
+    status: int | None
+    text: str
+
+    @property
+    def may_come_again(self) -> bool:
+        """Whether a client is not told that the call itself is wrong."""
+        return self.status in (None, 429, 503, 504)
 
 
 class Load:
@@ -32,7 +45,7 @@ class Load:
         ]
         self.points: list[tuple[datetime, str, int]] = []
         self.files: list[tuple[datetime, str]] = []
-        self.failed: list[str] = []
+        self.failed: list[Failure] = []
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -69,10 +82,10 @@ class Load:
         try:
             answer = client.post(f"{_API}/{what}", json=body)
         except httpx.TransportError as error:
-            self.failed.append(f"{what}: {type(error).__name__}")
+            self.failed.append(Failure(what, None, repr(error)))
             return None
         if answer.status_code != 200:
-            self.failed.append(f"{what}: {answer.status_code} {answer.text}")
+            self.failed.append(Failure(what, answer.status_code, answer.text))
             return None
         return answer.json()
 
@@ -84,13 +97,13 @@ class Load:
                 try:
                     answer = files.put(path, content_of(path))
                 except httpx.TransportError as error:
-                    self.failed.append(f"PUT: {type(error).__name__}")
+                    self.failed.append(Failure("PUT", None, repr(error)))
                     continue
                 if answer.status_code == 200:
                     self.files.append((datetime.now(UTC), path))
                     number += 1
                 else:
-                    self.failed.append(f"PUT: {answer.status_code} {answer.text}")
+                    self.failed.append(Failure("PUT", answer.status_code, answer.text))
 
 
 def content_of(path: str) -> bytes:
