@@ -32,6 +32,7 @@ up: .venv/.run $(if $(filter-out 0,$(UI)),.venv/.ui) ## Run the whole platform h
 	@$(if $(filter 0,$(UI)),MODELSTEAD_UI=false )exec $(BIN)/modelstead up$(if $(filter command,$(origin WORKERS)), --workers $(WORKERS))
 
 test: .venv/.dev .venv/.ui $(if $(filter tests tests/deploy tests/deploy/%,$(TESTS)),.venv-deploy/.ready) ## Run the tests (TESTS=tests/unit narrows, WORKERS=2 spreads)
+	$(if $(filter tests tests/deploy tests/deploy/%,$(TESTS)),@scripts/install-promtool.sh)
 	$(if $(filter tests tests/store tests/store/%,$(TESTS)),@scripts/install-test-servers.sh)
 	$(if $(filter tests tests/browser tests/browser/%,$(TESTS)),@scripts/install-test-browser.sh)
 	@exec $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(TESTS)

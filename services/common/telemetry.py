@@ -5,7 +5,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
-from services.common import tracing
+from services.common import memory, tracing
 from services.common.settings import Address
 
 _LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -16,6 +16,10 @@ CALL_SECONDS = Histogram("modelstead_call_seconds", "Time to answer a call.", ["
 WATCHES = Gauge("modelstead_watches", "Watches that are open, by method.", ["method"])
 # What asks for more replicas. Watches and streams that go both ways stay, and say nothing of how much there is to do.
 IN_FLIGHT = Gauge("modelstead_calls_in_flight", "Calls under way that end by themselves.")
+MEMORY_LIMIT = Gauge(
+    "modelstead_memory_limit_bytes", "What the container may have of memory; infinite without a limit."
+)
+MEMORY_LIMIT.set_function(memory.limit_bytes)
 
 
 class Outcomes:

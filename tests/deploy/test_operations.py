@@ -23,6 +23,7 @@ KINDS = {
     "job": "Job", "cronjob": "CronJob", "deployment": "Deployment", "service": "Service", "cluster": "Cluster",
     "scheduledbackup": "ScheduledBackup",
 }  # fmt: skip
+KIND_ARCHIVE = ".cache/image/kind.tar"
 # CloudNativePG makes it: the Service of a Cluster's primary.
 PRIMARY = "postgres-rw"
 
@@ -43,6 +44,19 @@ def _make(arguments: list[str]) -> None:
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
     assert re.search(rf"^{arguments[0]}:.* ## ", makefile, re.MULTILINE)
+
+
+def _skopeo(arguments: list[str]) -> None:
+    verb, source, target = arguments
+    name = target.removeprefix(f"docker-archive:{KIND_ARCHIVE}:")
+    [gateway] = manifests.render(Variant("overlays/dev")).workload("Deployment", "gateway").pod["containers"]
+
+    assert (verb, source) == ("copy", "oci-archive:.cache/image/image.tar")
+    assert name == gateway["image"]
+
+
+def _kind(arguments: list[str]) -> None:
+    assert arguments == ["load", "image-archive", KIND_ARCHIVE]
 
 
 def _create_secrets(arguments: list[str]) -> None:
@@ -125,6 +139,8 @@ def _runbook(arguments: list[str], *, name: str) -> None:
 
 CHECKS: dict[str, Callable[[list[str]], None]] = {
     "make": _make,
+    "skopeo": _skopeo,
+    "kind": _kind,
     "deploy/k8s/create-secrets.sh": _create_secrets,
     "modelstead": _modelstead,
     "kubectl": _kubectl,
