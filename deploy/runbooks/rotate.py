@@ -60,6 +60,9 @@ class Store(Protocol):
     def put(self, secret: str, values: Mapping[str, str]) -> None:
         """Change some values of a secret, all at once."""
 
+    def is_altered(self, service: str) -> bool:
+        """Return whether an operator has given a service's role the password of its secret."""
+
 
 class Folder:
     """Folders of the secrets' names, each a link to one that is never changed."""
@@ -89,6 +92,9 @@ class Folder:
         draft.replace(link)
         shutil.rmtree(old)
 
+    def is_altered(self, service: str) -> bool:
+        raise Stop(f"no operator reads the password of {service} in a folder: --managed wants --namespace")
+
 
 class Namespace:
     """Secrets of Kubernetes, by kubectl; values go through its standard input."""
@@ -105,6 +111,12 @@ class Namespace:
         patch = json.dumps({"stringData": dict(values)})
         self._kubectl("patch", "secret", secret, "--patch-file=/dev/stdin", told=patch)
 
+    def is_altered(self, service: str) -> bool:
+        secret = json.loads(self._kubectl("get", "secret", f"postgres-{service}", "--output=json"))
+        cluster = json.loads(self._kubectl("get", "cluster", "postgres", "--output=json"))
+        passwords = cluster.get("status", {}).get("managedRolesStatus", {}).get("passwordStatus", {})
+        return passwords.get(service, {}).get("resourceVersion") == secret["metadata"]["resourceVersion"]
+
     def _kubectl(self, *words: str, told: str = "") -> str:
         command = ["kubectl", "--namespace", self._name, *words]
         done = subprocess.run(command, input=told, capture_output=True, text=True, check=False)  # noqa: S603
@@ -117,7 +129,7 @@ def main() -> None:
     """Do what the command line says."""
     options = _parser().parse_args()
     store: Store = Namespace(options.namespace) if options.namespace else Folder(options.folder)
-    rotation = Rotation(store, settle_s=options.settle, finish=options.finish)
+    rotation = Rotation(store, settle_s=options.settle, within_s=options.within, finish=options.finish)
     try:
         if options.what == "page-token-key":
             rotation.keys(f"{_service(options.name)}-secrets", "page-token-key", separator="\n")
@@ -138,9 +150,10 @@ def main() -> None:
 class Rotation:
     """The steps, each of which leaves all that is in use valid."""
 
-    def __init__(self, store: Store, *, settle_s: float, finish: bool) -> None:
+    def __init__(self, store: Store, *, settle_s: float, within_s: float, finish: bool) -> None:
         self._store = store
         self._settle_s = settle_s
+        self._within_s = within_s
         self._finish = finish
 
     def keys(self, secret: str, key: str, *, separator: str) -> None:
@@ -170,17 +183,19 @@ class Rotation:
             self._put(secret, {key: "\n".join(urls)}, f"{secret}/{key}: every replica knows the new password")
         new, old = urls[:2]
         if managed:
-            # An operator alters the role when this Secret changes.
+            # An operator alters the role when this Secret, with the label cnpg.io/reload, changes.
             self._store.put(f"postgres-{service}", {"password": urlsplit(new).password or ""})
         elif not _lets_in(new):
             _alter(old, urlsplit(new).password or "")
-        deadline = time.monotonic() + _ALTERED_WITHIN_S
-        while not managed and not _lets_in(new):
+        deadline = time.monotonic() + self._within_s
+        while not (self._store.is_altered(service) if managed else _lets_in(new)):
             if time.monotonic() > deadline:
-                raise Stop(f"Postgres does not take the new password of {service}")
+                raise Stop(
+                    f"Postgres has not taken the new password of {service} within {self._within_s:.0f} s"
+                    + (": `kubectl describe cluster postgres` says why" if managed else "")
+                    + f". {secret}/{key} holds both; run this again, which goes on with them."
+                )
             time.sleep(0.2)
-        if managed:
-            self._settle("the operator has altered the role")
         # Behind a pooler migrations have a way of their own, with the same password.
         direct = self._store.find(secret, "migrate-database-url")
         values = {"migrate-database-url": _with_password(direct, urlsplit(new).password or "")} if direct else {}
@@ -295,6 +310,7 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--namespace", help="the namespace of the Secrets")
     where.add_argument("--folder", type=Path, help="the folder with a folder for each secret")
     parser.add_argument("--settle", type=float, default=_SETTLE_S, metavar="SECONDS", help="how long a change takes")
+    parser.add_argument("--within", type=float, default=_ALTERED_WITHIN_S, metavar="SECONDS", help="for a password")
     parser.add_argument("--finish", action="store_true", help="drop the keys that were used before")
     parser.add_argument("--managed", action="store_true", help="an operator alters the role, as CloudNativePG does")
     parser.add_argument("--access-key-file", type=Path, metavar="FILE")

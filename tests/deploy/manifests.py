@@ -143,8 +143,12 @@ class Rendered:
 def selects(selector: Manifest, labels: Mapping[str, str]) -> bool:
     """Whether a selector, also one with expressions, finds labels; an empty one finds all."""
     for expression in selector.get("matchExpressions", []):
-        assert expression["operator"] == "In"
-        if labels.get(expression["key"]) not in expression["values"]:
+        found = {
+            "In": labels.get(expression["key"]) in expression.get("values", []),
+            "Exists": expression["key"] in labels,
+            "DoesNotExist": expression["key"] not in labels,
+        }
+        if not found[expression["operator"]]:
             return False
     return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
 

@@ -41,7 +41,9 @@ def test_each_service_has_a_role_and_owns_the_schema_of_its_name(variant: Varian
 def test_what_is_acknowledged_is_on_two_machines(variant: Variant) -> None:
     cluster = _cluster(manifests.render(variant))
 
-    assert cluster["postgresql"]["synchronous"] == {"method": "any", "number": 1, "dataDurability": "required"}
+    assert cluster["postgresql"]["synchronous"] == {
+        "method": "any", "number": 1, "dataDurability": "required", "failoverQuorum": True
+    }  # fmt: skip
     # One may be away, and writes go on.
     assert cluster["instances"] == 3
     assert cluster["affinity"]["podAntiAffinityType"] == "required"

@@ -1,6 +1,7 @@
 """Every command of docs/operations.md exists, with its options, and is about things that the manifests have."""
 
 import functools
+import json
 import os
 import re
 import shlex
@@ -108,6 +109,10 @@ def _check_names(variant: Variant, arguments: list[str]) -> None:
         assert rendered.one("Cluster", PRIMARY.removesuffix("-rw"))
         # What is done there is done in tests/upgrades/test_stuck.py.
         assert arguments[arguments.index("--") + 1] == "psql"
+        return
+    if rest[0] == "secret":
+        # They are made by a script; what they are for stands in the manifests.
+        assert all(f'"{word}"' in json.dumps(rendered.manifests) for word in rest[1:] if not word.startswith("--"))
         return
     if not names and verb in ("delete", "get", "patch") and rest[0] in KINDS:
         names = {(rest[0], word) for word in rest[1:] if re.fullmatch(r"[a-z][a-z-]+", word)}

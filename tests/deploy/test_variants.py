@@ -126,6 +126,9 @@ def test_everything_that_serves_survives_the_drain_of_a_node(variant: Variant) -
         if _replicas_max(rendered, workload) > 1:
             assert budgets[0]["spec"]["maxUnavailable"] == 1
             assert "kubernetes.io/hostname" in _spread_over(workload), f"{workload.name} may be on one node"
+            if workload.kind == "Deployment":
+                # It keeps nothing, so one that serves nobody may go.
+                assert budgets[0]["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow", workload.name
 
 
 def _replicas_max(rendered: Rendered, workload: Workload) -> int:

@@ -121,14 +121,22 @@ def test_every_secret_is_rotated_without_a_failed_request(tmp_path: Path, mounts
     assert refused.status_code == 401
 
 
-# Keeps the Secrets of a namespace as files, and writes down how it was called.
+# Keeps the Secrets of a namespace as files, whose versions are how often they were changed, and writes down how it was
+# called. The operator has seen them all, unless it is away.
 _KUBECTL = """#!/usr/bin/env python3
 import base64, json, pathlib, sys
 folder = pathlib.Path(__file__).parent
 words = sys.argv[1:]
 with (folder / "calls").open("a") as calls:
     calls.write(" ".join(words) + "\\n")
-assert words[:2] == ["--namespace", "team"] and words[3] == "secret"
+assert words[:2] == ["--namespace", "team"]
+versions = (folder / "calls").read_text().count("patch secret postgres-tracking")
+if words[2:5] == ["get", "cluster", "postgres"]:
+    seen = "0" if (folder / "operator-is-away").exists() else str(versions)
+    status = {"passwordStatus": {"tracking": {"resourceVersion": seen}}}
+    print(json.dumps({"status": {"managedRolesStatus": status}}))
+    sys.exit()
+assert words[3] == "secret"
 file = folder / f"{words[4]}.json"
 if words[2] == "patch":
     assert words[5:] == ["--patch-file=/dev/stdin"]
@@ -136,7 +144,8 @@ if words[2] == "patch":
     file.write_text(json.dumps(patched))
 else:
     kept = json.loads(file.read_text())
-    print(json.dumps({"data": {key: base64.b64encode(value.encode()).decode() for key, value in kept.items()}}))
+    data = {key: base64.b64encode(value.encode()).decode() for key, value in kept.items()}
+    print(json.dumps({"metadata": {"resourceVersion": str(versions)}, "data": data}))
 """
 
 
@@ -151,8 +160,22 @@ def test_in_a_cluster_an_operator_alters_the_role_and_no_command_line_has_a_pass
 
     words = ["database-password", "tracking", "--managed", "--namespace", "team", "--settle=0"]
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run([sys.executable, _RUNBOOK, *words], capture_output=True, text=True, check=False, env=env)
 
+    def rotate(*options: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, _RUNBOOK, *words, *options]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+
+    (tmp_path / "operator-is-away").touch()
+    stopped = rotate("--within=0")
+    between = json.loads((tmp_path / "tracking-secrets.json").read_text())["database-url"]
+    (tmp_path / "operator-is-away").unlink()
+    done = rotate()
+
+    assert stopped.returncode == 1
+    assert (
+        "has not taken the new password of tracking within 0 s: `kubectl describe cluster postgres`" in stopped.stderr
+    )
+    assert between.split()[1] == urls["pooler"]
     assert done.returncode == 0, done.stderr
     new = json.loads((tmp_path / "postgres-tracking.json").read_text())["password"]
     after = json.loads((tmp_path / "tracking-secrets.json").read_text())
