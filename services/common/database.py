@@ -187,11 +187,15 @@ class Database:
                 await _return(reader)
 
     async def revision(self) -> str | None:
-        """Return the migration that the schema has come to, such as `0004`; None if it has none, or nobody answers."""
+        """Return the migration that the schema has come to, such as `0004`; None if it has none, or nobody answers.
+        Raises ResourceExhausted while all connections are used.
+        """
         try:
             async with self.begin() as tx:
                 revision: str | None = await tx.scalar(_REVISION)
                 return revision
+        except ResourceExhausted:
+            raise
         except (ServiceError, exc.ProgrammingError):
             return None
 

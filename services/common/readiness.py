@@ -1,11 +1,12 @@
 """When a service can answer: its database does, the schema is as new as the code, and what it makes first is made."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.common.database import Database
-from services.common.errors import ServiceError
+from services.common.errors import ResourceExhausted, ServiceError
 
 
 def newest_revision(scripts: Path) -> str:
@@ -17,7 +18,8 @@ def newest_revision(scripts: Path) -> str:
 class Readiness:
     """Tells whether a service can answer, each time it is called.
 
-    A schema that is newer will do: migrations suit the release before as well.
+    A schema that is newer will do: migrations suit the release before as well. While calls have all connections to the
+    database it is as it was: one that is busy turns away what is too much, and its share would make others so.
     """
 
     db: Database
@@ -26,11 +28,17 @@ class Readiness:
     prepare: Callable[[], Awaitable[None]] | None = None
     _needed: str = field(init=False)
     _is_prepared: bool = field(init=False, default=False)
+    _was_ready: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self._needed = newest_revision(self.scripts)
 
     async def __call__(self) -> bool:
+        with contextlib.suppress(ResourceExhausted):
+            self._was_ready = await self._look()
+        return self._was_ready
+
+    async def _look(self) -> bool:
         revision = await self.db.revision()
         if revision is None or revision < self._needed:
             return False

@@ -1,5 +1,6 @@
 """A service is ready when its schema is as new as its code, also if it was started before somebody migrated."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import sqlalchemy
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from modelstead.tracking.v1 import experiments_pb2, experiments_pb2_grpc
-from services.common import migrations
+from services.common import database, migrations
 from services.common.database import Database, parse_url
 from services.common.readiness import Readiness, newest_revision
 from services.common.rpc.server import LIVENESS, READINESS
@@ -90,6 +91,22 @@ async def test_without_a_database_it_is_not_ready(url: str) -> None:
     nobody = parse_url(url).set(port=ports.choose(HOST)).render_as_string(hide_password=False)
 
     assert not await _is_ready(nobody)
+
+
+async def test_while_calls_have_all_connections_it_is_as_it_was(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_POOL_WAIT_S", 0.2)
+    migrations.upgrade(url, schema=SCHEMA, scripts=MIGRATIONS)
+    db = Database(url, schema=SCHEMA, connections=database.CONNECTIONS_MIN)
+    known, unknown = Readiness(db, MIGRATIONS), Readiness(db, MIGRATIONS)
+    assert await known()
+
+    async with contextlib.AsyncExitStack() as calls:
+        for _ in range(database.CONNECTIONS_MIN):
+            await calls.enter_async_context(db.begin())
+        assert (await known(), await unknown()) == (True, False)
+
+    assert (await known(), await unknown()) == (True, True)
+    await db.close()
 
 
 async def test_what_it_makes_first_is_made_once_and_when_there_is_a_schema(url: str) -> None:
