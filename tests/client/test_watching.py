@@ -124,4 +124,5 @@ def test_stream_that_says_nothing_is_given_up_and_resumed(monkeypatch: pytest.Mo
         server.stop(None).wait()
 
     assert [each.run_id for each in told if isinstance(each, RunState)] == ["a", "a"]
-    assert [request.resume_token for request in mute.requests] == ["", "1"]
+    # On a slow machine one may be given up before anything has come.
+    assert list(dict.fromkeys(request.resume_token for request in mute.requests)) == ["", "1"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -148,6 +149,28 @@ async def test_silence_is_broken_from_time_to_time(db: Database, run_id: str) ->
 
     assert [update.run is not None for update in told] == [True, False, False, False]
     assert not _steps(told)
+
+
+async def test_watcher_of_a_quiet_metric_of_a_busy_run_is_told_that_all_is_told(db: Database, run_id: str) -> None:
+    changes = run_changes(db)
+    logs = RunLogs(db, tell=changes.tell)
+    await logs.log(factories.batch(run_id, metrics=[("quiet", 1.0, 1000, 0)]))
+
+    async def log() -> None:
+        for step in itertools.count():
+            await logs.log(factories.batch(run_id, metrics=[("busy", 1.0, 1000 + step, step)]))
+
+    updates = RunWatches(db, changes, heartbeat_s=0.3).watch(
+        run_id, metric_keys=["quiet"], every_point=False, resume_token=""
+    )
+    logging = asyncio.create_task(log())
+    try:
+        async with asyncio.timeout(_PATIENCE_S), contextlib.aclosing(updates):
+            told = [await anext(updates) for _ in range(6)]
+    finally:
+        logging.cancel()
+
+    assert [_is_end([update]) for update in told] == [False, False, True, True, True, True]
 
 
 async def test_it_is_not_told_that_all_is_told_while_a_reading_is_outstanding(db: Database, run_id: str) -> None:

@@ -78,7 +78,8 @@ class Sender:
         self.reader = Reader(session.files)
         self.is_done = False
         self.refused = Refused(session)
-        self._awaited_runs = AwaitedRuns()
+        # Of who is gone everything that begins is there, or is not waited for.
+        self._awaited_runs = AwaitedRuns(are_wanted=not until_done)
         self._is_recovered = False
         # Why nothing is sent at present; empty while it is.
         self.trouble = ""
@@ -246,9 +247,10 @@ class Sender:
     def _requests(self, stream: _Stream) -> Iterator[pb.IngestStreamRequest]:
         info = self.session.info
         session = pb.Session(session_id=info.session_id, epoch=self._epoch, rank=heartbeats.rank_of(info))
-        awaits_runs = self._awaited_runs.are_awaited(time.monotonic())
         yield pb.IngestStreamRequest(
-            open=session, acknowledged_sequence=self.acknowledged_sequence, awaits_runs=awaits_runs
+            open=session,
+            acknowledged_sequence=self.acknowledged_sequence,
+            awaits_runs=self._awaited_runs.are_awaited,
         )
         while (request := self._next(stream)) is not None:
             yield request
@@ -295,7 +297,8 @@ class Sender:
                 stream.is_open = True
                 self._outbox.open(acknowledged=response.acknowledged_sequence, window_bytes=response.window_bytes)
                 self._heartbeats.opened(response.heartbeat_period.ToMilliseconds() / 1000, now=stream.heard)
-                self._recovered()
+                if not self._awaited_runs.is_missing:
+                    self._recovered()
             else:
                 self._outbox.acknowledge(response.acknowledged_sequence)
             if response.HasField("pause"):
@@ -304,6 +307,8 @@ class Sender:
                 self.refused.keep(rejection)
             if self.acknowledged_sequence > before:
                 self._conflicts = 0
+                if self._awaited_runs.is_missing and not response.rejections:
+                    self._recovered()
                 self._awaited_runs.went_on()
                 self._remove()
                 self._note_if_awaited()
@@ -355,6 +360,8 @@ class Sender:
         self.trouble = f"{failure.reason or failure.code.name}: {failure.message}"
         if failure.code is grpc.StatusCode.NOT_FOUND:
             self._awaited_runs.missed(time.monotonic())
+        else:
+            self._awaited_runs.failed()
         is_refused = failure.code in _REFUSED
         if failure.code is grpc.StatusCode.ABORTED:
             self._conflicts += 1
@@ -364,7 +371,7 @@ class Sender:
                 return 0.0
         if has_unsent and (is_refused or time.monotonic() - self._quiet_since > TELL_AFTER_S):
             self._tell()
-        if failure.retry_after_s is not None:
+        if failure.retry_after_s is not None and not self._awaited_runs.is_missing:
             return failure.retry_after_s * jitter.between(1, 1.5)
         if self._failures % 8 == 0 and self._channel is not None:
             # The next attempt asks anew where tracking is.

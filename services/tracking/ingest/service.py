@@ -19,7 +19,7 @@ from services.tracking.ingest import model, refusals, store
 from services.tracking.ingest.backlogs import Backlog, Backlogs
 from services.tracking.ingest.flow import Budget, Flow
 from services.tracking.ingest.group import Group
-from services.tracking.ingest.known_runs import KnownRuns
+from services.tracking.ingest.known_runs import KnownRuns, Runs
 from services.tracking.ingest.model import Batch, Rejected, Rejection, Session, Start
 from services.tracking.ingest.openings import Openings
 from services.tracking.metrics import store as metrics_store
@@ -73,7 +73,7 @@ class Load:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Opened:
+class _Stream:
     """A stream's session, who sends, and, if runs are awaited that are not there, those that are."""
 
     sender: Session
@@ -113,6 +113,7 @@ class Ingest:
         self._meter = meter or Meter()
         self._streams_of: Counter[str] = Counter()
         self._backlogs = Backlogs()
+        self._runs = Runs(db)
         self._openings = Openings(db, now_ms=now_ms)
         self._group_commit = GroupCommit(
             self._commit,
@@ -153,19 +154,19 @@ class Ingest:
         if not opening.HasField("open"):
             raise InvalidArgument("Missing value for required parameter 'open': the first request opens the session.")
         sender = model.session(opening.open)
-        known_runs = KnownRuns(self._db) if opening.awaits_runs else None
-        opened = _Opened(sender=sender, caller=caller, known_runs=known_runs)
+        known_runs = KnownRuns(self._runs) if opening.awaits_runs else None
+        stream = _Stream(sender=sender, caller=caller, known_runs=known_runs)
         # Nothing is begun that would only wait.
         self._budget.take(0)
         with self._counted(sender):
             async for progress in self._open(sender, opening.acknowledged_sequence):
                 yield progress
-            async for progress in self._take_in(opened, following):
+            async for progress in self._take_in(stream, following):
                 yield progress
 
-    async def _take_in(self, opened: _Opened, following: AsyncIterator[Any]) -> AsyncIterator[Progress]:
+    async def _take_in(self, stream: _Stream, following: AsyncIterator[Any]) -> AsyncIterator[Progress]:
         flow = Flow(self._budget, window_bytes=self._window_bytes)
-        reading = asyncio.create_task(self._read(flow, opened, following))
+        reading = asyncio.create_task(self._read(flow, stream, following))
         try:
             while (settled := await flow.settled()) is not None:
                 newest, rejections = settled
@@ -237,8 +238,8 @@ class Ingest:
         async with self._db.pipeline(snapshot=True) as tx:
             return await store.rejections_after(tx, sender.session_id, sequence, limit=REJECTIONS_A_RESPONSE)
 
-    async def _read(self, flow: Flow, opened: _Opened, following: AsyncIterator[Any]) -> None:
-        sender = opened.sender
+    async def _read(self, flow: Flow, stream: _Stream, following: AsyncIterator[Any]) -> None:
+        sender = stream.sender
         # Once a rank says that it lives, so does what it brings: heartbeats may be behind what there is no room for.
         run_ids: Sequence[str] = ()
         try:
@@ -251,7 +252,7 @@ class Ingest:
                     continue
                 if message.HasField("open") or not message.HasField("batch"):
                     raise InvalidArgument("Missing value for required parameter 'batch': a session is opened once.")
-                await self._take(flow, message.batch, opened)
+                await self._take(flow, message.batch, stream)
                 if message.batch.HasField("end"):
                     # It lives on, but not in that one; other batches may come before a heartbeat says so.
                     run_ids = [run_id for run_id in run_ids if run_id != message.batch.run_id]
@@ -260,14 +261,14 @@ class Ingest:
         finally:
             flow.end()
 
-    async def _take(self, flow: Flow, message: Any, opened: _Opened) -> None:
+    async def _take(self, flow: Flow, message: Any, stream: _Stream) -> None:
         """Have a batch of a stream committed in its turn; its span lasts until then."""
         came_s = time.perf_counter()
         span = tracing.begin_batch("IngestStream batch", message.trace_parent)
         try:
-            batch = model.decode(message, opened.sender, caller=opened.caller)
-            if opened.known_runs is not None:
-                await opened.known_runs.check(batch)
+            batch = model.decode(message, stream.sender, caller=stream.caller)
+            if stream.known_runs is not None:
+                await stream.known_runs.check(batch)
             with refusals.counted():
                 await flow.make_room(batch.size)
             with tracing.within(span):

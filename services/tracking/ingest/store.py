@@ -73,6 +73,8 @@ _SELECT_REJECTIONS_AFTER = """
     LIMIT %(limit)s
 """
 
+_SELECT_RUNS = "SELECT run_id FROM runs WHERE run_id = ANY(%(run_ids)s::text[])"
+
 _END_RUNS = """
     UPDATE runs AS r
     SET status = i.status,
@@ -156,6 +158,11 @@ async def rejections_after(tx: Driver, session_id: str, sequence: int, *, limit:
     """Return a session's first rejections after a batch, in their order."""
     given = {"session_id": session_id, "sequence": sequence, "limit": limit}
     return [_rejection(row) for row in await (await tx.execute(_SELECT_REJECTIONS_AFTER, given)).fetchall()]
+
+
+async def existing_runs(tx: Driver, run_ids: Sequence[str]) -> set[str]:
+    """Return those of the runs that are there, deleted or not."""
+    return {run_id for (run_id,) in await (await tx.execute(_SELECT_RUNS, {"run_ids": list(run_ids)})).fetchall()}
 
 
 async def end_runs(tx: Driver, end_of: Mapping[str, End]) -> None:

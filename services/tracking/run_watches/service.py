@@ -66,8 +66,8 @@ class RunWatches:
                     yield Update(resume_token=known.token())
                     spoke, owes_end = time.monotonic(), False
                 elif reading is None:
-                    # It cannot be told that nothing has changed.
-                    spoke = time.monotonic()
+                    # It cannot be told that nothing has changed: the next reading tells.
+                    spoke, owes_end = time.monotonic(), True
 
 
 @dataclass(frozen=True, slots=True)
