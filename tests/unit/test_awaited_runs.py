@@ -37,5 +37,5 @@ def test_a_time_in_which_the_server_is_away_does_not_count() -> None:
     assert runs.are_awaited
 
 
-def test_of_who_is_gone_no_run_is_awaited() -> None:
+def test_runs_are_not_awaited_unless_that_is_wanted() -> None:
     assert not AwaitedRuns(are_wanted=False).are_awaited

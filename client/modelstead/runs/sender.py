@@ -68,18 +68,24 @@ class Sender:
     """A thread that sends. The caller holds the session's lock for senders.
 
     With `until_done` it ends once the writer is gone and everything is acknowledged: the session is removed, and
-    `is_done` tells so. The server is told of the `backlog`, which whoever writes the session in this process keeps.
+    `is_done` tells so. With `awaits_runs` the server waits for runs that others have yet to begin. It is told of the
+    `backlog`, which whoever writes the session in this process keeps.
     """
 
     def __init__(
-        self, session: Session, settings: Settings, *, until_done: bool = False, backlog: Backlog | None = None
+        self,
+        session: Session,
+        settings: Settings,
+        *,
+        until_done: bool = False,
+        awaits_runs: bool = True,
+        backlog: Backlog | None = None,
     ) -> None:
         self.session = session
         self.reader = Reader(session.files)
         self.is_done = False
         self.refused = Refused(session)
-        # Of who is gone everything that begins is there, or is not waited for.
-        self._awaited_runs = AwaitedRuns(are_wanted=not until_done)
+        self._awaited_runs = AwaitedRuns(are_wanted=awaits_runs)
         self._is_recovered = False
         # Why nothing is sent at present; empty while it is.
         self.trouble = ""

@@ -53,7 +53,8 @@ def run(folder: Path, *, address: str | None, progress: Progress, stuck_s: float
 def _send(session: Session, address: str | None, progress: Progress, stuck_s: float, outcome: Outcome) -> None:
     how = settings.load(address=address or session.info.address, spool_dir=session.path.parent)
     count = _count(session)
-    sender = Sender(session, how, until_done=True)
+    # A run that nobody begins would hold a session up for longer than it may get nowhere.
+    sender = Sender(session, how, until_done=True, awaits_runs=False)
     before = moved = sender.acknowledged_sequence
     moved_at = time.monotonic()
     sender.start()
