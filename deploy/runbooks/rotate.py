@@ -310,7 +310,13 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--namespace", help="the namespace of the Secrets")
     where.add_argument("--folder", type=Path, help="the folder with a folder for each secret")
     parser.add_argument("--settle", type=float, default=_SETTLE_S, metavar="SECONDS", help="how long a change takes")
-    parser.add_argument("--within", type=float, default=_ALTERED_WITHIN_S, metavar="SECONDS", help="for a password")
+    parser.add_argument(
+        "--within",
+        type=float,
+        default=_ALTERED_WITHIN_S,
+        metavar="SECONDS",
+        help="how long Postgres may take to take a password",
+    )
     parser.add_argument("--finish", action="store_true", help="drop the keys that were used before")
     parser.add_argument("--managed", action="store_true", help="an operator alters the role, as CloudNativePG does")
     parser.add_argument("--access-key-file", type=Path, metavar="FILE")

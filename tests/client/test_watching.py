@@ -112,7 +112,7 @@ def test_server_that_is_away_for_too_long_is_told() -> None:
 
 def test_stream_that_says_nothing_is_given_up_and_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "_SILENCE_S_MAX", 0.5)
-    server, mute = grpc.server(futures.ThreadPoolExecutor(4)), MuteServer()
+    server, mute = grpc.server(futures.ThreadPoolExecutor(16)), MuteServer()
     pb_grpc.add_RunWatchServiceServicer_to_server(mute, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

@@ -169,6 +169,8 @@ async def test_watcher_of_a_quiet_metric_of_a_busy_run_is_told_that_all_is_told(
             told = [await anext(updates) for _ in range(6)]
     finally:
         logging.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await logging
 
     assert [_is_end([update]) for update in told] == [False, False, True, True, True, True]
 

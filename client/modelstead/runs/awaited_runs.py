@@ -31,7 +31,7 @@ class AwaitedRuns:
         self._is_over = self._is_over or now - self._missed_at > PATIENCE_S
 
     def failed(self) -> None:
-        """Note that the server cannot be reached: nor may whoever begins the run."""
+        """Note that the server fails otherwise: so it may for whoever begins the run, and that time does not count."""
         self._missed_at = None
 
     def went_on(self) -> None:

@@ -313,7 +313,10 @@ class Sender:
                 self.refused.keep(rejection)
             if self.acknowledged_sequence > before:
                 self._conflicts = 0
-                if self._awaited_runs.is_missing and not response.rejections:
+                if self._awaited_runs.is_missing:
+                    if response.rejections:
+                        # What was lost is told of by itself.
+                        self._told.discard(self.trouble)
                     self._recovered()
                 self._awaited_runs.went_on()
                 self._remove()
