@@ -1,6 +1,5 @@
 """What all tests share: the platform as processes, and a database with the schema of tracking."""
 
-import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -8,7 +7,6 @@ from hypothesis import HealthCheck, settings
 
 from services.common import migrations
 from services.common.database import Database
-from services.local import ports
 from services.local.postgres import EmbeddedPostgres
 from services.tracking.__main__ import MIGRATIONS, SCHEMA
 from tests import s3
@@ -21,16 +19,6 @@ pytest_plugins = ["tests.turns"]
 _OF_STRATEGIES = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 settings.register_profile("tests", deadline=None, suppress_health_check=_OF_STRATEGIES)
 settings.load_profile("tests")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def own_ports() -> Iterator[None]:
-    """Have each worker choose among ports of its own: one that is chosen is listened on only seconds later."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ports, "_CHOICE", ports._CHOICE[worker::count])
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -22,10 +22,7 @@ class Scraper:
     """Where each service of a platform serves its metrics; `extra` is for the platform's start."""
 
     def __init__(self) -> None:
-        chosen: set[int] = set()
-        while len(chosen) < len(SERVICES):
-            chosen.add(ports.choose(_HOST))
-        self._addresses = {service: Address(_HOST, port) for service, port in zip(SERVICES, chosen, strict=True)}
+        self._addresses = {service: Address(_HOST, ports.choose(_HOST)) for service in SERVICES}
 
     @property
     def extra(self) -> Mapping[str, Mapping[str, str]]:

@@ -1,15 +1,12 @@
 """The platform as tests run it: real Postgres, S3 and services as processes, each of which can be killed."""
 
-import contextlib
 import dataclasses
-import fcntl
 import os
 import random
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -30,8 +27,6 @@ READY_TIMEOUT_S = 180
 # measures it.
 _STOP_TIMEOUT_S = 60.0
 _BASES = range(10_000, 19_997, 4)
-# Files that are locked for as long as they are open.
-_CLAIMS: list[IO[str]] = []
 OBJECT_STORE = "object-store"
 # The bucket of an embedded S3, which is there for this platform alone.
 BUCKET = "modelstead"
@@ -258,20 +253,12 @@ class Stack:
 def free_ports() -> int:
     """Return the first of four free ports in a row, which the platform takes.
 
-    They are not among those that `ports.choose` gives, and they are this process's until it ends, whatever other tests
-    run on this machine: so nobody, such as the object store of the same platform or another platform that starts
-    meanwhile, takes one between this look and the platform's start.
+    They are not among those that `ports.choose` gives, and claimed as those are: so nobody, such as the object store of
+    the same platform or another platform that starts meanwhile, takes one between this look and the platform's start.
     """
-    folder = Path(tempfile.gettempdir()) / f"modelstead-ports-{os.getuid()}"
-    folder.mkdir(exist_ok=True)
     for port in random.SystemRandom().sample(_BASES, len(_BASES)):
-        claim = (folder / str(port)).open("w")
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if all(ports.is_free(Address(LOOPBACK, port + offset)) for offset in range(4)):
-                _CLAIMS.append(claim)
-                return port
-        claim.close()
+        if all(ports.is_free(Address(LOOPBACK, port + offset)) for offset in range(4)) and ports.claim(port):
+            return port
     raise AssertionError("no four free ports in a row")
 
 

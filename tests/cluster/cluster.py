@@ -229,8 +229,6 @@ class Cluster:
         """Make a place and start a process in it."""
         address = _address(service, number, self._ports[service])
         metrics = Address(address.host, ports.choose(address.host))
-        while metrics == address:
-            metrics = Address(address.host, ports.choose(address.host))
         child = self._child(service, number, address, metrics)
         replica = Replica(
             service=service, number=number, address=address, metrics=metrics, child=child, process=Process(child)

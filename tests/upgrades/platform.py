@@ -16,7 +16,7 @@ from services.local.postgres import EmbeddedPostgres
 from services.local.process import LAUNCHED_FOR, Child, Process
 from tests import patient
 from tests.s3 import EmbeddedS3
-from tests.stack import free_ports, is_ready_at
+from tests.stack import is_ready_at
 from tests.upgrades import schemas
 from tests.upgrades.releases import Release, Releases
 from tests.upgrades.switch import Switch
@@ -90,7 +90,7 @@ class Platform:
         """Start services of a release, wait until they are ready, and let new connections come to them."""
         started = []
         for service in services:
-            address = self._free_address()
+            address = Address(_HOST, ports.choose(_HOST))
             started.append(Replica(service, releases[service], address, self._process(service, releases, address)))
             self._replicas.append(started[-1])
         for replica in started:
@@ -130,13 +130,6 @@ class Platform:
             waiting.until(lambda replica=replica: replica.process.ended, timeout_s=TIMEOUT_S)
             assert replica.process.exit_code == 0, f"{replica.service}:\n{replica.process.last_lines()}"
             self._replicas.remove(replica)
-
-    def _free_address(self) -> Address:
-        taken = {replica.address for replica in self._replicas}
-        # Not by `ports.choose`: another test might be given the same one before the process is there that listens.
-        while (address := Address(_HOST, free_ports())) in taken:
-            pass
-        return address
 
     def _end_all(self) -> None:
         for replica in self._replicas:
