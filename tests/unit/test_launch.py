@@ -78,6 +78,10 @@ def test_impossible_place_is_refused_by_name(given: dict[str, object], named: st
         ({**_SLURM, "SLURM_JOB_ID": "7"}, ""),
         # A notebook.
         ({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}, ""),
+        # Several torchruns in a step of one task; the nodes of one torchrun in a step of six.
+        ({**_TORCH, "SLURM_STEP_NUM_TASKS": "1", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}, ""),
+        ({**_TORCH, "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}, ""),
+        ({**_TORCH, **_SLURM, "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}, "slurm  7.0"),
         ({"MODELSTEAD_LAUNCH_ID": "mine", **_TORCH, "TORCHELASTIC_RUN_ID": _UUID}, "mine"),
         ({}, ""),
     ],

@@ -50,7 +50,8 @@ def launch_id(environ: Mapping[str, str]) -> str | None:
     if _UUID.fullmatch(environ.get("TORCHELASTIC_RUN_ID", "")):
         return f"torchrun {environ['TORCHELASTIC_RUN_ID']}"
     job, step = environ.get("SLURM_JOB_ID"), environ.get("SLURM_STEP_ID")
-    if job and step:
+    # Within a step of one task, each torchrun is a job of its own.
+    if job and step and (_number(environ, "SLURM_STEP_NUM_TASKS") or 1) > 1:
         return f"slurm {environ.get('SLURM_CLUSTER_NAME', '')} {job}.{step}"
     return None
 
