@@ -17,6 +17,7 @@ from mlflow.entities import Metric, RunStatus
 from modelstead.mlflow_plugin.tracking import TrackingStore
 from services.local import waiting
 from tests import patience
+from tests.client import plugins
 from tests.faults.commands import sync
 from tests.long_form import IS_LONG, TEST_TIMEOUT_S
 from tests.stack import Stack
@@ -32,6 +33,16 @@ _EXIT = {"EXIT_TIMEOUT_S": "60"}
 
 
 @contextmanager
+def _ended(process: "subprocess.Popen[str]") -> Iterator[None]:
+    """Leave no process behind."""
+    try:
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
 def _job(name: str, address: str, spool: Path, **environ: str) -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "tests.client.jobs", name, address, str(spool)],
@@ -40,11 +51,8 @@ def _job(name: str, address: str, spool: Path, **environ: str) -> Iterator["subp
         text=True,
         env={**os.environ, **environ},
     )
-    try:
+    with _ended(process):
         yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def _run_id(process: "subprocess.Popen[str]") -> str:
@@ -148,6 +156,59 @@ def test_mlflow_code_logs_and_ends_its_run_while_tracking_is_away(
     assert waiting.until(lambda: store.get_run(run_id).info.status == "FINISHED", timeout_s=60)
     run = store.get_run(run_id)
     assert (run.info.end_time, run.info.run_name, run.data.metrics) == (5, "renamed", {"m": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("last_words", "status", "environ"),
+    [
+        ("mlflow.log_metric('m', 1.0, step=1)", "FINISHED", {}),
+        # All that was logged has arrived, so nothing tells that the server is away but that it does not answer.
+        ("pass", "FINISHED", {}),
+        ("raise ValueError('training has failed')", "FAILED", {"MODELSTEAD_LAUNCH_ID": "job", "WORLD_SIZE": "1"}),
+    ],
+)
+def test_an_mlflow_script_ends_as_usual_while_tracking_is_away(
+    own_stack: Stack, tmp_path: Path, last_words: str, status: str, environ: dict[str, str]
+) -> None:
+    spool = tmp_path / "spool"
+    script = f"""
+import sys, mlflow
+with mlflow.start_run() as run:
+    mlflow.log_metric("m", 0.5)
+    mlflow.get_run(run.info.run_id)
+    print(run.info.run_id, flush=True)
+    sys.stdin.readline()
+    {last_words}
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")},
+            "PYTHONPATH": os.pathsep.join([str(plugins.install(tmp_path)), *sys.path]),
+            "MLFLOW_TRACKING_URI": "modelstead://" + own_stack.url.removeprefix("http://"),
+            "MODELSTEAD_SPOOL_DIR": str(spool),
+            "MODELSTEAD_EXIT_TIMEOUT_S": "1",
+            **environ,
+        },
+    )
+    with _ended(process):
+        run_id = _run_id(process)
+        own_stack.kill("tracking")
+        # MLflow's own client would go on asking for four minutes.
+        _, told = process.communicate("\n", timeout=_TIMEOUT_S)
+    own_stack.start("tracking")
+    own_stack.wait_until_ready()
+    synced = sync(spool)
+
+    assert process.returncode == (status == "FAILED"), told
+    assert told.count("Traceback") == (status == "FAILED"), told
+    assert synced.returncode == 0, synced.stderr
+    info = patience.get(f"{own_stack.url}/api/2.0/mlflow/runs/get", run_id=run_id).json()["run"]["info"]
+    assert (info["status"], info["end_time"] > 0) == (status, True)
 
 
 def _kill_and_restart(stack: Stack, victim: str) -> None:

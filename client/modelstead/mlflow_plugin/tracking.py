@@ -2,18 +2,23 @@
 as MLflow's own client sends it, to the gateway. MLflow finds it by an entry point; nothing else imports it.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 from mlflow.entities import LifecycleStage, Metric, Param, RunData, RunInfo, RunStatus, RunTag
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.protos.service_pb2 import GetRun
 from mlflow.store.tracking.rest_store import RestStore
 from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.proto_json_utils import parse_dict
+from mlflow.utils.rest_utils import http_request, verify_rest_response
 
 from modelstead.mlflow_plugin import addresses
 from modelstead.runs import settings
@@ -23,9 +28,13 @@ from modelstead.spool.writer import SpoolFull
 
 # How long a read waits for what was logged before it, after a wait of the whole bound has been in vain.
 _SHORT_WAIT_S = 0.5
+# How long the server may think about a run until it is taken to be away.
+_ANSWER_S_MAX = 5.0
 _RUNS_MAX = 1000
 _PARAMS_MAX = 10_000
 _STATUSES = {RunStatus.FINISHED: "FINISHED", RunStatus.FAILED: "FAILED", RunStatus.KILLED: "KILLED"}
+
+_log = logging.getLogger("modelstead")
 
 
 def tracking_store(store_uri: str, artifact_uri: str | None = None) -> "TrackingStore":
@@ -57,6 +66,8 @@ class TrackingStore(RestStore):
         self._launched: set[str] = set()
         self._lock = threading.Lock()
         self._is_behind = False
+        # By thread.
+        self._of_thread = threading.local()
 
     def log_metric(self, run_id: str, metric: Metric) -> None:
         self.log_batch(run_id, [metric], [], [])
@@ -106,12 +117,11 @@ class TrackingStore(RestStore):
         if tags:
             _refused(partial(run.set_tags, {tag.key: tag.value for tag in tags}))
         self._launched.add(run_id)
-        try:
-            found = self.get_run(run_id)
-        except MlflowException as error:
-            if error.get_http_status_code() < 500:
-                raise
-            info = self._info(run_id, "RUNNING", start_time=start.start_time, run_name=run_name)
+        found = self._launched_at_server(run_id)
+        if found is None:
+            info = self._info(
+                run_id, "RUNNING", experiment_id=experiment_id, start_time=start.start_time, run_name=run_name
+            )
             found = MlflowRun(info, RunData(tags=list(tags)))
         self._infos[run_id] = found.info
         return found
@@ -126,16 +136,27 @@ class TrackingStore(RestStore):
         if status is None:
             return super().update_run_info(run_id, run_status, end_time, run_name)
         is_shared = run_id in self._launched
-        if not is_shared and self._is_up_to_date():
+        if not is_shared and self._get_soon(run_id):
             if self._settings.rank is not None:
                 self._end(run_id, status, end_time)
             return super().update_run_info(run_id, run_status, end_time, run_name)
         if run_name:
             self._know(run_id).set_tags({"mlflow.runName": run_name})
         self._end(run_id, status, end_time)
-        if is_shared and self._is_up_to_date():
-            return self.get_run(run_id).info
-        return self._info(run_id, status, end_time=end_time, run_name=run_name)
+        found = self._launched_at_server(run_id) if is_shared else None
+        return found.info if found else self._info(run_id, status, end_time=end_time, run_name=run_name)
+
+    def shut_down_async_logging(self) -> None:
+        super().shut_down_async_logging()
+        self._of_thread.ends_run = True
+
+    def get_run(self, run_id: str) -> MlflowRun:
+        # MLflow ends a run in three steps: no more asynchronous logging, then this, to print where the run is, then
+        # `update_run_info`, which has to be reached also while the server is away.
+        if not getattr(self._of_thread, "ends_run", False):
+            return super().get_run(run_id)
+        self._of_thread.ends_run = False
+        return self._get_soon(run_id) or MlflowRun(self._info(run_id, "RUNNING"), RunData())
 
     def _end(self, run_id: str, status: str, end_time: int | None) -> None:
         self._know(run_id).end(status, end_time=end_time)
@@ -144,13 +165,20 @@ class TrackingStore(RestStore):
         self._launched.discard(run_id)
 
     def _info(
-        self, run_id: str, status: str, *, start_time: int = 0, end_time: int | None = None, run_name: str | None = None
+        self,
+        run_id: str,
+        status: str,
+        *,
+        experiment_id: str = "",
+        start_time: int = 0,
+        end_time: int | None = None,
+        run_name: str | None = None,
     ) -> RunInfo:
         """Return what is known here of a run, as the server will have it."""
         info = self._infos.get(run_id)
         return RunInfo(
             run_id=run_id,
-            experiment_id=info.experiment_id if info else "",
+            experiment_id=info.experiment_id if info else experiment_id,
             user_id=info.user_id if info else "",
             status=status,
             start_time=info.start_time if info else start_time,
@@ -159,6 +187,41 @@ class TrackingStore(RestStore):
             artifact_uri=info.artifact_uri if info else None,
             run_name=run_name or (info.run_name if info else None),
         )
+
+    def _get_soon(self, run_id: str) -> MlflowRun | None:
+        """Return a run as the server has it after all that was logged; None if the server is away or too busy. Raises
+        MlflowException for what it refuses.
+
+        MLflow's own `get_run` goes on for four minutes before it says that nobody answers.
+        """
+        if not self._is_up_to_date():
+            return None
+        endpoint, method = self._METHOD_TO_INFO[GetRun]
+        try:
+            response = http_request(
+                self.get_host_creds(),
+                endpoint,
+                method,
+                params={"run_id": run_id},
+                max_retries=0,
+                timeout=_ANSWER_S_MAX,
+                raise_on_status=False,
+            )
+        except MlflowException:
+            return None
+        if response.status_code == HTTPStatus.TOO_MANY_REQUESTS or response.status_code >= 500:
+            return None
+        message = GetRun.Response()
+        parse_dict(verify_rest_response(response, endpoint).json(), message)
+        return MlflowRun.from_proto(message.run)
+
+    def _launched_at_server(self, run_id: str) -> MlflowRun | None:
+        """Return a run of a launch as the server has it, if it is there and the server can be asked."""
+        try:
+            return self._get_soon(run_id)
+        except MlflowException as error:
+            _log.warning("run %s of a launch cannot be read: %s", run_id, error)
+            return None
 
     def _call_endpoint(self, *arguments: Any, **keywords: Any) -> Any:
         # All that MLflow's store asks the server passes here.
@@ -180,13 +243,9 @@ class TrackingStore(RestStore):
         run = self._runs.get(run_id)
         if run is not None:
             return run
-        try:
-            info = self.get_run(run_id).info
-        except MlflowException as error:
-            if error.get_http_status_code() < 500:
-                raise
-        else:
-            self._infos[run_id] = info
+        found = self._get_soon(run_id)
+        if found:
+            info = self._infos[run_id] = found.info
             if info.lifecycle_stage != LifecycleStage.ACTIVE:
                 raise MlflowException(
                     f"The run {run_id} must be in the 'active' state. Current state is {info.lifecycle_stage}.",
