@@ -1,7 +1,7 @@
 """Training jobs that end in many ways: `python -m tests.client.jobs JOB ADDRESS SPOOL`. Each prints its run's id first.
 
 Steps 0 … 199 of `m` are logged by the process itself, those of `m0`, `m1` … by its children. The first thread of the
-name that is in REFUSED_THREAD cannot be made.
+name that is in REFUSED_THREAD cannot be made. RUN_ID is a run that another process begins.
 """
 
 import multiprocessing
@@ -22,7 +22,8 @@ CHILDREN = 3
 def main() -> None:
     name, address, spool = sys.argv[1:]
     refused = _refuse_once(os.environ.get("REFUSED_THREAD", ""))
-    run = start_run(address, spool_dir=Path(spool), exit_timeout_s=float(os.environ.get("EXIT_TIMEOUT_S", "60")))
+    timeout_s = float(os.environ.get("EXIT_TIMEOUT_S", "60"))
+    run = start_run(address, run_id=os.environ.get("RUN_ID"), spool_dir=Path(spool), exit_timeout_s=timeout_s)
     print(run.run_id, flush=True)
     JOBS[name](run)
     assert "REFUSED_THREAD" not in os.environ or refused.wait(60)
@@ -61,6 +62,16 @@ def _raises(run: Run) -> None:
         raise ValueError("training has failed")
 
 
+def _raises_past_nobody(run: Run) -> None:
+    _log(run)
+    raise ValueError("training has failed")
+
+
+def _is_interrupted(run: Run) -> None:
+    _log(run)
+    signal.raise_signal(signal.SIGINT)
+
+
 def _os_exit(run: Run) -> None:
     _log(run)
     run.flush(60, acknowledged=False)
@@ -69,6 +80,15 @@ def _os_exit(run: Run) -> None:
 
 def _waits_for_a_signal(run: Run) -> None:
     _log(run)
+    print("ready", flush=True)
+    while True:
+        signal.pause()
+
+
+def _waits_while_a_thread_logs(run: Run) -> None:
+    thread = threading.Thread(target=_log, args=(run,))
+    thread.start()
+    thread.join()
     print("ready", flush=True)
     while True:
         signal.pause()
@@ -215,8 +235,11 @@ JOBS: dict[str, Callable[[Run], None]] = {
     "returns": _returns,
     "exits": _exits,
     "raises": _raises,
+    "raises-past-nobody": _raises_past_nobody,
+    "is-interrupted": _is_interrupted,
     "os-exit": _os_exit,
     "waits": _waits_for_a_signal,
+    "waits-while-a-thread-logs": _waits_while_a_thread_logs,
     "logs-until-killed": _logs_until_killed,
     "logs-until-told": _logs_until_told,
     "fills-the-disk": _fills_the_disk,

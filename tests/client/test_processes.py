@@ -53,6 +53,8 @@ def _sync(spool: Path) -> sync.Outcome:
         ("returns", 0, pb.EndRun.FINISHED, 0),
         ("exits", 0, pb.EndRun.FINISHED, 3),
         ("raises", 0, pb.EndRun.FAILED, 1),
+        ("raises-past-nobody", 0, pb.EndRun.FAILED, 1),
+        ("is-interrupted", 0, pb.EndRun.KILLED, -signal.SIGINT),
         ("threads", CHILDREN, pb.EndRun.FINISHED, 0),
         ("forks", CHILDREN, pb.EndRun.FINISHED, 0),
         ("forks-after-having-sent", CHILDREN, pb.EndRun.FINISHED, 0),
@@ -110,8 +112,18 @@ def test_os_exit_loses_nothing_that_is_on_the_disk(server: IngestServer, spool: 
     assert server.run(run_id).steps() == list(range(STEPS))
 
 
-def test_sigterm_sends_what_is_left_ends_the_run_as_killed_and_kills(server: IngestServer, spool: Path) -> None:
-    with _job("waits", server, spool) as process:
+@pytest.mark.parametrize(
+    ("name", "environ"),
+    [
+        ("waits", {}),
+        # What wakes the recorder is not the main thread.
+        ("waits-while-a-thread-logs", {"RUN_ID": "a" * 32, "MODELSTEAD_RANK": "0", "MODELSTEAD_WORLD_SIZE": "1"}),
+    ],
+)
+def test_sigterm_sends_what_is_left_ends_the_run_as_killed_and_kills(
+    server: IngestServer, spool: Path, name: str, environ: dict[str, str]
+) -> None:
+    with _job(name, server, spool, **environ) as process:
         run_id = _run_id(process)
         assert process.stdout
         process.stdout.readline()
@@ -123,6 +135,36 @@ def test_sigterm_sends_what_is_left_ends_the_run_as_killed_and_kills(server: Ing
     assert run.steps() == list(range(STEPS))
     assert run.end is not None
     assert run.end.status == pb.EndRun.KILLED
+
+
+def test_a_second_sigterm_while_the_first_is_heeded_changes_nothing(server: IngestServer, spool: Path) -> None:
+    server.is_answering.clear()
+    with _job("waits", server, spool, EXIT_TIMEOUT_S="3") as process:
+        _run_id(process)
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        told = ""
+        while "sending" not in told:
+            told += process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        told += process.communicate(timeout=_TIMEOUT_S)[1]
+
+    assert process.returncode == -signal.SIGTERM
+    assert [told.count(text) for text in ("sending", "not sent yet", "To send them")] == [1, 1, 1], told
+
+
+@pytest.mark.parametrize("name", ["forks", "spawns"])
+def test_children_of_a_rank_help_it_and_do_not_stand_for_it(server: IngestServer, spool: Path, name: str) -> None:
+    server.heartbeat_period_s = 0.05
+    with _job(name, server, spool, MODELSTEAD_RANK="0", MODELSTEAD_WORLD_SIZE="2") as process:
+        _run_id(process)
+        _, told = process.communicate(timeout=_TIMEOUT_S)
+
+    assert process.returncode == 0, told
+    assert len(server.marks) == 1 + CHILDREN
+    assert len({sender.session_id for sender, _ in server.heartbeats}) == 1
 
 
 @pytest.mark.alone

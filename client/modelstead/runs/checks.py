@@ -7,7 +7,7 @@ from typing import Any
 KEY_LENGTH_MAX = 250
 PARAM_VALUE_LENGTH_MAX = 6000
 TAG_VALUE_LENGTH_MAX = 8000
-INT64_MAX = 2**63 - 1
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 _KEY = re.compile(r"[/\w.\- :]+")
 
@@ -31,17 +31,18 @@ def number(key: str, value: Any) -> float:
         raise TypeError(f"value {value!r} of metric {key!r} is text, not a number")
     try:
         return float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise type(error)(f"value {value!r} of metric {key!r} is not a number: {error}") from error
+    except Exception as error:
+        raise ValueError(f"value of metric {key!r}, {_shown(value)}, is not a number: {error}") from error
 
 
-def whole_number(what: str, value: Any, *, minimum: int = -INT64_MAX - 1) -> int:
+def whole_number(what: str, value: Any, *, minimum: int = INT64_MIN) -> int:
     """Return an int of 64 bits; also of another whole number, as numpy's. Raises TypeError or ValueError."""
     try:
         found = int(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise TypeError(f"{what} {value!r} is not a whole number") from error
-    if isinstance(value, str | bytes) or found != value:
+        is_whole = not isinstance(value, str | bytes) and bool(found == value)
+    except Exception as error:
+        raise TypeError(f"{what} {_shown(value)} is not a whole number") from error
+    if not is_whole:
         raise TypeError(f"{what} {value!r} is not a whole number")
     if not minimum <= found <= INT64_MAX:
         raise ValueError(f"{what} {value!r} is not between {minimum} and {INT64_MAX}")
@@ -55,8 +56,18 @@ def texts(what: str, values: Any, *, length_max: int) -> dict[str, str]:
     found = {}
     for key, value in dict(values).items():
         check_key(what, key)
-        text = str(value)
+        try:
+            text = str(value)
+        except Exception as error:
+            raise ValueError(f"{what} {key!r} has a value that is no text, {_shown(value)}: {error}") from error
         if "\x00" in text:
             raise ValueError(f"{what} {key!r} has a NUL character in its value")
         found[key] = text.encode("utf-8", "replace").decode()[:length_max]
     return found
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - as above
+        return f"a {type(value).__name__} that cannot be shown"

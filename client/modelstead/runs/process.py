@@ -44,6 +44,7 @@ class Process:
     def recorder(self, settings: Settings) -> Recorder:
         """Return the recorder for these settings."""
         with self._lock:
+            self._handle_sigterm()
             if settings not in self._recorders:
                 recorder = self._recorders[settings] = Recorder(settings, on_start=self._begin)
                 recorder.sent_by = self._sent_by
@@ -124,7 +125,11 @@ class Process:
         except RuntimeError:
             self._has_exit_thread = False
             raise
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+
+    def _handle_sigterm(self) -> None:
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and self.watches_exit and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            # Another interpreter than the main one can set none.
             with contextlib.suppress(ValueError):
                 signal.signal(signal.SIGTERM, self._terminate)
 
@@ -134,13 +139,25 @@ class Process:
         for thread in threading.enumerate():
             if not thread.daemon and thread is not me and thread is not threading.main_thread():
                 thread.join()
-        self.finish("FINISHED")
+        self.finish(_how_it_ended())
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
-        """Do what SIGTERM does without a handler, after what is logged was sent."""
+        """Do what SIGTERM does without a handler, after what is logged was sent. Another one changes nothing: some
+        launchers tell a process itself, and then its group.
+        """
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self.finish("KILLED")
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), number)
+
+
+def _how_it_ended() -> str:
+    """Return the status of runs that nobody has ended when the main thread has."""
+    # What the interpreter has printed last, in a script as it ended. At a prompt, work goes on after an error.
+    error = getattr(sys, "last_value", None)
+    if error is None or hasattr(sys, "ps1"):
+        return "FINISHED"
+    return "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
 
 
 def _finish(recorder: Recorder, adoption: Adoption | None, deadline: float) -> None:

@@ -6,8 +6,8 @@ a forked child, whose session is its own.
 
 import contextlib
 import logging
-import multiprocessing
 import os
+import queue
 import socket
 import threading
 import time
@@ -63,6 +63,9 @@ class Recorder:
         # The session of an ancestor whose threads send what this process records, as gRPC cannot be used in a child
         # that was forked after it was.
         self.sent_by: str | None = None
+        # This process is a rank of its job: it begins runs, or takes part in them. A child that is given a run only
+        # helps, and may log when the rank has ended.
+        self.stands_for_rank = False
         # How runs begin that are under way. A forked child logs to them too, and its session may be there first.
         self._starts: dict[str, pb.StartRun] = {}
         self._reset()
@@ -71,7 +74,8 @@ class Recorder:
         # The first is held for no longer than it takes to start a thread, the second while the disk is written.
         self._starting = threading.RLock()
         self._lock = threading.RLock()
-        self._wake = threading.Event()
+        # Not an event, whose lock SIGTERM's handler could find taken by the thread that it interrupts.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._emptied = threading.Condition()
         self._rounds_asked = self._rounds_done = 0
         # Something is out of the buffer that may not be on the disk yet.
@@ -87,6 +91,7 @@ class Recorder:
         self._next_try = 0.0
         self._synced = 0.0
         self._told_dropped = 0
+        self._told_trouble = ""
         self._full_until = 0.0
 
     @property
@@ -111,7 +116,7 @@ class Recorder:
             self._session.close()
         self.buffer.clear()
         self.buffered_points = self.dropped_points = self.dropped_batches = 0
-        self.is_awake = self.is_full = False
+        self.is_awake = self.is_full = self.stands_for_rank = False
         self._reset()
         return abandoned
 
@@ -148,7 +153,7 @@ class Recorder:
                     self._thread = None
                     self.is_awake = False
                     self._empty()
-        self._wake.set()
+        self._wake.put(None)
 
     def flush(self, timeout_s: float, *, acknowledged: bool = True) -> bool:
         """Wait until everything added before is on the disk and, with `acknowledged`, at the server. Returns whether it
@@ -201,8 +206,10 @@ class Recorder:
     def _run(self) -> None:
         last_work = time.monotonic()
         while True:
-            self._wake.wait(self.settings.flush_interval_s if self.is_awake else None)
-            self._wake.clear()
+            with contextlib.suppress(queue.Empty):
+                self._wake.get(timeout=self.settings.flush_interval_s if self.is_awake else None)
+                while True:
+                    self._wake.get_nowait()
             with self._emptied:
                 asked = self._rounds_asked
             if self._empty():
@@ -321,7 +328,9 @@ class Recorder:
                 try:
                     self._begin(fallback_spool_dir() if with_fallback else self.settings.spool_dir)
                 except OSError as error:
-                    _log.warning("no spool can be made: %s", error)
+                    if str(error) != self._told_trouble:
+                        self._told_trouble = str(error)
+                        _log.warning("no spool can be made, points are dropped until one can: %s", error)
                 else:
                     break
         return self._writer
@@ -338,8 +347,7 @@ class Recorder:
             world_size=self.settings.world_size,
             node=self.settings.node,
             local_rank=self.settings.local_rank,
-            # Daemons of multiprocessing, as data loaders' workers are, outlive a rank that is killed.
-            stands_for_rank=self.settings.rank is not None and not multiprocessing.current_process().daemon,
+            stands_for_rank=self.stands_for_rank,
         )
         session = sessions.create(folder, info)
         limits = Limits(

@@ -80,7 +80,7 @@ class Run:
             timestamp = time.time_ns() // 1_000_000
         if (
             step.__class__ is not int
-            or not -checks.INT64_MAX <= step <= checks.INT64_MAX
+            or not checks.INT64_MIN <= step <= checks.INT64_MAX
             or timestamp.__class__ is not int
             or not 0 <= timestamp <= checks.INT64_MAX
             or not self._known.issuperset(metrics)
@@ -139,6 +139,7 @@ class Run:
     def begin(self, start: pb.StartRun) -> None:
         """Begin the run at the server; this process ends it."""
         self._recorder.begins(self.run_id, start)
+        self._recorder.stands_for_rank = self._can_stand_for_rank()
         self._control(lambda: {"start": start})
         CURRENT.own(self)
 
@@ -148,8 +149,13 @@ class Run:
 
     def take_part(self) -> None:
         """See to it that a rank ends its part when its process ends. A process that only helps a rank has none."""
-        if self.rank is not None and not multiprocessing.current_process().daemon:
+        if self._can_stand_for_rank():
+            self._recorder.stands_for_rank = True
             CURRENT.own(self)
+
+    def _can_stand_for_rank(self) -> bool:
+        # Daemons of multiprocessing, as data loaders' workers are, outlive a rank that is killed.
+        return self.rank is not None and not multiprocessing.current_process().daemon
 
     def leave(self) -> None:
         """Do not end the run when the process ends."""
@@ -178,7 +184,7 @@ class Run:
                     checks.check_key("metric", key)
                     self._known.add(key)
                 found[key] = checks.number(key, value)
-            except (TypeError, ValueError, OverflowError) as error:
+            except (TypeError, ValueError) as error:
                 self._mistake(error)
         if found:
             self.log(found, step, timestamp)
