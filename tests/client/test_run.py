@@ -9,6 +9,7 @@ import random
 import shutil
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,9 @@ def test_a_rejected_batch_is_kept_told_once_and_holds_up_nothing(
     server.rejected_params = {"bad"}
     run.log_params({"bad": 1})
     assert run.flush(_WAIT_S)
-    run.log_params({"bad": 2})
+    run.log_params({"before": 1})
+    run.log_params({"bad": 2, "beside": 1})
+    run.log_params({"after": 1})
     _logged(run, range(5))
 
     assert run.flush(_WAIT_S)
@@ -159,6 +162,7 @@ def test_a_rejected_batch_is_kept_told_once_and_holds_up_nothing(
     entries = [json.loads(line) for line in file.read_text().splitlines()]
     assert [entry["message"] for entry in entries] == ["param was logged", "param was logged"]
     assert {entry["run_id"] for entry in entries} == {run.run_id}
+    assert server.run(run.run_id).params == {"before": "1", "after": "1"}
     assert server.run(run.run_id).steps() == list(range(5))
     assert len([line for line in caplog.messages if "param was logged" in line]) == 1
 
@@ -452,6 +456,28 @@ def test_logging_never_waits_for_a_disk(
         stuck.set()
     assert run.flush(_WAIT_S)
     assert server.run(run.run_id).steps() == list(range(1000))
+
+
+def test_only_points_wait_for_the_interval_until_they_are_durable(
+    server: IngestServer, spool: Path, process: Process
+) -> None:
+    run = start_run(server.address, spool_dir=spool, fsync_interval_s=3600)
+    assert run.flush(_WAIT_S)
+    writer = run._recorder._writer
+    assert writer
+    found = [writer.last_sequence - writer.synced_sequence]
+    calls: list[Callable[[], None]] = [
+        lambda: run.log({"m": 1.0}),
+        lambda: run.log_params({"p": 1}),
+        lambda: run.log({"m": 2.0}),
+        run.end,
+    ]
+    for call in calls:
+        call()
+        assert run.flush(_WAIT_S)
+        found.append(writer.last_sequence - writer.synced_sequence)
+
+    assert found == [0, 1, 0, 1, 0]
 
 
 def test_what_is_between_the_buffer_and_the_disk_is_unsent(

@@ -57,7 +57,8 @@ def of(items: Iterable[Row | Control]) -> list[Batch]:
 class _Run:
     run_id: str
     starts: list[pb.StartRun] = field(default_factory=list)
-    params: dict[str, str] = field(default_factory=dict)
+    # Of each call, as the server refuses a batch as a whole: one call's mistake takes nothing of another's with it.
+    params: list[dict[str, str]] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
     # The rows by the names that they have, which from one call to the next are most often the same.
     rows: dict[tuple[str, ...], list[Row]] = field(default_factory=dict)
@@ -75,14 +76,15 @@ class _Run:
             self.starts.append(item.start)
         if item.end is not None:
             self.ends.append(item.end)
-        self.params.update(item.params)
+        self.params.append(item.params)
         self.tags.update(item.tags)
 
     def batches(self) -> Iterator[Batch]:
         for start in self.starts:
             yield self._batch(0, start=start)
-        for params in _parts(self.params):
-            yield self._batch(0, params=params)
+        for params in self.params:
+            for part in _parts(params):
+                yield self._batch(0, params=part)
         for tags in _parts(self.tags):
             yield self._batch(0, tags=tags)
         for points, count in _columns(self.rows):

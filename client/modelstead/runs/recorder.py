@@ -86,6 +86,8 @@ class Recorder:
         self._sender: Sender | None = None
         self._backlog = Backlog()
         self._waiting: deque[Batch] = deque()
+        # Something was written that is not to wait until the interval of points is over.
+        self._has_controls = False
         # The runs that this process's session begins, or makes for what it logs.
         self._begun: set[str] = set()
         self._next_try = 0.0
@@ -301,14 +303,15 @@ class Recorder:
         except OSError as error:
             _log.debug("the spool cannot be written: %s", error)
             return False
+        self._has_controls = self._has_controls or not batch.points
         self._backlog.add(sequence, batch.points, now_s=time.monotonic())
         return True
 
     def _sync_if_due(self) -> None:
         writer, now = self._writer, time.monotonic()
-        is_due = now - self._synced >= self.settings.fsync_interval_s
+        is_due = self._has_controls or now - self._synced >= self.settings.fsync_interval_s
         if writer and self.settings.durability is Durability.INTERVAL and is_due and not self._is_synced():
-            self._synced = now
+            self._synced, self._has_controls = now, False
             with contextlib.suppress(OSError):
                 writer.sync()
 

@@ -99,8 +99,8 @@ class Writer:
         self.dropped_points = 0
 
     def append(self, payload: bytes, *, points: int = 0) -> int:
-        """Write a batch and return its sequence. A batch of no points is durable at once, unless durability is NEVER or
-        the disk fails at that, which `synced_sequence` tells.
+        """Write a batch and return its sequence. With durability ALWAYS it is durable at once, unless the disk fails at
+        that, which `synced_sequence` tells.
 
         Raises SpoolFull, and OSError for any other failure to write; then the batch is not there, and its sequence is
         the next one's.
@@ -110,9 +110,7 @@ class Writer:
         while not self._is_written(series, record):
             self._make_room()
         self.last_sequence += 1
-        if self._limits.durability is Durability.ALWAYS or (
-            not points and self._limits.durability is Durability.INTERVAL
-        ):
+        if self._limits.durability is Durability.ALWAYS:
             with contextlib.suppress(OSError):
                 self.sync()
         return self.last_sequence
