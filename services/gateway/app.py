@@ -19,7 +19,7 @@ from services.gateway.console.app import Console, Found
 from services.gateway.graphql import endpoint
 from services.gateway.graphql.endpoint import Endpoint
 from services.gateway.hosts import Hosts
-from services.gateway.pages import Page, Pages
+from services.gateway.pages import READY_PATH, Page, Pages
 from services.gateway.replies import Header, Reply, StreamedReply, send_last_reply, send_reply, send_stream
 from services.gateway.requests import Request
 from services.gateway.routes import Match, RouteTable
@@ -27,7 +27,7 @@ from services.gateway.sessions import Sessions
 from services.gateway.transcoding import Transcoder
 
 # Served under any name: probes address a machine, not a site.
-_ANY_HOST = frozenset({"/health", "/version"})
+_ANY_HOST = frozenset({"/health", READY_PATH, "/version"})
 _UNMATCHED = "unmatched"
 _TIMED_OUT = 408
 _CLIENT_CLOSED = 499

@@ -112,16 +112,20 @@ class Connections:
     def __init__(self, backends: Iterable[Backend], *, count: int = 1) -> None:
         """`count` is how many connections there are to each address of a backend, besides one for watches."""
         self._by_name = {backend.name: _connect(backend, count) for backend in backends}
-        self._check: asyncio.Task[bool] | None = None
+        self._check: asyncio.Task[frozenset[str]] | None = None
 
     def __getitem__(self, name: str) -> Connection:
         return self._by_name[name]
 
-    async def are_ready(self) -> bool:
-        """Whether every backend serves; callers that ask at the same time share one answer."""
+    async def ready(self) -> frozenset[str]:
+        """Return the names of the backends that serve; callers that ask at the same time share one answer."""
         if self._check is None or self._check.done():
             self._check = asyncio.create_task(self._ask_all())
         return await asyncio.shield(self._check)
+
+    async def are_ready(self) -> bool:
+        """Whether every backend serves."""
+        return await self.ready() == self._by_name.keys()
 
     async def wait_until_ready(self, timeout_s: float) -> None:
         """Return when every backend serves, or after so long."""
@@ -134,8 +138,9 @@ class Connections:
         """Close every channel; calls under way are cancelled."""
         await asyncio.gather(*(connection.close() for connection in self._by_name.values()))
 
-    async def _ask_all(self) -> bool:
-        return all(await asyncio.gather(*(connection.is_ready() for connection in self._by_name.values())))
+    async def _ask_all(self) -> frozenset[str]:
+        answers = await asyncio.gather(*(connection.is_ready() for connection in self._by_name.values()))
+        return frozenset(name for name, is_ready in zip(self._by_name, answers, strict=True) if is_ready)
 
 
 def _in_turns(calls: Sequence[Callable[..., Any]]) -> Callable[..., Any]:

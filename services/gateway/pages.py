@@ -17,6 +17,8 @@ from services.gateway.ui.pages import ROOT, WebUI
 
 # The MLflow whose REST API is spoken; clients parse it.
 MLFLOW_VERSION = "3.18.0"
+READY_PATH = "/readyz"
+"""Whether this gateway is to be given calls."""
 
 _RUNS_NOTHING: Header = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'")
 _CHECKED: Header = (b"cache-control", b"no-cache")
@@ -72,6 +74,7 @@ class Pages:
             "": self._bare_prefix,
             "/": self._index,
             "/health": self._health,
+            READY_PATH: self._readiness,
             "/version": self._version,
             "/openapi.json": self._openapi,
             "/api/3.0/mlflow/server-info": self._server_info,
@@ -107,13 +110,18 @@ class Pages:
         )
 
     async def _health(self, request: Request) -> Reply:
+        return self._whether(await self._connections.are_ready(), "Not every service is ready.")
+
+    async def _readiness(self, request: Request) -> Reply:
+        # While one service is away, what asks the others is to reach them.
+        return self._whether(bool(await self._connections.ready()), "No service is ready.")
+
+    def _whether(self, is_ok: bool, trouble: str) -> Reply:
         if self._is_draining:
             return Reply(status=503, body=b"The gateway is stopping.", media_type=TEXT)
-        if await self._connections.are_ready():
+        if is_ok:
             return Reply(body=b"OK", media_type=TEXT)
-        return Reply(
-            status=503, body=b"Not every service is ready.", media_type=TEXT, headers=((b"retry-after", b"1"),)
-        )
+        return Reply(status=503, body=trouble.encode(), media_type=TEXT, headers=((b"retry-after", b"1"),))
 
     async def _version(self, request: Request) -> Reply:
         return Reply(body=MLFLOW_VERSION.encode(), media_type=HTML)

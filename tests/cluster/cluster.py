@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from services.common.settings import Address
+from services.gateway.pages import READY_PATH
 from services.local import ports, waiting
 from services.local.data_dir import DataDir
 from services.local.object_store import ObjectStore
@@ -61,14 +62,14 @@ class Replica:
 
     def is_ready(self) -> bool:
         if self.service == "gateway":
-            return ports.answers_ok(self.address, "/health")
+            return ports.answers_ok(self.address, READY_PATH)
         return is_ready_at(str(self.address))
 
     def calls(self) -> Counter[str]:
         """Return how many calls this process has answered, by method; none of what only looks whether it is there."""
         found = Counter[str]()
         for sample in self._samples("modelstead_calls_total"):
-            if "/health" not in sample.labels["method"]:
+            if READY_PATH not in sample.labels["method"]:
                 found[sample.labels["method"]] += int(sample.value)
         return found
 

@@ -10,6 +10,8 @@ import typer
 import yaml
 
 from services.common import artifact_stores, settings
+from services.common.rpc.health import READINESS
+from services.gateway.pages import READY_PATH
 from services.local import maintenance
 from tests.deploy import manifests
 from tests.deploy.manifests import BASE, REPOSITORY, Manifest, Variant, Workload
@@ -164,7 +166,7 @@ def test_startup_asks_what_liveness_asks_and_readiness_more(deployment: Workload
     asked = {name: probe.get("grpc") or probe.get("httpGet") for name, probe in probes.items()}
 
     assert asked["startupProbe"] == asked["livenessProbe"]
-    assert "readiness" in asked["readinessProbe"].values() or "/health" in asked["readinessProbe"].values()
+    assert {READINESS, READY_PATH} & set(asked["readinessProbe"].values())
 
 
 @each_database_owner

@@ -34,6 +34,8 @@ API = "/api/2.0/mlflow"
 # How long a machine that does other work may take over anything; less than the 30 s after which the gateway gives up by
 # itself, so that what comes in time did not come of that.
 WAIT_S = 25.0
+# A port at which nobody listens.
+_NOBODY = 1
 
 Failure = tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]
 _Answer = TypeVar("_Answer")
@@ -308,6 +310,7 @@ async def platform(
     public_tracking_address: str = "",
     ui_folder: Path | None = None,
     root_path: str = "",
+    is_registry_there: bool = True,
 ) -> AsyncIterator[Platform]:
     """Run a backend and a gateway with these settings for the length of the block."""
     backend = Backend()
@@ -315,7 +318,7 @@ async def platform(
     settings = Settings(
         tracking_address=Address("127.0.0.1", backend.port),
         artifacts_address=Address("127.0.0.1", backend.port),
-        registry_address=Address("127.0.0.1", backend.port),
+        registry_address=Address("127.0.0.1", backend.port if is_registry_there else _NOBODY),
         auth=auth or (AuthKind.TOKENS if tokens_file else AuthKind.NONE),
         tokens_file=tokens_file,
         allowed_hosts=allowed_hosts,

@@ -291,7 +291,8 @@ class TestHeaders:
         assert running.script.requests == []
 
     @pytest.mark.parametrize(
-        ("path", "status"), [("/", 403), (f"{API}/runs/get", 403), ("/health", 200), ("/version", 200)]
+        ("path", "status"),
+        [("/", 403), (f"{API}/runs/get", 403), ("/health", 200), ("/readyz", 200), ("/version", 200)],
     )
     async def test_another_name_is_refused_but_for_probes(self, running: Platform, path: str, status: int) -> None:
         response = await running.client.get(path, headers={"host": "evil.example"})
@@ -507,6 +508,7 @@ class TestAuthentication:
         [
             "/",
             "/health",
+            "/readyz",
             "/version",
             "/api/3.0/mlflow/server-info",
             "/ajax-api/3.0/mlflow/server-info",
@@ -536,6 +538,22 @@ class TestPages:
         await own.backend.stop()
 
         assert (await own.client.get("/health")).status_code == 503
+
+    async def test_a_gateway_is_given_calls_as_long_as_it_reaches_any_service(self) -> None:
+        async with platform(is_registry_there=False) as partly:
+            with_one_away = [(await partly.client.get(path)).status_code for path in ("/health", "/readyz")]
+            run = await partly.get_run()
+            await partly.backend.set_ready(False)
+            with_all_away = await partly.client.get("/readyz")
+
+        assert (with_one_away, run.status_code) == ([503, 200], 200)
+        assert (with_all_away.status_code, with_all_away.text) == (503, "No service is ready.")
+        assert with_all_away.headers["retry-after"] == "1"
+
+    async def test_a_gateway_that_stops_is_given_no_more_calls(self, own: Platform) -> None:
+        own.gateway.drain()
+
+        assert [(await own.client.get(path)).status_code for path in ("/health", "/readyz")] == [503, 503]
 
     async def test_the_version_is_mlflows(self, running: Platform) -> None:
         assert (await running.client.get("/version")).text == "3.18.0"

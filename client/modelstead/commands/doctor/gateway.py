@@ -61,7 +61,7 @@ def examine(wire: Wire) -> Iterator[Finding]:
         yield findings.problem(
             "ready",
             f"/health does not answer: {getattr(error, 'reason', None) or error}",
-            why="Load balancers take the gateway out.",
+            why="Load balancers take such a gateway out.",
             fix="Is the gateway overloaded, or restarted again and again? `kubectl logs deployment/gateway`.",
             code=Exit.UNAVAILABLE,
         )
@@ -73,7 +73,7 @@ def examine(wire: Wire) -> Iterator[Finding]:
         yield findings.problem(
             "ready",
             f"/health says {reply.status}: {reply.body.decode(errors='replace')[:200].strip()}",
-            why="A service is away, or waits for its database or a migration; load balancers take the gateway out.",
+            why="A service is away, or waits for its database or a migration; calls of the others are answered.",
             fix="What is found below says which; its log says why: `kubectl logs deployment/NAME`.",
             code=Exit.UNAVAILABLE,
         )
