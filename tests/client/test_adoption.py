@@ -1,24 +1,19 @@
 """A parent sends the sessions of its forked children, wherever they are and whatever fails at first."""
 
-import socket
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from modelstead.runs import batches
 from modelstead.runs.process import Process
 from modelstead.runs.run import Run, start_run
 from modelstead.runs.sender import Sender
 from modelstead.runs.settings import fallback_spool_dir
-from modelstead.spool import sessions
-from modelstead.spool.sessions import Info
-from modelstead.spool.writer import Limits, Writer
 from services.local import waiting
+from tests.client import leftovers
 from tests.client.server import IngestServer
 
 _WAIT_S = 60.0
@@ -26,21 +21,8 @@ _WAIT_S = 60.0
 
 def _leave_child(folder: Path, run: Run, *, address: str) -> str:
     """Write what a forked child that is gone has left for its parent to send, one point; return its session."""
-    info = Info(
-        session_id=uuid.uuid4().hex,
-        address=address,
-        created_ms=1,
-        process_id=1,
-        host=socket.gethostname(),
-        sent_by=run._recorder.session_id,
-    )
-    session = sessions.create(folder, info)
-    session_id = bytes.fromhex(info.session_id)
-    writer = Writer(session.files, session_id=session_id, epoch=1, limits=Limits(), acknowledged=lambda: 0)
-    [batch] = batches.of([(run.run_id, 7, 1000, ("child",), (0.5,), "")])
-    writer.append(batch.payload, points=batch.points)
-    session.close()
-    return info.session_id
+    sent_by = run._recorder.session_id
+    return leftovers.leave(folder, address=address, key="child", run_id=run.run_id, sent_by=sent_by).name
 
 
 def _has_arrived(server: IngestServer, run: Run) -> Callable[[], bool]:
@@ -161,3 +143,28 @@ def test_a_child_whose_session_could_not_be_taken_up_is_sent_later(
 
     assert waiting.until(_has_arrived(server, run), timeout_s=_WAIT_S)
     assert len(failures) == 1
+
+
+def test_sessions_that_cannot_be_sent_are_told_once_and_hold_up_no_other(
+    server: IngestServer, spool: Path, process: Process, caplog: pytest.LogCaptureFixture
+) -> None:
+    unreadable = leftovers.leave(spool, address=server.address, key="unreadable")
+    leftovers.make_unreadable(unreadable)
+    damaged = leftovers.leave(spool, address=server.address, key="damaged")
+    (damaged / "state.json").unlink(missing_ok=True)
+    (damaged / "state.json").mkdir()
+    leftovers.leave(spool, address=server.address, key="orphan")
+    run = start_run(server.address, spool_dir=spool, exit_timeout_s=_WAIT_S)
+
+    orphans = server.run(leftovers.RUN_ID)
+    assert waiting.until(lambda: orphans.steps("orphan") == [7], timeout_s=_WAIT_S)
+    # Children are looked for again and again.
+    assert run.flush(_WAIT_S)
+    process.after_fork_in_parent()
+    _leave_child(spool, run, address=server.address)
+
+    assert waiting.until(_has_arrived(server, run), timeout_s=_WAIT_S)
+    [told] = [line for line in caplog.messages if "cannot be sent from here now" in line]
+    assert str(unreadable) in told or str(damaged) in told
+    assert "(and 1 more)" in told
+    assert [key for key, _, _ in orphans.points] == ["orphan"]

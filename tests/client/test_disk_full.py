@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.client import leftovers
 from tests.client.server import IngestServer
 
 _TIMEOUT_S = 120
@@ -47,3 +48,22 @@ def test_points_that_do_not_fit_are_dropped_and_counted_and_the_job_heals(server
     assert run.start is not None
     assert run.end is not None
     assert run.steps("after") == list(range(200))
+
+
+def test_what_was_left_is_sent_from_a_full_disk(server: IngestServer, tmp_path: Path) -> None:
+    program = [sys.executable, "-P", "-m", "tests.client.leftovers", server.address, str(tmp_path / "spool")]
+
+    done = subprocess.run(
+        [*_ON_A_SMALL_DISK, str(tmp_path), *program], capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
+    )
+
+    assert done.returncode == 0, done.stderr
+    taken_up, sent, batches, stuck, sent_later = done.stdout.splitlines()
+    assert (taken_up, sent, batches) == ("1", "2", "2")
+    # There is no place that its state could take.
+    assert "No space left on device" in stuck
+    assert sent_later == "1"
+    assert [key for key, _, _ in server.run(leftovers.RUN_ID).points] == ["new", "again", "old"]
+    epochs = [opening.open.epoch for opening in server.openings]
+    assert sorted(epochs) == [1, 2, 2]
+    assert len({opening.open.session_id for opening in server.openings}) == 3

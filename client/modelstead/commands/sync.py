@@ -28,15 +28,19 @@ def sync(
 ) -> None:
     """Send what training jobs that are gone have logged and could not send."""
     folder = folder or settings.spool_dir()
+    told: list[str] = []
     while True:
         try:
             outcome = _pass(folder, address, stuck_after)
         except SettingsError as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(2) from error
-        if not watch or outcome.sent or outcome.stuck:
+        # Again and again it would be the same.
+        news = [line for line in outcome.stuck if line not in told]
+        told = outcome.stuck
+        if not watch or outcome.sent or news:
             typer.echo(_told(outcome, folder))
-        for line in outcome.stuck:
+        for line in news:
             typer.echo(f"not sent: {line}", err=True)
         if not watch:
             raise typer.Exit(1 if outcome.stuck else 0)

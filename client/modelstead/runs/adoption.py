@@ -34,6 +34,9 @@ class Adoption:
         self._senders: dict[str, Sender] = {}
         # What was looked at and is not a child's: it need not be read again.
         self._others: set[str] = set()
+        # What cannot be read or sent: those that were told, and why the others cannot.
+        self._told: set[Path] = set()
+        self._untold: dict[Path, OSError] = {}
         self._lock = threading.Lock()
         self._has_forked = threading.Event()
         self._thread = threading.Thread(target=self._run, name="modelstead-adoption", daemon=True)
@@ -75,12 +78,13 @@ class Adoption:
             recorders = list(self._recorders)
             for folder in _folders(recorders):
                 try:
-                    found = sessions.find(folder, without=self._others | self._senders.keys())
+                    found = sessions.find(folder, without=self._others | self._senders.keys(), unreadable=self._note)
                 except OSError as error:
                     _log.debug("no sessions can be looked for in %s: %s", folder, error)
                     continue
                 for session in found:
                     self._consider(session, recorders, is_wanted)
+            self._tell()
 
     def _consider(self, session: Session, recorders: Collection[Recorder], is_wanted: _Wanted) -> None:
         try:
@@ -89,11 +93,28 @@ class Adoption:
                 sender.start()
                 self._senders[session.info.session_id] = sender
                 return
+        except OSError as error:
+            if session.path.exists():
+                self._note(session.path, error)
         except Exception as error:  # noqa: BLE001 - no session may keep others from being sent; what is in it is kept
             _log.debug("%s cannot be sent now: %s", session.path, error)
         session.close()
         if session.info.sent_by is None:
             self._others.add(session.info.session_id)
+
+    def _note(self, path: Path, error: OSError) -> None:
+        if path not in self._told:
+            self._untold[path] = error
+
+    def _tell(self) -> None:
+        """Tell once of each session that cannot be sent: in one line, as there may be many, of another user."""
+        if not self._untold:
+            return
+        path, error = next(iter(self._untold.items()))
+        more = f" (and {len(self._untold) - 1} more)" if len(self._untold) > 1 else ""
+        _log.warning("%s%s cannot be sent from here now, and is kept: %s", path, more, error)
+        self._told |= self._untold.keys()
+        self._untold.clear()
 
 
 def _folders(recorders: Collection[Recorder]) -> set[Path]:

@@ -19,7 +19,9 @@ _STUCK_S = 30.0
 
 @dataclass(kw_only=True, slots=True)
 class Outcome:
-    """What was done. `busy` counts sessions that a live process writes or sends itself."""
+    """What was done. `busy` counts sessions that a live process writes or sends itself; `stuck` tells which folders
+    have something that could not be sent, and why.
+    """
 
     sent: int = 0
     batches: int = 0
@@ -34,17 +36,31 @@ Progress = Callable[[str, int, int], None]
 
 
 def run(folder: Path, *, address: str | None, progress: Progress, stuck_s: float = _STUCK_S) -> Outcome:
-    """Send each session in a folder whose process is gone, one after another, and remove it.
+    """Send each session in a folder whose process is gone, one after another, and remove it. One that cannot be read,
+    or not be taken up for want of room, holds up no other.
 
     address: where to, instead of where the session was logging to. Raises SettingsError.
     """
     outcome = Outcome()
-    for session in sessions.find(folder):
+
+    def leave(path: Path, error: OSError) -> None:
+        outcome.stuck.append(f"{path}: {error}")
+
+    try:
+        found = sessions.find(folder, unreadable=leave)
+    except OSError as error:
+        leave(folder, error)
+        return outcome
+    for session in found:
         try:
             if session.lock_writer() and session.lock_sender():
                 _send(session, address, progress, stuck_s, outcome)
             else:
                 outcome.busy += 1
+        except OSError as error:
+            # One that is gone was about to be removed by who has sent it.
+            if session.path.exists():
+                leave(session.path, error)
         finally:
             session.close()
     return outcome

@@ -1,9 +1,13 @@
 """The files of one spool. All that a spool does to a disk goes through `Files`, so that a test can be the disk."""
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import Protocol
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What a disk without room answers. The last is a limit on the size of a file."""
 
 
 class Files(Protocol):
@@ -84,12 +88,29 @@ class DiskFiles:
 
     def replace(self, name: str, data: bytes) -> None:
         other = self._path / f"{name}.new"
-        with other.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        other.replace(self._path / name)
+        try:
+            with other.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            other.replace(self._path / name)
+        except OSError:
+            with contextlib.suppress(OSError):
+                other.unlink()
+            raise
         self._sync_names()
+
+    def overwrite(self, name: str, data: bytes) -> None:
+        """Give a file other content of the same size, durably, for which a disk needs no room. A crash meanwhile may
+        leave a mixture of both, and who reads meanwhile may see one. Raises OSError, also if the size differs.
+        """
+        file = os.open(self._path / name, os.O_WRONLY)
+        try:
+            if os.fstat(file).st_size != len(data) or os.pwrite(file, data, 0) != len(data):
+                raise OSError(errno.ENOSPC, "it does not fit into the place of what is there", name)
+            os.fdatasync(file)
+        finally:
+            os.close(file)
 
     def remove(self, name: str) -> None:
         self.release(name)

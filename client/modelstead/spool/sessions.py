@@ -5,16 +5,20 @@ A session is written by the process that made it, and by no other: `writer.lock`
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
+import re
 import shutil
-from collections.abc import Collection
+import time
+import zlib
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from modelstead.spool.files import DiskFiles
+from modelstead.spool.files import FULL, DiskFiles
 
 FORMAT = 1
 
@@ -22,6 +26,15 @@ _INFO, _STATE = "session.json", "state.json"
 _WRITER, _SENDER = "writer.lock", "sender.lock"
 _UNFINISHED = ".new-"
 _REJECTED = "rejected"
+# What else may lie in the folder, such as `lost+found`, is nobody's session if it cannot be read.
+_SESSION_NAME = re.compile(r"[0-9a-f]{32}")
+# Any state fits, and so one takes the place of another where the disk has no room for a second file.
+_STATE_BYTES = 128
+_OVERWRITTEN_S = 0.01
+_DAMAGED = (ValueError, KeyError, TypeError, AttributeError)
+
+Unreadable = Callable[[Path, OSError], None]
+"""Is told of a session's folder, and why it cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,22 +123,39 @@ class Session:
             return False
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError as error:
             os.close(lock)
-            return False
+            if isinstance(error, BlockingIOError):
+                return False
+            raise
         self._locks[name] = lock
         return True
 
     def _state(self) -> dict[str, int]:
         try:
-            text = (self.path / _STATE).read_text(encoding="utf-8")
+            try:
+                return _decoded_state((self.path / _STATE).read_bytes())
+            except _DAMAGED:
+                # It may be about to be overwritten.
+                time.sleep(_OVERWRITTEN_S)
+                return _decoded_state((self.path / _STATE).read_bytes())
         except FileNotFoundError:
             return {"epoch": 0, "acknowledged": 0}
-        state = json.loads(text)
-        return {"epoch": int(state["epoch"]), "acknowledged": int(state["acknowledged"])}
+        except _DAMAGED as error:
+            raise OSError(errno.EIO, "it is damaged", str(self.path / _STATE)) from error
 
     def _save(self, epoch: int, acknowledged: int) -> None:
-        self.files.replace(_STATE, json.dumps({"epoch": epoch, "acknowledged": acknowledged}).encode())
+        data = _encoded_state(epoch, acknowledged)
+        try:
+            self.files.replace(_STATE, data)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            # A state is within a sector of the disk, so half of one is not to be expected, and would be noticed.
+            try:
+                self.files.overwrite(_STATE, data)
+            except OSError:
+                raise error from None
 
 
 def create(root: Path, info: Info) -> Session:
@@ -140,6 +170,8 @@ def create(root: Path, info: Info) -> Session:
         session = Session(unfinished, info)
         if not session.lock_writer():
             raise OSError(f"{unfinished} cannot be locked")
+        # From now on there is one that can be overwritten, for whoever takes the session up when the disk is full.
+        session.files.replace(_STATE, _encoded_state(0, 0))
         session.files.replace(_INFO, json.dumps({"format": FORMAT, **asdict(info)}).encode())
         path = root / info.session_id
         unfinished.rename(path)
@@ -150,24 +182,56 @@ def create(root: Path, info: Info) -> Session:
     return session
 
 
-def find(root: Path, *, without: Collection[str] = ()) -> list[Session]:
+def find(
+    root: Path, *, without: Collection[str] = (), unreadable: Unreadable = lambda path, error: None
+) -> list[Session]:
     """Return the sessions in a folder, oldest first. What is not one, or of a later format, is left out, and so are the
-    sessions `without`.
+    sessions `without` and those that cannot be read, as of another user. Raises OSError if the folder cannot be read.
     """
     try:
         names = [name for name in os.listdir(root) if name not in without and not name.startswith(".")]  # noqa: PTH208
     except FileNotFoundError:
         return []
-    paths = [root / name for name in names if (root / name / _INFO).is_file()]
-    sessions = [session for path in paths if (session := _opened(path))]
+    sessions = []
+    for name in names:
+        try:
+            session = _opened(root / name)
+        except OSError as error:
+            if _SESSION_NAME.fullmatch(name):
+                unreadable(root / name, error)
+        else:
+            sessions += [session] if session else []
     return sorted(sessions, key=lambda session: (session.info.created_ms, session.info.session_id))
 
 
 def _opened(path: Path) -> Session | None:
     try:
-        info = json.loads((path / _INFO).read_text(encoding="utf-8"))
+        data = (path / _INFO).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        info = json.loads(data)
         if info.pop("format") != FORMAT:
             return None
         return Session(path, Info(**info))
-    except (OSError, ValueError, KeyError, TypeError):
+    except _DAMAGED:
         return None
+
+
+def _encoded_state(epoch: int, acknowledged: int) -> bytes:
+    state = {"epoch": epoch, "acknowledged": acknowledged}
+    return json.dumps({**state, "check": _check(state)}).encode().ljust(_STATE_BYTES)
+
+
+def _decoded_state(data: bytes) -> dict[str, int]:
+    """Raises one of _DAMAGED."""
+    found = json.loads(data)
+    state = {"epoch": int(found["epoch"]), "acknowledged": int(found["acknowledged"])}
+    # Those of earlier releases have none, and were never overwritten.
+    if found.get("check", _check(state)) != _check(state):
+        raise ValueError("its checksum is another one")
+    return state
+
+
+def _check(state: dict[str, int]) -> int:
+    return zlib.crc32(json.dumps(state).encode())

@@ -5,20 +5,16 @@ one of points, so that to make room is to remove the oldest segment of points, f
 """
 
 import contextlib
-import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
 from modelstead.spool import segments
-from modelstead.spool.files import Files
+from modelstead.spool.files import FULL, Files
 from modelstead.spool.segments import Header, Record
 
 CONTROL, POINTS = "control", "points"
 SUFFIX = ".seg"
-
-# What a disk without room answers. The last is a limit on the size of a file.
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Durability(Enum):
@@ -138,7 +134,7 @@ class Writer:
             self._files.append(series.segment, record)
         except OSError as error:
             self._undo(series)
-            if error.errno in _FULL:
+            if error.errno in FULL:
                 return False
             raise
         series.size += len(record)

@@ -1,0 +1,87 @@
+"""`modelstead sync` sends what can be sent of what others have left, and says what cannot."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from modelstead.cli import application
+from modelstead.spool import sessions
+from tests.client import leftovers
+from tests.client.server import IngestServer
+
+
+def _sync(spool: Path, *options: str) -> Result:
+    return CliRunner().invoke(application(), ["sync", str(spool), *options])
+
+
+def _keys(server: IngestServer) -> list[str]:
+    return [key for key, _, _ in server.run(leftovers.RUN_ID).points]
+
+
+def _cannot_be_read(session: Path) -> str:
+    leftovers.make_unreadable(session)
+    return "File name too long"
+
+
+def _cannot_be_locked(session: Path) -> str:
+    (session / "writer.lock").unlink()
+    (session / "writer.lock").mkdir()
+    return "Is a directory"
+
+
+def _has_a_state_that_cannot_be_read(session: Path) -> str:
+    (session / "state.json").unlink(missing_ok=True)
+    (session / "state.json").mkdir()
+    return "Is a directory"
+
+
+def _has_a_state_of_two_halves(session: Path) -> str:
+    """As a loss of power may leave it, while it is overwritten."""
+    (session / "state.json").write_text('{"epoch": 1, "acknowledged": 1, "check": 1}')
+    return "it is damaged"
+
+
+@pytest.mark.parametrize(
+    "spoil", [_cannot_be_read, _cannot_be_locked, _has_a_state_that_cannot_be_read, _has_a_state_of_two_halves]
+)
+def test_a_session_that_cannot_be_sent_is_told_and_holds_up_no_other(
+    server: IngestServer, spool: Path, spoil: Callable[[Path], str]
+) -> None:
+    leftovers.leave(spool, address=server.address, key="first", created_ms=1)
+    spoiled = leftovers.leave(spool, address=server.address, key="spoiled", created_ms=2)
+    leftovers.leave(spool, address=server.address, key="last", created_ms=3)
+    why = spoil(spoiled)
+
+    done = _sync(spool)
+
+    assert _keys(server) == ["first", "last"]
+    assert done.exit_code == 1
+    [told] = [line for line in done.stderr.splitlines() if line.startswith("not sent: ")]
+    assert str(spoiled) in told
+    assert why in told
+    assert "2 batches of 2 sessions sent" in done.stdout
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "spool").write_text("")
+
+    done = _sync(tmp_path / "spool")
+
+    assert done.exit_code == 1
+    assert f"not sent: {tmp_path / 'spool'}: [Errno 20] Not a directory" in done.stderr
+
+
+def test_what_is_no_session_is_not_told(server: IngestServer, spool: Path) -> None:
+    leftovers.leave(spool, address=server.address)
+    for name in ("lost+found", "rejected"):
+        (spool / name).mkdir()
+        (spool / name / "session.json").symlink_to("x" * 300)
+    (spool / "file").write_text("")
+
+    done = _sync(spool)
+
+    assert (done.exit_code, done.stderr.strip()) == (0, "")
+    assert sessions.find(spool) == []
