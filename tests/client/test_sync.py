@@ -85,3 +85,44 @@ def test_what_is_no_session_is_not_told(server: IngestServer, spool: Path) -> No
 
     assert (done.exit_code, done.stderr.strip()) == (0, "")
     assert sessions.find(spool) == []
+
+
+def test_what_other_hosts_have_left_is_sent_only_if_that_is_asked_for(server: IngestServer, spool: Path) -> None:
+    leftovers.leave(spool, address=server.address, key="here", created_ms=1)
+    for number in range(7):
+        leftovers.leave(spool, address=server.address, key="there", host=f"node{number}", created_ms=2 + number)
+
+    done = _sync(spool)
+    sent = _keys(server)
+    asked = _sync(spool, "--other-hosts")
+
+    assert sent == ["here"]
+    assert done.exit_code == 1
+    [told] = [line for line in done.stderr.splitlines() if line.startswith("not sent: ")]
+    assert "7 sessions that were written on node0, node1, node2, node3, node4 and 2 more hosts" in told
+    assert "--other-hosts" in told
+    assert asked.exit_code == 0
+    assert _keys(server) == ["here", *["there"] * 7]
+    assert sessions.find(spool) == []
+
+
+def test_a_live_session_of_another_host_is_known_to_live_where_locks_are_shared(
+    server: IngestServer, spool: Path
+) -> None:
+    leftovers.leave(spool, address=server.address, host="node0")
+    [live] = sessions.find(spool)
+    assert live.lock_writer()
+
+    done = _sync(spool)
+    asked = _sync(spool, "--other-hosts")
+
+    live.close()
+    assert (done.exit_code, asked.exit_code) == (0, 0)
+    assert "1 sessions are of live processes" in done.stdout
+    assert _keys(server) == []
+
+
+def test_help_tells_of_other_hosts() -> None:
+    shown = CliRunner().invoke(application(), ["sync", "--help"]).stdout
+
+    assert "--other-hosts" in shown

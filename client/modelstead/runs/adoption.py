@@ -4,7 +4,6 @@ before, and, once after a start, of processes on this host that are gone and hav
 
 import contextlib
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -151,4 +150,4 @@ def _is_child(session: Session, recorders: Collection[Recorder]) -> bool:
 
 def _is_orphan(session: Session, recorders: Collection[Recorder]) -> bool:
     is_for_us = any(recorder.settings.address == session.info.address for recorder in recorders)
-    return is_for_us and session.info.host == socket.gethostname() and session.lock_writer()
+    return is_for_us and session.info.is_of_this_host and session.lock_writer()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,8 @@ _STUCK_S = 30.0
 
 @dataclass(kw_only=True, slots=True)
 class Outcome:
-    """What was done. `busy` counts sessions that a live process writes or sends itself; `stuck` tells which folders
-    have something that could not be sent, and why.
+    """What was done. `busy` counts sessions that a live process writes or sends itself, `elsewhere` those that are left
+    because another host wrote them, by host; `stuck` tells which folders have something that cannot be sent, and why.
     """
 
     sent: int = 0
@@ -28,6 +29,7 @@ class Outcome:
     rejected: int = 0
     missing: int = 0
     busy: int = 0
+    elsewhere: Counter[str] = dataclasses.field(default_factory=Counter)
     stuck: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -35,11 +37,15 @@ Progress = Callable[[str, int, int], None]
 """Is told of a session how many batches are acknowledged, of how many."""
 
 
-def run(folder: Path, *, address: str | None, progress: Progress, stuck_s: float = _STUCK_S) -> Outcome:
+def run(
+    folder: Path, *, address: str | None, progress: Progress, stuck_s: float = _STUCK_S, other_hosts: bool = False
+) -> Outcome:
     """Send each session in a folder whose process is gone, one after another, and remove it. One that cannot be read,
     or not be taken up for want of room, holds up no other.
 
-    address: where to, instead of where the session was logging to. Raises SettingsError.
+    address: where to, instead of where the session was logging to.
+    other_hosts: also what was written on other hosts. The caller knows that its processes are gone.
+    Raises SettingsError.
     """
     outcome = Outcome()
 
@@ -53,7 +59,11 @@ def run(folder: Path, *, address: str | None, progress: Progress, stuck_s: float
         return outcome
     for session in found:
         try:
-            if session.lock_writer() and session.lock_sender():
+            if not session.lock_writer():
+                outcome.busy += 1
+            elif not (session.info.is_of_this_host or other_hosts):
+                outcome.elsewhere[session.info.host] += 1
+            elif session.lock_sender():
                 _send(session, address, progress, stuck_s, outcome)
             else:
                 outcome.busy += 1

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import time
 import zlib
 from collections.abc import Callable, Collection
@@ -55,6 +56,13 @@ class Info:
     node: str = ""
     local_rank: int | None = None
     stands_for_rank: bool = False
+
+    @property
+    def is_of_this_host(self) -> bool:
+        """Whether its process was, or is, on this host. Where it was on another one, its locks may not tell whether it
+        lives: file systems that hosts share may keep the locks of each to itself.
+        """
+        return self.host == socket.gethostname()
 
 
 class Session:
