@@ -12,6 +12,7 @@ from modelstead.runs import batches, sync
 from modelstead.spool import sessions
 from modelstead.spool.sessions import Info
 from modelstead.spool.writer import Limits, Writer
+from modelstead.tracking.v1 import ingest_pb2 as pb
 
 RUN_ID = "a" * 32
 STEP = 7
@@ -26,8 +27,9 @@ def leave(
     sent_by: str | None = None,
     host: str = "",
     created_ms: int = 1,
+    params: tuple[str, ...] = (),
 ) -> Path:
-    """Write a session of one point, as a process that is gone left it; return its folder."""
+    """Write a session of one point, and of each parameter, as a process that is gone left it; return its folder."""
     info = Info(
         session_id=uuid.uuid4().hex,
         address=address,
@@ -41,6 +43,8 @@ def leave(
     writer = Writer(session.files, session_id=session_id, epoch=1, limits=Limits(), acknowledged=lambda: 0)
     [batch] = batches.of([(run_id, STEP, 1000, (key,), (0.5,), "")])
     writer.append(batch.payload, points=batch.points)
+    for name in params:
+        writer.append(pb.Batch(run_id=run_id, params={name: "1"}).SerializeToString())
     session.close()
     return session.path
 

@@ -126,3 +126,17 @@ def test_help_tells_of_other_hosts() -> None:
     shown = CliRunner().invoke(application(), ["sync", "--help"]).stdout
 
     assert "--other-hosts" in shown
+
+
+def test_what_is_refused_and_not_kept_is_told(
+    server: IngestServer, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelstead.spool.sessions.REJECTED_BYTES_MAX", 300)
+    server.rejected_params = {"a", "b", "c"}
+    leftovers.leave(spool, address=server.address, params=("a", "b", "c"))
+
+    done = _sync(spool)
+
+    assert done.exit_code == 0
+    assert f"3 batches were refused; they are in {spool / 'rejected'}, but for 2 that are not kept" in done.stdout
+    assert len(list((spool / "rejected").iterdir())) == 1

@@ -89,5 +89,6 @@ def _told(outcome: "Outcome", folder: Path) -> str:
     if outcome.missing:
         parts.append(f"{outcome.missing} batches had been dropped, or are damaged")
     if outcome.rejected:
-        parts.append(f"{outcome.rejected} batches were refused; they are in {folder / 'rejected'}")
+        lost = f", but for {outcome.rejected_lost} that are not kept" if outcome.rejected_lost else ""
+        parts.append(f"{outcome.rejected} batches were refused; they are in {folder / 'rejected'}{lost}")
     return "; ".join(parts) + "."

@@ -12,6 +12,7 @@ from modelstead.tracking.v1 import ingest_pb2 as pb
 class _Sent:
     sequence: int
     size: int
+    payload: bytes
 
 
 class Outbox:
@@ -44,16 +45,18 @@ class Outbox:
         record = self._reader.peek()
         if record is None or not self._has_room(record):
             return None
-        batch = pb.Batch.FromString(record.payload)
+        payload = record.payload
+        batch = pb.Batch.FromString(payload)
         if record.sequence > self._next_sequence:
             batch = pb.Batch(run_id=batch.run_id)
+            payload = batch.SerializeToString()
             self.missing_count += 1
         else:
             self._reader.read()
         batch.sequence = self._next_sequence
         self._next_sequence += 1
         size = batch.ByteSize()
-        self._under_way.append(_Sent(batch.sequence, size))
+        self._under_way.append(_Sent(batch.sequence, size, payload))
         self._under_way_bytes += size
         return batch
 
@@ -61,6 +64,11 @@ class Outbox:
     def sent_sequence(self) -> int:
         """The batch that was sent last."""
         return self._next_sequence - 1
+
+    def payload(self, sequence: int) -> bytes | None:
+        """Return the batch that is under way as a sequence, without it; None if there is none."""
+        place = sequence - self._under_way[0].sequence if self._under_way else -1
+        return self._under_way[place].payload if 0 <= place < len(self._under_way) else None
 
     def acknowledge(self, sequence: int) -> None:
         """Take an acknowledgement of every batch up to a sequence."""

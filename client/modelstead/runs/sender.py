@@ -162,6 +162,7 @@ class Sender:
         finally:
             if self._channel is not None:
                 self._channel.close()
+            self.refused.tell_lost(is_last=True)
             if self.is_done:
                 self.session.delete()
             with self._changed:
@@ -299,6 +300,7 @@ class Sender:
         with self._changed:
             stream.heard = time.monotonic()
             before = self.acknowledged_sequence
+            self.refused.keep(response.rejections, self._outbox.payload)
             if not stream.is_open:
                 stream.is_open = True
                 self._outbox.open(acknowledged=response.acknowledged_sequence, window_bytes=response.window_bytes)
@@ -309,8 +311,6 @@ class Sender:
                 self._outbox.acknowledge(response.acknowledged_sequence)
             if response.HasField("pause"):
                 stream.paused_until = time.monotonic() + response.pause.ToMilliseconds() / 1000
-            for rejection in response.rejections:
-                self.refused.keep(rejection)
             if self.acknowledged_sequence > before:
                 self._conflicts = 0
                 if self._awaited_runs.is_missing:

@@ -20,13 +20,15 @@ _STUCK_S = 30.0
 
 @dataclass(kw_only=True, slots=True)
 class Outcome:
-    """What was done. `busy` counts sessions that a live process writes or sends itself, `elsewhere` those that are left
-    because another host wrote them, by host; `stuck` tells which folders have something that cannot be sent, and why.
+    """What was done. `rejected_lost` counts which of the rejected batches are not kept, `busy` the sessions that a live
+    process writes or sends itself, `elsewhere` those that are left because another host wrote them, by host; `stuck`
+    tells which folders have something that cannot be sent, and why.
     """
 
     sent: int = 0
     batches: int = 0
     rejected: int = 0
+    rejected_lost: int = 0
     missing: int = 0
     busy: int = 0
     elsewhere: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -95,6 +97,7 @@ def _send(session: Session, address: str | None, progress: Progress, stuck_s: fl
     sender.stop()
     outcome.batches += sender.acknowledged_sequence - before
     outcome.rejected += sender.refused.count
+    outcome.rejected_lost += sender.refused.lost_count
     outcome.missing += sender.missing_count
     if sender.is_done:
         progress(session.info.session_id, count, count)

@@ -22,6 +22,8 @@ from typing import Any
 from modelstead.spool.files import FULL, DiskFiles
 
 FORMAT = 1
+# Of what the server has refused of each session.
+REJECTED_BYTES_MAX = 16 * 1024 * 1024
 
 _INFO, _STATE = "session.json", "state.json"
 _WRITER, _SENDER = "writer.lock", "sender.lock"
@@ -100,13 +102,24 @@ class Session:
         self._save(self._state()["epoch"], sequence)
 
     def keep_rejected(self, entry: dict[str, Any]) -> Path:
-        """Add a line to the file of what the server has refused for good, which outlives the session; returns it."""
+        """Add a line to the file of what the server has refused for good, which outlives the session; returns it. Only
+        for the holder of the sender's lock. Raises OSError: EFBIG if the file would have more than REJECTED_BYTES_MAX.
+        """
         folder = self.path.parent / _REJECTED
-        folder.mkdir(exist_ok=True)
-        file = folder / f"{self.info.session_id}.jsonl"
-        with file.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(entry) + "\n")
-        return file
+        folder.mkdir(mode=0o700, exist_ok=True)
+        path = folder / f"{self.info.session_id}.jsonl"
+        line = json.dumps(entry).encode() + b"\n"
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            size = os.fstat(file).st_size
+            if size + len(line) > REJECTED_BYTES_MAX:
+                raise OSError(errno.EFBIG, f"of a session no more than {REJECTED_BYTES_MAX} bytes are kept", str(path))
+            if os.write(file, line) < len(line):
+                os.ftruncate(file, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        finally:
+            os.close(file)
+        return path
 
     def delete(self) -> None:
         """Remove the session, of which everything is acknowledged, and let its locks go."""
