@@ -32,7 +32,8 @@ def number(key: str, value: Any) -> float:
     try:
         return float(value)
     except Exception as error:
-        raise ValueError(f"value of metric {key!r}, {_shown(value)}, is not a number: {error}") from error
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"value of metric {key!r}, {_shown(value)}, is not a number: {error}") from error
 
 
 def whole_number(what: str, value: Any, *, minimum: int = INT64_MIN) -> int:
