@@ -67,6 +67,12 @@ def _raises_past_nobody(run: Run) -> None:
     raise ValueError("training has failed")
 
 
+def _raises_at_a_prompt(run: Run) -> None:
+    """As a notebook does, which goes on after an error."""
+    sys.ps1 = ">>> "
+    _raises_past_nobody(run)
+
+
 def _is_interrupted(run: Run) -> None:
     _log(run)
     signal.raise_signal(signal.SIGINT)
@@ -236,6 +242,7 @@ JOBS: dict[str, Callable[[Run], None]] = {
     "exits": _exits,
     "raises": _raises,
     "raises-past-nobody": _raises_past_nobody,
+    "raises-at-a-prompt": _raises_at_a_prompt,
     "is-interrupted": _is_interrupted,
     "os-exit": _os_exit,
     "waits": _waits_for_a_signal,

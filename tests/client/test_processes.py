@@ -54,6 +54,7 @@ def _sync(spool: Path) -> sync.Outcome:
         ("exits", 0, pb.EndRun.FINISHED, 3),
         ("raises", 0, pb.EndRun.FAILED, 1),
         ("raises-past-nobody", 0, pb.EndRun.FAILED, 1),
+        ("raises-at-a-prompt", 0, pb.EndRun.FINISHED, 1),
         ("is-interrupted", 0, pb.EndRun.KILLED, -signal.SIGINT),
         ("threads", CHILDREN, pb.EndRun.FINISHED, 0),
         ("forks", CHILDREN, pb.EndRun.FINISHED, 0),
