@@ -151,11 +151,17 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
 
+    def do_GET(self) -> None:
+        self._answer()
+
     def do_POST(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
         received = Received(
             path=self.path,
             headers={name.lower(): value for name, value in self.headers.items()},
-            body=self.rfile.read(int(self.headers["content-length"])),
+            body=self.rfile.read(int(self.headers.get("content-length", 0))),
             local_host=self.connection.getsockname()[0],
         )
         answer = self.server.receiver.answer(received)

@@ -49,7 +49,8 @@ class Registry(pb_grpc.LookupServiceServicer):
     `others` are versions that are only told when asked for by number; `refused` are names that nobody may read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: grpc.ServerCredentials | None = None) -> None:
+        self._tls = tls
         self.states: dict[str, pb.ModelState] = {}
         self.others: dict[tuple[str, str], pb.ResolvedVersion] = {}
         self.refused: set[str] = set()
@@ -80,7 +81,10 @@ class Registry(pb_grpc.LookupServiceServicer):
         pb_grpc.add_LookupServiceServicer_to_server(self, self._server)
         # Clients watch whether a server goes on, as those of ours say.
         health_pb2_grpc.add_HealthServicer_to_server(_Healthy(), self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        if self._tls:
+            self.port = self._server.add_secure_port(self.address, self._tls)
+        else:
+            self.port = self._server.add_insecure_port(self.address)
         self._server.start()
 
     def kill(self) -> None:

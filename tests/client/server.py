@@ -41,8 +41,9 @@ class _Mark:
 class IngestServer(pb_grpc.IngestServiceServicer):
     """Listens on `address`; `runs` is what was stored, `requests` what came, whether or not it was stored."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: grpc.ServerCredentials | None = None) -> None:
         self.runs: dict[str, StoredRun] = {}
+        self._tls = tls
         self.marks: dict[str, _Mark] = {}
         self.batches: list[pb.Batch] = []
         self.openings: list[pb.IngestStreamRequest] = []
@@ -79,7 +80,11 @@ class IngestServer(pb_grpc.IngestServiceServicer):
         """Listen, on the same port as before if there was one."""
         self._server = grpc.server(futures.ThreadPoolExecutor(96), options=(*OPTIONS, ("grpc.so_reuseport", 0)))
         pb_grpc.add_IngestServiceServicer_to_server(self, self._server)
-        self._port = self._server.add_insecure_port(f"127.0.0.1:{self._port}")
+        where = f"127.0.0.1:{self._port}"
+        if self._tls:
+            self._port = self._server.add_secure_port(where, self._tls)
+        else:
+            self._port = self._server.add_insecure_port(where)
         self._server.start()
 
     def stop(self) -> None:

@@ -24,8 +24,9 @@ SQL_LAYERS = ("tables", "store", "migrations")
 SQL_DRIVERS = ("sqlalchemy", "psycopg", "alembic")
 # A use-case passes the open transaction on, so it may name its type, and nothing else of SQL.
 TRANSACTION_TYPE = "sqlalchemy.ext.asyncio.AsyncConnection"
-# `modelstead up` is to services/local what `__main__` is to a service.
-ENVIRONMENT_READERS = frozenset({"services.local.commands"})
+# `modelstead up` is to services/local what `__main__` is to a service. Which roots TLS has is told to OpenSSL and to
+# gRPC by variables of theirs, whoever calls.
+ENVIRONMENT_READERS = frozenset({"services.local.commands", "modelstead.trust"})
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 import base64
 import os
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from modelstead import trust
 from modelstead.commands.exits import CommandError, Exit
 
 
@@ -17,13 +19,14 @@ class Target:
     url: str
     authorization: str | None = field(repr=False)
     tls: ssl.SSLContext | None
-    # The authorities that are trusted instead of the system's, as PEM.
-    authorities: bytes | None = field(default=None, repr=False)
+    # What else speaks TLS makes its own of these: authorities instead of the system's, and what the client shows.
+    ca_file: Path | None = None
+    client_cert_file: Path | None = None
 
 
 def target(uri: str | None, token_file: Path | None) -> Target:
-    """Return what MLFLOW_TRACKING_URI, _TOKEN, _USERNAME, _PASSWORD and _SERVER_CERT_PATH say, options first. As in
-    MLflow, a user name goes before a token. Raises CommandError.
+    """Return what MLFLOW_TRACKING_URI, _TOKEN, _USERNAME, _PASSWORD, _SERVER_CERT_PATH and _CLIENT_CERT_PATH say,
+    options first. As in MLflow, a user name goes before a token. Raises CommandError.
     """
     given = uri or os.environ.get("MLFLOW_TRACKING_URI") or ""
     parts = urlsplit(given)
@@ -34,12 +37,15 @@ def target(uri: str | None, token_file: Path | None) -> Target:
     if parts.username:
         user, password = unquote(parts.username), unquote(parts.password or "")
     where = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
-    certificates = os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") if parts.scheme == "https" else None
+    is_tls = parts.scheme == "https"
+    ca_file = _file("MLFLOW_TRACKING_SERVER_CERT_PATH", trust.check_authorities) if is_tls else None
+    client_cert_file = _file("MLFLOW_TRACKING_CLIENT_CERT_PATH", trust.check_client_certificate) if is_tls else None
     return Target(
         url=where,
         authorization=_authorization(token_file, user, password),
-        tls=_tls(parts.scheme),
-        authorities=Path(certificates).read_bytes() if certificates else None,
+        tls=trust.context(ca_file, client_cert_file) if is_tls else None,
+        ca_file=ca_file,
+        client_cert_file=client_cert_file,
     )
 
 
@@ -60,11 +66,10 @@ def _authorization(token_file: Path | None, user: str | None, password: str | No
     return f"Bearer {token}" if token else None
 
 
-def _tls(scheme: str) -> ssl.SSLContext | None:
-    if scheme != "https":
-        return None
-    certificates = os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH")
+def _file(variable: str, check: Callable[[Path], Path]) -> Path | None:
+    """Return the file that a variable names. Raises CommandError if it is not what it is for."""
+    named = os.environ.get(variable)
     try:
-        return ssl.create_default_context(cafile=certificates)
-    except OSError as error:
-        raise CommandError(f"MLFLOW_TRACKING_SERVER_CERT_PATH={certificates} cannot be read.", Exit.USAGE) from error
+        return check(Path(named)) if named else None
+    except trust.TrustError as error:
+        raise CommandError(f"{variable}={named!r} is not valid: {error}.", Exit.USAGE) from error

@@ -20,8 +20,7 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.proto_json_utils import parse_dict
 from mlflow.utils.rest_utils import http_request, verify_rest_response
 
-from modelstead.mlflow_plugin import addresses
-from modelstead.runs import settings
+from modelstead.mlflow_plugin import addresses, settings
 from modelstead.runs.process import CURRENT
 from modelstead.runs.run import Run, start_message
 from modelstead.spool.writer import SpoolFull
@@ -55,10 +54,7 @@ class TrackingStore(RestStore):
     def __init__(self, store_uri: str) -> None:
         self._creds = partial(get_default_host_creds, addresses.rest(store_uri))
         super().__init__(self._creds)
-        creds = self._creds()
-        self._settings = settings.load(
-            address=store_uri, token=creds.token, username=creds.username, password=creds.password
-        )
+        self._settings = settings.load(store_uri, self._creds())
         self._recorder = CURRENT.recorder(self._settings)
         self._runs: dict[str, Run] = {}
         self._params: dict[str, dict[str, str]] = {}

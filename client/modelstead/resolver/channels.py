@@ -7,6 +7,8 @@ from pathlib import Path
 
 import grpc
 
+from modelstead import trust
+
 Token = str | Callable[[], str] | None
 Tls = bool | grpc.ChannelCredentials
 
@@ -73,7 +75,7 @@ class Connector:
         """Return a new channel; it connects with its first call."""
         if self._tls is False:
             return grpc.insecure_channel(self.address, options=_OPTIONS)
-        credentials = grpc.ssl_channel_credentials() if self._tls is True else self._tls
+        credentials = grpc.ssl_channel_credentials(*trust.channel_arguments()) if self._tls is True else self._tls
         return grpc.secure_channel(self.address, credentials, options=_OPTIONS)
 
     def metadata(self) -> tuple[tuple[str, str], ...]:

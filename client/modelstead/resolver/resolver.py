@@ -56,8 +56,9 @@ class ModelResolver:
     ) -> None:
         """`address` is `host:port` of the registry or any target that gRPC takes; `names` are followed from the start.
 
-        `token` may be a function, asked for each call. `tls` is True, or the credentials of a channel. The first `get`
-        of a model waits up to `wait_s`; past `max_staleness_s`, if given, answers are refused.
+        `token` may be a function, asked for each call. `tls` is True, for the system's authorities, or the
+        credentials of a channel. The first `get` of a model waits up to `wait_s`; past `max_staleness_s`, if given,
+        answers are refused.
         Raises TooManyModels for more than 1,000 names, ValueError for `max_staleness_s` below 20.
         """
         self._names = dict.fromkeys(names)

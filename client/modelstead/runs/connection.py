@@ -12,6 +12,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from modelstead import trust
 from modelstead.runs.settings import Settings, SettingsError
 
 GATEWAY, GATEWAY_TLS = "modelstead", "modelstead+tls"
@@ -86,11 +87,11 @@ def resolve(settings: Settings) -> Endpoint:
 
 
 def channel(endpoint: Endpoint, settings: Settings) -> grpc.Channel:
-    """Return a new channel, which connects when it is used. Raises OSError if `ca_file` cannot be read."""
+    """Return a new channel, which connects when it is used. Raises TrustError."""
     if not endpoint.is_tls:
         return grpc.insecure_channel(endpoint.address, options=_OPTIONS)
-    roots = settings.ca_file.read_bytes() if settings.ca_file else None
-    return grpc.secure_channel(endpoint.address, grpc.ssl_channel_credentials(roots), options=_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(*trust.channel_arguments(settings.ca_file, settings.client_cert_file))
+    return grpc.secure_channel(endpoint.address, credentials, options=_OPTIONS)
 
 
 def metadata(settings: Settings) -> tuple[tuple[str, str], ...]:
@@ -116,7 +117,8 @@ def failure(error: grpc.RpcError) -> Failure:
 def _ask(url: str, settings: Settings) -> Endpoint:
     request = urllib.request.Request(url + ADDRESSES_PATH, headers=dict(metadata(settings)))  # noqa: S310 - http or https
     try:
-        with urllib.request.urlopen(request, timeout=_DISCOVERY_TIMEOUT_S) as answer:  # noqa: S310
+        tls = trust.context(settings.ca_file, settings.client_cert_file) if request.type == "https" else None
+        with urllib.request.urlopen(request, timeout=_DISCOVERY_TIMEOUT_S, context=tls) as answer:  # noqa: S310
             address = json.loads(answer.read(_DISCOVERY_BYTES_MAX))["tracking"]
     except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
         raise DiscoveryError(f"{url} did not tell where tracking is: {error}") from error

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from modelstead import trust
 from modelstead.runs import launch
 from modelstead.spool.writer import Durability, OnFull
 
@@ -30,6 +31,7 @@ class Settings:
     username: str = ""
     password: str = field(default="", repr=False)
     ca_file: Path | None = None
+    client_cert_file: Path | None = None
     spool_dir: Path = field(default_factory=lambda: spool_dir())
     durability: Durability = Durability.INTERVAL
     fsync_interval_s: float = 1.0
@@ -135,14 +137,22 @@ def _flag(value: Any) -> bool:
     return text in ("true", "1")
 
 
+def _authorities(value: Any) -> Path:
+    return trust.check_authorities(Path(value))
+
+
+def _client_certificate(value: Any) -> Path:
+    return trust.check_client_certificate(Path(value))
+
+
 def _parsed(name: str, value: Any) -> Any:
-    types: dict[str, Any] = {"durability": Durability, "on_full": OnFull, "spool_dir": Path, "ca_file": Path}
-    types["system_metrics"] = _flag
+    types: dict[str, Any] = {"durability": Durability, "on_full": OnFull, "spool_dir": Path}
+    types |= {"system_metrics": _flag, "ca_file": _authorities, "client_cert_file": _client_certificate}
     for one in ("fsync_interval_s", "flush_interval_s", "exit_timeout_s", "system_metrics_interval_s"):
         types[one] = float
     for one in ("spool_bytes_max", "buffer_points_max", "rank", "world_size", "local_rank"):
         types[one] = int
     try:
         return types.get(name, str)(value)
-    except ValueError as error:
-        raise SettingsError(f"{name}={value!r} is not valid: {error}") from error
+    except (ValueError, trust.TrustError) as error:
+        raise SettingsError(f"{name}={str(value)!r} is not valid: {error}") from error

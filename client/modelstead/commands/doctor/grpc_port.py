@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import grpc
 
+from modelstead import trust
 from modelstead.commands.doctor import findings
 from modelstead.commands.doctor.findings import Finding
 from modelstead.commands.exits import Exit
@@ -88,8 +89,7 @@ def _ping(target: Target, host: str, port: int, *, is_tls: bool) -> float:
 
 def _secured(plain: socket.socket, target: Target, host: str) -> ssl.SSLSocket:
     # One of its own: that of the target is shared with requests that speak HTTP/1.1.
-    trusted = target.authorities.decode("ascii", "ignore") if target.authorities else None
-    context = ssl.create_default_context(cadata=trusted)
+    context = trust.context(target.ca_file, target.client_cert_file)
     context.set_alpn_protocols(["h2"])
     connection = context.wrap_socket(plain, server_hostname=host)
     if connection.selected_alpn_protocol() != "h2":
@@ -126,11 +126,11 @@ def _called(target: Target, where: str, *, is_tls: bool) -> Finding:
     message = b"\xc2\x3e" + _varint(_MESSAGE_BYTES) + bytes(_MESSAGE_BYTES)
     metadata = (("authorization", target.authorization),) if target.authorization else ()
     options = [("grpc.enable_http_proxy", 0)]
-    channel = (
-        grpc.secure_channel(where, grpc.ssl_channel_credentials(target.authorities), options=options)
-        if is_tls
-        else grpc.insecure_channel(where, options=options)
-    )
+    if is_tls:
+        credentials = grpc.ssl_channel_credentials(*trust.channel_arguments(target.ca_file, target.client_cert_file))
+        channel = grpc.secure_channel(where, credentials, options=options)
+    else:
+        channel = grpc.insecure_channel(where, options=options)
     with channel:
         try:
             call: Any = channel.unary_unary(_STATUS)
