@@ -28,6 +28,7 @@ from modelstead.spool.writer import POINTS, SpoolFull, Writer, segment_names
 from modelstead.tracking.v1 import ingest_pb2 as pb
 from services.local import waiting
 from tests.client.server import IngestServer
+from tests.receivers import Answer, Receiver
 
 _WAIT_S = 60.0
 
@@ -569,6 +570,19 @@ def test_a_gateway_that_talks_nonsense_is_one_that_does_not_say_where_tracking_i
 
         with pytest.raises(connection.DiscoveryError, match="nonsense"):
             connection.resolve(how)
+
+
+def test_where_a_gateway_sends_its_callers_on_to_no_credentials_are_told() -> None:
+    with Receiver() as gateway, Receiver() as elsewhere:
+        there = elsewhere.url.replace("/hook", "/moved")
+        gateway.answers = lambda _: Answer(status=302, headers={"Location": there, "Content-Length": "0"}, body=b"")
+        elsewhere.answers = lambda _: Answer(body=b'{"tracking": "host:8081"}')
+        how = settings.load({}, address=f"modelstead://127.0.0.1:{gateway.port}", token="secret")
+
+        assert connection.resolve(how).address == "host:8081"
+
+    assert [request.headers.get("authorization") for request in gateway.received] == ["Bearer secret"]
+    assert [request.headers.get("authorization") for request in elsewhere.received] == [None]
 
 
 def _sync(spool: Path) -> sync.Outcome:

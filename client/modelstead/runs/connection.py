@@ -115,7 +115,10 @@ def failure(error: grpc.RpcError) -> Failure:
 
 
 def _ask(url: str, settings: Settings) -> Endpoint:
-    request = urllib.request.Request(url + ADDRESSES_PATH, headers=dict(metadata(settings)))  # noqa: S310 - http or https
+    request = urllib.request.Request(url + ADDRESSES_PATH)  # noqa: S310 - http or https
+    for name, value in metadata(settings):
+        # A server that it is sent on to may be somebody else's.
+        request.add_unredirected_header(name, value)
     try:
         tls = trust.context(settings.ca_file, settings.client_cert_file) if request.type == "https" else None
         with urllib.request.urlopen(request, timeout=_DISCOVERY_TIMEOUT_S, context=tls) as answer:  # noqa: S310
