@@ -166,6 +166,8 @@ def combinations() -> list[Variant]:
     for number, (database, store) in enumerate(itertools.product(_DATABASES, _STORES)):
         edge = _EDGES[(number + number // len(_STORES)) % len(_EDGES)]
         seeing = _SEEING if number % 2 else ()
+        if seeing and "postgres-cnpg" in database:
+            seeing = (*seeing, "monitoring-cnpg")
         components = (*database, store, "network-policies", *seeing, *edge)
         variants.append(Variant("+".join(components), components))
     return variants

@@ -189,7 +189,8 @@ def test_alerts_that_are_explained_are_all_that_there_are() -> None:
 
 def test_sections_that_alerts_name_exist() -> None:
     headings = re.findall(r"^#+ (.*)$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
-    alerts = (manifests.COMPONENTS / "monitoring" / "alerts.yaml").read_text(encoding="utf-8")
+    files = [manifests.COMPONENTS / name / "alerts.yaml" for name in ("monitoring", "monitoring-cnpg")]
+    alerts = "".join(path.read_text(encoding="utf-8") for path in files)
 
     named = set(re.findall(r'docs/operations\.md, "([^"]+)"', alerts))
     assert named
