@@ -91,6 +91,16 @@ def _waits_for_a_signal(run: Run) -> None:
         signal.pause()
 
 
+def _waits_with_a_handler_that_raises(run: Run) -> None:
+    """As torch has one, which raises when a data loader's worker is gone."""
+
+    def fail(number: int, frame: object) -> None:
+        raise RuntimeError("DataLoader worker is killed by signal: Terminated.")
+
+    signal.signal(signal.SIGUSR1, fail)
+    _waits_for_a_signal(run)
+
+
 def _waits_while_a_thread_logs(run: Run) -> None:
     thread = threading.Thread(target=_log, args=(run,))
     thread.start()
@@ -246,6 +256,7 @@ JOBS: dict[str, Callable[[Run], None]] = {
     "is-interrupted": _is_interrupted,
     "os-exit": _os_exit,
     "waits": _waits_for_a_signal,
+    "waits-with-a-handler-that-raises": _waits_with_a_handler_that_raises,
     "waits-while-a-thread-logs": _waits_while_a_thread_logs,
     "logs-until-killed": _logs_until_killed,
     "logs-until-told": _logs_until_told,

@@ -156,6 +156,27 @@ def test_a_second_sigterm_while_the_first_is_heeded_changes_nothing(server: Inge
     assert [told.count(text) for text in ("sending", "not sent yet", "To send them")] == [1, 1, 1], told
 
 
+def test_sigterm_is_heeded_also_while_handlers_of_others_raise(server: IngestServer, spool: Path) -> None:
+    server.is_answering.clear()
+    with _job("waits-with-a-handler-that-raises", server, spool) as process:
+        run_id = _run_id(process)
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        while "sending" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGUSR1)
+        server.is_answering.set()
+        process.communicate(timeout=_TIMEOUT_S)
+
+    run = server.run(run_id)
+    assert process.returncode == -signal.SIGTERM
+    assert run.steps() == list(range(STEPS))
+    assert run.end is not None
+    assert run.end.status == pb.EndRun.KILLED
+
+
 @pytest.mark.parametrize("name", ["forks", "spawns"])
 def test_children_of_a_rank_help_it_and_do_not_stand_for_it(server: IngestServer, spool: Path, name: str) -> None:
     server.heartbeat_period_s = 0.05

@@ -17,6 +17,8 @@ from modelstead.runs.recorder import Recorder
 from modelstead.runs.settings import Settings
 
 _PROGRESS_S = 1.0
+# To finish, when told to end while other signals come.
+_ATTEMPTS = 100
 
 
 class Endable(Protocol):
@@ -146,9 +148,15 @@ class Process:
         launchers tell a process itself, and then its group.
         """
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        self.finish("KILLED")
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+        try:
+            for _ in range(_ATTEMPTS):
+                # Handlers of others raise in here, as torch's does for each of its workers that was told as well.
+                with contextlib.suppress(Exception):
+                    self.finish("KILLED")
+                    break
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
 
 
 def _how_it_ended() -> str:
