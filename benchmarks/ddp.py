@@ -4,7 +4,8 @@ PYTHON has torch, mlflow-skinny, grpcio, protobuf and googleapis-common-protos: 
 runs examples/ddp_training.py, four ranks with forked loaders on the CPU, in turns without logging, and with each rank
 and loader logging every step through `modelstead://` while tracking and Postgres are killed one after the other. All
 points must be there afterwards, once; the difference in steps a second is the cost. Platform and training share the
-cores, so what the platform does counts as cost too.
+cores, so what the platform does counts as cost too; unless `--apart` gives the training one core and the platform the
+others, as if it were elsewhere.
 """
 
 import argparse
@@ -37,13 +38,18 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--kill-every", type=float, default=10.0, metavar="SECONDS", help="0: never")
     parser.add_argument("--width", type=int, default=1024, help="of the model: what a step takes")
+    parser.add_argument("--apart", action="store_true", help="training has a core of its own")
     options = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    if options.apart:
+        # The platform's processes are this one's, and go where it goes.
+        os.sched_setaffinity(0, cores[1:])
     costs = []
     with (
         tempfile.TemporaryDirectory() as folder,
         Stack(Path(folder) / "stack", artifact_stores="", is_patient=False) as stack,
     ):
-        training = Training(stack, Path(folder), options)
+        training = Training(stack, Path(folder), options, cores[:1] if options.apart else cores)
         training.run("warm-up", logging=False)
         for number in range(options.rounds):
             silent = training.run(f"silent {number}", logging=False)
@@ -60,8 +66,9 @@ def main() -> int:
 class Training:
     """The example, run with one platform."""
 
-    def __init__(self, stack: Stack, folder: Path, options: argparse.Namespace) -> None:
+    def __init__(self, stack: Stack, folder: Path, options: argparse.Namespace, cores: list[int]) -> None:
         self._stack = stack
+        self._cores = ",".join(map(str, cores))
         self._folder = folder
         self._options = options
         self._plugins = plugins.install(folder / "plugins")
@@ -80,7 +87,7 @@ class Training:
             "LOG_EVERY": "1" if logging else "0",
             "OMP_NUM_THREADS": "1",
         }
-        command = [self._options.python, "-P", str(_EXAMPLE)]
+        command = ["taskset", "--cpu-list", self._cores, self._options.python, "-P", str(_EXAMPLE)]
         out = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True).stdout
         found = re.search(r"([0-9.]+) steps a second", out)
         if found is None:
