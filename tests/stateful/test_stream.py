@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from modelstead.runs.backlog import Backlog
 from modelstead.runs.outbox import Outbox
 from modelstead.spool.reader import Reader
 from modelstead.spool.writer import Limits, OnFull, SpoolFull, Writer
@@ -35,6 +36,7 @@ class _Simulation:
         self.writer = Writer(
             self.files, session_id=bytes(16), epoch=1, limits=self.limits, acknowledged=lambda: self.saved
         )
+        self.backlog = Backlog()
         self.written: dict[int, str] = {}
         self.stored: dict[int, str] = {}
         # What the server has of the session, and what the sender has noted on the disk.
@@ -67,7 +69,9 @@ class _Simulation:
         number = self.writer.last_sequence + 1
         text = f"{'points' if points else 'control'} {number} {'x' * self.random.randint(0, 90)}"
         with contextlib.suppress(SpoolFull):
-            self.written[self.writer.append(pb.Batch(run_id=text).SerializeToString(), points=points)] = text
+            sequence = self.writer.append(pb.Batch(run_id=text).SerializeToString(), points=points)
+            self.written[sequence] = text
+            self.backlog.add(sequence, points, now_s=0.0)
 
     def _send(self) -> None:
         batch = self.outbox.next()
@@ -104,9 +108,10 @@ class _Simulation:
         self.outbox.open(acknowledged=self.mark, window_bytes=self.window_bytes)
 
     def _take_up(self) -> None:
-        """Another sender goes on, which knows what is on the disk and nothing else."""
+        """Another sender goes on, which knows what is on the disk, and at most how far it goes."""
         self.reader = Reader(self.files)
-        self.outbox = Outbox(self.reader, acknowledged=self.saved)
+        backlog = self.random.choice([None, self.backlog])
+        self.outbox = Outbox(self.reader, acknowledged=self.saved, backlog=backlog)
         self._cut()
 
 

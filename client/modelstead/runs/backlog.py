@@ -20,9 +20,12 @@ class _Entry:
 
 
 class Backlog:
-    """One thread adds, another one asks. Times are those of a monotonic clock, in seconds."""
+    """One thread adds, another one asks. Times are those of a monotonic clock, in seconds. `newest_sequence` is that of
+    the batch that was spooled last.
+    """
 
     def __init__(self) -> None:
+        self.newest_sequence = 0
         self._lock = threading.Lock()
         self._entries: deque[_Entry] = deque()
         self._period_s = _PERIOD_S
@@ -30,6 +33,7 @@ class Backlog:
     def add(self, sequence: int, points: int, *, now_s: float) -> None:
         """Note a batch that was spooled."""
         with self._lock:
+            self.newest_sequence = sequence
             newest = self._entries[-1] if self._entries else None
             if newest is not None and now_s < newest.added_s + self._period_s:
                 newest.last = sequence

@@ -3,6 +3,7 @@
 from collections import deque
 from dataclasses import dataclass
 
+from modelstead.runs.backlog import Backlog
 from modelstead.spool.reader import Reader
 from modelstead.spool.segments import Record
 from modelstead.tracking.v1 import ingest_pb2 as pb
@@ -22,7 +23,8 @@ class Outbox:
     one; `missing_count` counts them. `acknowledged_sequence` never goes back.
     """
 
-    def __init__(self, reader: Reader, *, acknowledged: int) -> None:
+    def __init__(self, reader: Reader, *, acknowledged: int, backlog: Backlog | None = None) -> None:
+        """`backlog` is that of the writer, if it is in this process: what it does not know of is not looked for."""
         self._reader = reader
         self._under_way: deque[_Sent] = deque()
         self._under_way_bytes = 0
@@ -30,6 +32,7 @@ class Outbox:
         self._next_sequence = 0
         self.acknowledged_sequence = acknowledged
         self.missing_count = 0
+        self._backlog = backlog
 
     def open(self, *, acknowledged: int, window_bytes: int) -> None:
         """Begin a stream, on which the server goes on after the sequence that it says."""
@@ -42,7 +45,7 @@ class Outbox:
 
     def next(self) -> pb.Batch | None:
         """Return the batch to send now; None if there is none, or what is under way fills the window."""
-        record = self._reader.peek()
+        record = self._peek()
         if record is None or not self._has_room(record):
             return None
         payload = record.payload
@@ -78,12 +81,18 @@ class Outbox:
 
     def is_empty(self) -> bool:
         """Whether nothing waits, neither to be sent nor to be acknowledged."""
-        return not self._under_way and self._reader.peek() is None
+        return not self._under_way and self._peek() is None
 
     @property
     def is_alone(self) -> bool:
         """Whether one batch is under way, and so an acknowledgement is awaited from now on."""
         return len(self._under_way) == 1
+
+    def _peek(self) -> Record | None:
+        # A look at the disk takes far longer than the rest, and there is one for each batch and each acknowledgement.
+        if self._backlog is not None and self._reader.position >= self._backlog.newest_sequence:
+            return None
+        return self._reader.peek()
 
     def _has_room(self, record: Record) -> bool:
         # One batch may always go, or one that is larger than the window never would.

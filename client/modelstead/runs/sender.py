@@ -99,7 +99,7 @@ class Sender:
         self._told: set[str] = set()
         self._epoch, self._noted_sequence = session.take_up()
         self._noted_s = float("-inf")
-        self._outbox = Outbox(self.reader, acknowledged=self._noted_sequence)
+        self._outbox = Outbox(self.reader, acknowledged=self._noted_sequence, backlog=backlog)
         self._heartbeats = Heartbeats(session.info, is_alive=lambda: not until_done or not session.lock_writer())
         self._channel: grpc.Channel | None = None
         self._failures = self._conflicts = 0
