@@ -223,8 +223,8 @@ def test_a_disk_that_cannot_be_read_for_a_while_does_not_end_sending(
 
     with monkeypatch.context() as patch:
         patch.setattr(session.files, "names", refuse)
+        _logged(run, range(3, 5))
         assert waiting.until(lambda: "Too many open files" in sender.trouble or not sender.is_alive, timeout_s=_WAIT_S)
-    _logged(run, range(3, 5))
 
     assert run.flush(_WAIT_S)
     assert server.run(run.run_id).steps() == list(range(5))
@@ -241,6 +241,7 @@ def test_sending_ends_when_the_folder_of_the_session_is_removed(
     assert sender
 
     shutil.rmtree(session.path)
+    _logged(run, range(3, 4))
 
     assert waiting.until(lambda: not sender.is_alive, timeout_s=_WAIT_S)
     assert "sending has stopped" in caplog.text
