@@ -158,10 +158,16 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
+        length = int(self.headers.get("content-length", 0))
+        body = self.rfile.read(length)
+        if len(body) < length:
+            # Whoever sent it has died.
+            self.close_connection = True
+            return
         received = Received(
             path=self.path,
             headers={name.lower(): value for name, value in self.headers.items()},
-            body=self.rfile.read(int(self.headers.get("content-length", 0))),
+            body=body,
             local_host=self.connection.getsockname()[0],
         )
         answer = self.server.receiver.answer(received)

@@ -75,6 +75,8 @@ def _raises_at_a_prompt(run: Run) -> None:
 
 def _is_interrupted(run: Run) -> None:
     _log(run)
+    # Whoever started this process may have had it ignore the signal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.raise_signal(signal.SIGINT)
 
 
