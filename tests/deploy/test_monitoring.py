@@ -182,9 +182,13 @@ def test_a_scraper_is_let_in() -> None:
     assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"modelstead/monitoring": "true"}}}]
 
 
-def test_the_dashboard_is_found_and_its_panels_do_not_overlap() -> None:
-    config = RENDERED.one("ConfigMap", "modelstead-dashboards")
-    board = json.loads(config["data"]["modelstead.json"])
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("modelstead-dashboards", "modelstead.json"), ("modelstead-postgres-dashboards", "modelstead-postgres.json")],
+)
+def test_a_dashboard_is_found_and_its_panels_do_not_overlap(name: str, file: str) -> None:
+    config = RENDERED.one("ConfigMap", name)
+    board = json.loads(config["data"][file])
     cells = [
         (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
         for panel in board["panels"]

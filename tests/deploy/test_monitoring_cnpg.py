@@ -167,18 +167,3 @@ def test_without_the_prometheus_operator_there_is_nothing_of_its() -> None:
     for variant in without:
         groups = {manifest["apiVersion"].partition("/")[0] for manifest in manifests.render(variant).manifests}
         assert "monitoring.coreos.com" not in groups, variant
-
-
-def test_the_dashboard_is_found_and_its_panels_do_not_overlap() -> None:
-    config = RENDERED.one("ConfigMap", "modelstead-postgres-dashboards")
-    board = json.loads(config["data"][DASHBOARD.name])
-    cells = [
-        (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
-        for panel in board["panels"]
-        for x in range(panel["gridPos"]["w"])
-        for y in range(panel["gridPos"]["h"])
-    ]
-
-    assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
-    assert len(cells) == len(set(cells))
-    assert max(x for x, _ in cells) == 23
