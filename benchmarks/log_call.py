@@ -2,8 +2,8 @@
 
 Calls of 1 and of 20 metrics, one in 50 ms as training steps make them, one a millisecond, and as fast as they go; the
 processor time of the whole process by call, its pauses and its sending included; by how much it grew, and how long its
-end took, for which it has 2 s. `up` needs MODELSTEAD_ADDRESS; `dead` is a port at
-which nobody listens, `silent` one that accepts and never answers.
+end took, for which it has 2 s. `up` needs MODELSTEAD_ADDRESS; `dead` is a port at which nobody listens, `silent` one
+that accepts and never answers.
 """
 
 import argparse

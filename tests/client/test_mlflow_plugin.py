@@ -127,6 +127,17 @@ def test_a_run_ends_after_all_that_was_logged_to_it(client: MlflowClient, run_id
     assert (run.info.status, run.info.end_time, run.data.metrics) == ("FAILED", 123, {"m": 1.0})
 
 
+def test_a_run_that_ends_unprinted_leaves_nothing_behind(
+    client: MlflowClient, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+
+    client.set_terminated(run_id)
+
+    assert _store(client)._of_thread.ends_run is False
+    assert client.get_run(run_id).info.status == "FINISHED"
+
+
 def test_artifacts_and_models_go_through_the_gateway(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
     name = f"model-{uuid.uuid4().hex}"
     client.log_text(run_id, "hello", "notes/a.txt")

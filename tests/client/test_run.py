@@ -461,6 +461,26 @@ def test_logging_never_waits_for_a_disk(
     assert server.run(run.run_id).steps() == list(range(1000))
 
 
+def test_that_no_folder_can_have_a_spool_is_told_once_of_each(
+    server: IngestServer,
+    tmp_path: Path,
+    process: Process,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("modelstead.runs.recorder.fallback_spool_dir", lambda: tmp_path / "file" / "fallback")
+    monkeypatch.setattr("modelstead.runs.recorder.RETRY_S", 0.0)
+    run = start_run(server.address, spool_dir=tmp_path / "file" / "spool", exit_timeout_s=0.1)
+
+    for step in range(5):
+        run.log({"m": 1.0}, step=step)
+        assert not run.flush(_WAIT_S)
+
+    told = [line for line in caplog.messages if "no spool can be made" in line]
+    assert [folder in line for folder, line in zip(("spool", "fallback"), told, strict=True)] == [True, True]
+
+
 def test_only_points_wait_for_the_interval_until_they_are_durable(
     server: IngestServer, spool: Path, process: Process
 ) -> None:

@@ -128,6 +128,8 @@ class TrackingStore(RestStore):
         """End a run once the server has what was logged to it. While the server is away, the end is logged as well, and
         so is that a rank has done its part.
         """
+        # Where nobody wanted it printed, nobody has asked for the run.
+        self._of_thread.ends_run = False
         status = _STATUSES.get(run_status) if run_status is not None else None
         if status is None:
             return super().update_run_info(run_id, run_status, end_time, run_name)

@@ -70,5 +70,5 @@ def texts(what: str, values: Any, *, length_max: int) -> dict[str, str]:
 def _shown(value: Any) -> str:
     try:
         return repr(value)
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:  # noqa: BLE001 - other people's code, which may raise anything
         return f"a {type(value).__name__} that cannot be shown"

@@ -93,7 +93,7 @@ class Recorder:
         self._next_try = 0.0
         self._synced = 0.0
         self._told_dropped = 0
-        self._told_trouble = ""
+        self._told_troubles: set[tuple[bool, int | None]] = set()
         self._full_until = 0.0
 
     @property
@@ -331,9 +331,11 @@ class Recorder:
                 try:
                     self._begin(fallback_spool_dir() if with_fallback else self.settings.spool_dir)
                 except OSError as error:
-                    if str(error) != self._told_trouble:
-                        self._told_trouble = str(error)
-                        _log.warning("no spool can be made, points are dropped until one can: %s", error)
+                    # Not its text, in which each attempt's session has a name of its own.
+                    trouble = (with_fallback, error.errno)
+                    if trouble not in self._told_troubles:
+                        self._told_troubles.add(trouble)
+                        _log.warning("no spool can be made there, points are dropped until one can: %s", error)
                 else:
                     break
         return self._writer
