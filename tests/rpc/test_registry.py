@@ -133,6 +133,8 @@ def test_a_killed_registry_forgets_nothing_that_it_acknowledged(platform: Platfo
 
     platform.stack.kill("registry")
     platform.stack.start("registry")
+    # By then the channel, too, knows that its connection is gone.
+    platform.stack.wait_until_ready()
 
     got = model_versions_pb2.GetModelVersionRequest(name=name, version="1")
     found = platform.versions.GetModelVersion(got, wait_for_ready=True, **{**CALL, "timeout": READY_TIMEOUT_S})
