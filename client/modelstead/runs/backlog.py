@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
+TOLD_EVERY_S = 1.0
 # What was spooled within so many seconds is one entry; when there are too many, within twice as many.
 _PERIOD_S = 1.0
 _ENTRIES_MAX = 4096
@@ -29,6 +30,8 @@ class Backlog:
         self._lock = threading.Lock()
         self._entries: deque[_Entry] = deque()
         self._period_s = _PERIOD_S
+        self._told_s = float("-inf")
+        self._told_points = 0
 
     def add(self, sequence: int, points: int, *, now_s: float) -> None:
         """Note a batch that was spooled."""
@@ -58,6 +61,14 @@ class Backlog:
             left = min(oldest.last - sequence, oldest.count)
             gone = oldest.points * (oldest.count - left) // oldest.count
             return sum(entry.points for entry in self._entries) - gone, max(0.0, now_s - oldest.added_s)
+
+    def news_after(self, sequence: int, *, now_s: float) -> tuple[int, float] | None:
+        """Return the same if it is time to tell it again: now and then, and once more when nothing waits."""
+        points, age_s = self.after(sequence, now_s=now_s)
+        if now_s < self._told_s + TOLD_EVERY_S and not (self._told_points and not points):
+            return None
+        self._told_s, self._told_points = now_s, points
+        return points, age_s
 
     def _halve(self) -> None:
         entries = list(self._entries)

@@ -16,6 +16,7 @@ from modelstead import jitter
 from modelstead.runs import connection, heartbeats
 from modelstead.runs.awaited_runs import AwaitedRuns
 from modelstead.runs.backlog import Backlog
+from modelstead.runs.bursts import Bursts
 from modelstead.runs.connection import DiscoveryError, Failure
 from modelstead.runs.heartbeats import Heartbeats
 from modelstead.runs.outbox import Outbox
@@ -34,8 +35,6 @@ CONFLICTS_MAX = 3
 # Longer than a server may take for a commit, or its database for a restart.
 ACKNOWLEDGEMENT_TIMEOUT_S = 60.0
 TELL_AFTER_S = 10.0
-# How often it is said what waits to be sent; once more when nothing does.
-BACKLOG_EVERY_S = 1.0
 
 _POLL_S = 0.2
 _REFUSED = frozenset(
@@ -92,8 +91,7 @@ class Sender:
         self._settings = settings
         self._until_done = until_done
         self._backlog = backlog
-        self._told_backlog_s = float("-inf")
-        self._told_points = 0
+        self._bursts = Bursts(backlog)
         self._changed = threading.Condition()
         self._stopping = False
         self._told: set[str] = set()
@@ -137,6 +135,8 @@ class Sender:
     def wait_for(self, sequence: int, timeout_s: float) -> bool:
         """Wait until a sequence is acknowledged. Returns whether it is."""
         with self._changed:
+            self._bursts.hurry(sequence)
+            self._changed.notify_all()
             return self._changed.wait_for(
                 lambda: self.acknowledged_sequence >= sequence or not self._thread.is_alive(), timeout_s
             ) and (self.acknowledged_sequence >= sequence)
@@ -268,7 +268,7 @@ class Sender:
             while not stream.is_over and not self._stopping:
                 self._note_if_awaited()
                 now = time.monotonic()
-                pause_s = stream.paused_until - now
+                pause_s = max(stream.paused_until - now, self._bursts.wait_s(self._outbox.sent_sequence, now))
                 if stream.is_open and (heartbeat := self._heartbeats.next(now)) is not None:
                     return pb.IngestStreamRequest(heartbeat=heartbeat, backlog=self._backlog_to_tell(now))
                 if stream.is_open and pause_s <= 0:
@@ -285,15 +285,11 @@ class Sender:
 
     def _backlog_to_tell(self, now: float) -> pb.Backlog | None:
         """Return what waits behind what is sent now, if it is time to say so."""
-        if self._backlog is None:
+        news = self._backlog.news_after(self._outbox.sent_sequence, now_s=now) if self._backlog else None
+        if news is None:
             return None
-        points, age_s = self._backlog.after(self._outbox.sent_sequence, now_s=now)
-        is_due = now >= self._told_backlog_s + BACKLOG_EVERY_S
-        if not is_due and not (self._told_points and not points):
-            return None
-        self._told_backlog_s, self._told_points = now, points
-        told = pb.Backlog(point_count=points)
-        told.age.FromMilliseconds(int(age_s * 1000))
+        told = pb.Backlog(point_count=news[0])
+        told.age.FromMilliseconds(int(news[1] * 1000))
         return told
 
     def _take(self, stream: _Stream, response: pb.IngestStreamResponse) -> None:

@@ -1,0 +1,85 @@
+"""What is logged again and again is sent together, and what somebody waits for at once."""
+
+from modelstead.runs.backlog import Backlog
+from modelstead.runs.bursts import BATCHES, EVERY_S, Bursts
+
+
+class _Sender:
+    """Spools one batch after another, and sends those that need not wait."""
+
+    def __init__(self) -> None:
+        self.backlog = Backlog()
+        self.bursts = Bursts(self.backlog)
+        self.sent = 0
+
+    def spool(self, now: float) -> None:
+        self.backlog.add(self.backlog.newest_sequence + 1, 1, now_s=now)
+
+    def send(self, now: float) -> int:
+        """Return how many batches go now."""
+        before = self.sent
+        while self.sent < self.backlog.newest_sequence and self.bursts.wait_s(self.sent, now) == 0:
+            self.sent += 1
+        return self.sent - before
+
+
+def test_after_a_pause_a_batch_goes_at_once_and_what_follows_in_one_burst() -> None:
+    sender = _Sender()
+    sent = []
+    for tenth in range(60):
+        sender.spool(tenth * EVERY_S / 10)
+        sent.append(sender.send(tenth * EVERY_S / 10))
+
+    assert sum(sent) > 40
+    assert [index for index, count in enumerate(sent) if count] == [0, 10, 20, 30, 40, 50]
+    assert sent[10:20] == [10, *[0] * 9]
+
+
+def test_it_is_told_how_long_to_wait() -> None:
+    sender = _Sender()
+    sender.spool(5.0)
+    assert sender.send(5.0) == 1
+    assert sender.bursts.wait_s(sender.sent, 5.0) == 0.0
+
+    sender.spool(5.1)
+
+    assert sender.bursts.wait_s(sender.sent, 5.1) == 5.0 + EVERY_S - 5.1
+
+
+def test_many_batches_wait_for_nothing() -> None:
+    sender = _Sender()
+    sent = []
+    for _ in range(4 * BATCHES):
+        sender.spool(0.0)
+        sent.append(sender.send(0.0))
+
+    assert max(sent) == BATCHES
+    assert sum(sent) > 3 * BATCHES
+
+
+def test_what_somebody_waits_for_goes_at_once_and_what_comes_after_it_does_not() -> None:
+    sender = _Sender()
+    for _ in range(4):
+        sender.spool(0.0)
+        sender.send(0.0)
+    assert sender.sent == 1
+
+    sender.bursts.hurry(3)
+
+    assert sender.send(0.0) == 2
+    assert sender.bursts.wait_s(sender.sent, 0.0) == EVERY_S
+
+
+def test_a_new_stream_sends_again_what_was_sent_without_waiting() -> None:
+    sender = _Sender()
+    for _ in range(3):
+        sender.spool(0.0)
+    assert sender.send(0.0) == 3
+
+    sender.sent = 1
+
+    assert sender.send(0.0) == 2
+
+
+def test_what_another_process_writes_does_not_wait() -> None:
+    assert [Bursts(None).wait_s(sent, 0.0) for sent in (0, 7)] == [0.0, 0.0]
