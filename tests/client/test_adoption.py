@@ -168,3 +168,21 @@ def test_sessions_that_cannot_be_sent_are_told_once_and_hold_up_no_other(
     assert str(unreadable) in told or str(damaged) in told
     assert "(and 1 more)" in told
     assert [key for key, _, _ in orphans.points] == ["orphan"]
+
+
+def test_what_another_process_is_to_send_is_looked_at_once(
+    server: IngestServer, spool: Path, process: Process, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = start_run(server.address, spool_dir=spool, exit_timeout_s=_WAIT_S)
+    assert run.flush(_WAIT_S)
+    others = leftovers.leave(spool, address=server.address, key="others", sent_by="0" * 32)
+    process.after_fork_in_parent()
+    _leave_child(spool, run, address=server.address)
+    # Who has found that one has seen the one before it.
+    assert waiting.until(_has_arrived(server, run), timeout_s=_WAIT_S)
+    leftovers.make_unreadable(others)
+
+    assert process._adoption
+    process._adoption.has_unsent()
+
+    assert "cannot be sent from here now" not in caplog.text

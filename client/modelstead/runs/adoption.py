@@ -31,7 +31,7 @@ class Adoption:
     def __init__(self, recorders: Collection[Recorder]) -> None:
         self._recorders = recorders
         self._senders: dict[str, Sender] = {}
-        # What was looked at and is not a child's: it need not be read again.
+        # What was looked at and is not a child's, or another process's: it need not be read again.
         self._others: set[str] = set()
         # What cannot be read or sent: those that were told, and why the others cannot.
         self._told: set[Path] = set()
@@ -98,7 +98,7 @@ class Adoption:
         except Exception as error:  # noqa: BLE001 - no session may keep others from being sent; what is in it is kept
             _log.debug("%s cannot be sent now: %s", session.path, error)
         session.close()
-        if session.info.sent_by is None:
+        if not _is_child(session, recorders):
             self._others.add(session.info.session_id)
 
     def _note(self, path: Path, error: OSError) -> None:
