@@ -43,8 +43,8 @@ def opening(sender: pb.Session, *, acknowledged: int = 0, awaits_runs: bool = Fa
     return pb.IngestStreamRequest(open=sender, acknowledged_sequence=acknowledged, awaits_runs=awaits_runs)
 
 
-def bringing(brought: pb.Batch) -> pb.IngestStreamRequest:
-    return pb.IngestStreamRequest(batch=brought)
+def bringing(brought: pb.Batch, *more: pb.Batch) -> pb.IngestStreamRequest:
+    return pb.IngestStreamRequest(batch=brought, more_batches=more)
 
 
 def series(key: str, first: int, count: int) -> list[Row]:

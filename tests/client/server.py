@@ -39,7 +39,7 @@ class _Mark:
 
 
 class IngestServer(pb_grpc.IngestServiceServicer):
-    """Listens on `address`; `runs` is what was stored, `requests` what came, whether or not it was stored."""
+    """Listens on `address`; `runs` is what was stored, `batches` what came, whether or not it was stored."""
 
     def __init__(self, *, tls: grpc.ServerCredentials | None = None) -> None:
         self.runs: dict[str, StoredRun] = {}
@@ -50,6 +50,10 @@ class IngestServer(pb_grpc.IngestServiceServicer):
         self.metadata: list[dict[str, Any]] = []
         self.stored_count = 0
         self.window_bytes = 1024 * 1024
+        # 0: as servers that take one batch a request, and tell nothing.
+        self.request_bytes_max = 100_000
+        # How many batches each had.
+        self.requests: list[int] = []
         # None are wanted while this is 0; whose each was.
         self.heartbeat_period_s = 0.0
         self.heartbeats: list[tuple[pb.Session, pb.Heartbeat]] = []
@@ -111,7 +115,11 @@ class IngestServer(pb_grpc.IngestServiceServicer):
             context.abort(*refusal)
         if is_over:
             context.abort(grpc.StatusCode.ABORTED, "epoch is over")
-        opened = pb.IngestStreamResponse(acknowledged_sequence=mark.sequence, window_bytes=self.window_bytes)
+        opened = pb.IngestStreamResponse(
+            acknowledged_sequence=mark.sequence,
+            window_bytes=self.window_bytes,
+            request_bytes_max=self.request_bytes_max,
+        )
         if self.heartbeat_period_s and opening.open.HasField("rank"):
             opened.heartbeat_period.FromMilliseconds(int(self.heartbeat_period_s * 1000))
         yield opened
@@ -122,17 +130,19 @@ class IngestServer(pb_grpc.IngestServiceServicer):
             self.is_answering.wait()
             if not context.is_active():
                 return
+            rejections = []
             with self._lock:
-                if opening.open.epoch < mark.epoch or request.batch.sequence > mark.sequence + 1:
-                    context.abort(grpc.StatusCode.ABORTED, f"batch {request.batch.sequence} after {mark.sequence}")
-                rejection = self._take(mark, request.batch)
+                self.requests.append(1 + len(request.more_batches))
+                for batch in (request.batch, *request.more_batches):
+                    if opening.open.epoch < mark.epoch or batch.sequence > mark.sequence + 1:
+                        context.abort(grpc.StatusCode.ABORTED, f"batch {batch.sequence} after {mark.sequence}")
+                    if rejection := self._take(mark, batch):
+                        rejections.append(rejection)
                 is_dropped = self.replies_to_drop > 0
                 self.replies_to_drop -= is_dropped
             if is_dropped:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "reply dropped")
-            yield pb.IngestStreamResponse(
-                acknowledged_sequence=mark.sequence, rejections=[rejection] if rejection else []
-            )
+            yield pb.IngestStreamResponse(acknowledged_sequence=mark.sequence, rejections=rejections)
 
     def _take(self, mark: _Mark, batch: pb.Batch) -> pb.Rejection | None:
         self.batches.append(batch)

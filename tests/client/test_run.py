@@ -107,6 +107,7 @@ def test_the_run_id_is_known_and_logging_works_while_the_server_is_away(
 
 def test_replies_that_are_lost_after_the_commit_duplicate_nothing(server: IngestServer, run: Run) -> None:
     server.replies_to_drop = 3
+    server.request_bytes_max = 0
     for start in range(0, 50, 10):
         _logged(run, range(start, start + 10))
         # Each a batch of its own.
@@ -144,6 +145,23 @@ def test_no_more_is_under_way_than_the_window_allows(server: IngestServer, spool
     server.is_answering.set()
     assert run.flush(_WAIT_S)
     assert server.run(run.run_id).steps() == list(range(30))
+
+
+@pytest.mark.parametrize(("request_bytes_max", "batches_a_request"), [(100_000, 256), (500, 10), (0, 1)])
+def test_what_has_piled_up_is_sent_in_as_few_requests_as_the_server_allows(
+    server: IngestServer, run: Run, request_bytes_max: int, batches_a_request: int
+) -> None:
+    server.request_bytes_max = request_bytes_max
+    server.stop()
+    for number in range(300):
+        run.log_params({f"p{number}": number})
+    assert run.flush(_WAIT_S, acknowledged=False)
+
+    server.start()
+
+    assert run.flush(_WAIT_S)
+    assert server.run(run.run_id).params == {f"p{number}": str(number) for number in range(300)}
+    assert batches_a_request / 2 < max(server.requests) <= batches_a_request
 
 
 def test_a_rejected_batch_is_kept_told_once_and_holds_up_nothing(
@@ -479,6 +497,24 @@ def test_that_no_folder_can_have_a_spool_is_told_once_of_each(
 
     told = [line for line in caplog.messages if "no spool can be made" in line]
     assert [folder in line for folder, line in zip(("spool", "fallback"), told, strict=True)] == [True, True]
+
+
+def test_who_sleeps_wakes_to_make_durable_what_was_logged_before(
+    server: IngestServer, spool: Path, process: Process
+) -> None:
+    run = start_run(server.address, spool_dir=spool, fsync_interval_s=5.0)
+    assert run.flush(_WAIT_S)
+    recorder = run._recorder
+    writer = recorder._writer
+    assert writer is not None
+
+    run.log({"m": 1.0}, step=1)
+
+    assert waiting.until(lambda: bool(not recorder.buffer and not recorder.is_awake), timeout_s=_WAIT_S)
+    slept_at = writer.synced_sequence
+    assert waiting.until(lambda: writer.synced_sequence == writer.last_sequence, timeout_s=_WAIT_S)
+    assert slept_at < writer.last_sequence
+    assert not recorder.is_awake
 
 
 def test_only_points_wait_for_the_interval_until_they_are_durable(

@@ -66,6 +66,16 @@ def _points(run_id: str, *numbers: int) -> list[pb.Batch]:
     return [ingest.batch(number, run_id, ingest.series("m", 10 * number, 10)) for number in numbers]
 
 
+def _until_the_error(call: Any) -> tuple[list[pb.IngestStreamResponse], grpc.RpcError]:
+    answers = []
+    try:
+        for answer in call:
+            answers.append(answer)  # noqa: PERF402 - those before the error are kept
+    except grpc.RpcError as error:
+        return answers, error
+    raise AssertionError("the stream did not fail")
+
+
 def _steps(*numbers: int) -> list[int]:
     return [step for number in numbers for step in range(10 * number, 10 * number + 10)]
 
@@ -80,6 +90,23 @@ def test_marks_rise_to_the_last_batch_and_what_is_acknowledged_is_there(client: 
     assert marks == sorted(set(marks))
     assert marks[-1] == 100
     assert client.steps(run_id) == _steps(*range(1, 101))
+
+
+def test_a_request_of_several_batches_is_as_if_each_came_by_itself(client: Client) -> None:
+    run_id, sender = client.new_run(), ingest.session()
+    bad = ingest.batch(2, run_id, [("", 1.0, 1, 1)])
+    requests = [
+        ingest.opening(sender),
+        ingest.bringing(*_points(run_id, 1), bad, *_points(run_id, 3)),
+        ingest.bringing(*_points(run_id, 4, 5, 7, 8)),
+    ]
+    answers, error = _until_the_error(client.ingest.IngestStream(iter(requests)))
+
+    assert "leaves a gap: 6 is expected" in str(error)
+    assert answers[0].request_bytes_max == 256 * 1024
+    assert answers[-1].acknowledged_sequence == 5
+    assert [rejection.sequence for answer in answers for rejection in answer.rejections] == [2]
+    assert client.steps(run_id) == _steps(1, 3, 4, 5)
 
 
 def test_stream_is_told_where_to_go_on_and_known_batches_are_not_stored_again(client: Client) -> None:

@@ -42,6 +42,7 @@ class _Simulation:
         # What the server has of the session, and what the sender has noted on the disk.
         self.mark = self.saved = 0
         self.window_bytes = random.choice([1, 100, 10_000])
+        self.request_bytes_max = random.choice([0, 150, 10_000])
         self.requests: deque[pb.Batch] = deque()
         self.responses: deque[int] = deque()
         self._take_up()
@@ -74,8 +75,7 @@ class _Simulation:
             self.backlog.add(sequence, points, now_s=0.0)
 
     def _send(self) -> None:
-        batch = self.outbox.next()
-        if batch is not None:
+        for batch in self.outbox.next():
             is_filler = batch.run_id != self.written[batch.sequence]
             self.requests.append(pb.Batch(sequence=batch.sequence, run_id="" if is_filler else batch.run_id))
             size = sum(len(self.written[one.sequence]) for one in self.requests)
@@ -105,7 +105,9 @@ class _Simulation:
             self._serve()
         self.requests.clear()
         self.responses.clear()
-        self.outbox.open(acknowledged=self.mark, window_bytes=self.window_bytes)
+        self.outbox.open(
+            acknowledged=self.mark, window_bytes=self.window_bytes, request_bytes_max=self.request_bytes_max
+        )
 
     def _take_up(self) -> None:
         """Another sender goes on, which knows what is on the disk, and at most how far it goes."""

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -61,19 +62,27 @@ async def _state(db: Database, run_id: str) -> Any:
 
 
 async def _stream(
-    ingesting: Ingest, sender: pb.Session, batches: Iterable[pb.Batch], *, acknowledged: int = 0
+    ingesting: Ingest,
+    sender: pb.Session,
+    batches: Iterable[pb.Batch],
+    *,
+    acknowledged: int = 0,
+    batches_a_request: int = 1,
 ) -> list[Progress]:
     async def following() -> AsyncIterator[pb.IngestStreamRequest]:
-        for batch in batches:
-            yield ingest.bringing(batch)
+        rest = iter(batches)
+        while together := list(islice(rest, batches_a_request)):
+            yield ingest.bringing(*together)
 
     opening = ingest.opening(sender, acknowledged=acknowledged)
     return [progress async for progress in ingesting.stream(opening, following(), caller="tester")]
 
 
 @_SLOW
-@given(st.lists(_ROWS, min_size=1, max_size=6))
-async def test_what_is_streamed_is_what_log_batch_stores(db: Database, batches: list[list[Row]]) -> None:
+@given(st.lists(_ROWS, min_size=1, max_size=6), st.integers(1, 6))
+async def test_what_is_streamed_is_what_log_batch_stores(
+    db: Database, batches: list[list[Row]], batches_a_request: int
+) -> None:
     experiment_id = await factories.new_experiment(db)
     tags = {"mlflow.runName": "named"}
     streamed, logged = [await factories.new_run(db, experiment_id) for _ in range(2)]
@@ -82,7 +91,7 @@ async def test_what_is_streamed_is_what_log_batch_stores(db: Database, batches: 
         for number, rows in enumerate(batches, 1)
     ]
 
-    progress = await _stream(_ingest(db), ingest.session(), sent)
+    progress = await _stream(_ingest(db), ingest.session(), sent, batches_a_request=batches_a_request)
     logs = RunLogs(db)
     for batch, rows in zip(sent, batches, strict=True):
         await logs.log(factories.batch(logged, metrics=rows, params=batch.params, tags=tags))
@@ -213,6 +222,7 @@ def _bad(**changes: Any) -> pb.Batch:
     return batch
 
 
+@pytest.mark.parametrize("batches_a_request", [1, 2])
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
@@ -243,9 +253,10 @@ def _bad(**changes: Any) -> pb.Batch:
     ],
 )
 async def test_bad_batch_is_rejected_with_its_field_and_value_and_holds_up_nothing(
-    db: Database, run_id: str, batch: pb.Batch, message: str
+    db: Database, run_id: str, batch: pb.Batch, message: str, batches_a_request: int
 ) -> None:
-    progress = await _stream(_ingest(db), ingest.session(), [batch, ingest.batch(2, run_id, ingest.series("m", 1, 1))])
+    sent = [batch, ingest.batch(2, run_id, ingest.series("m", 1, 1))]
+    progress = await _stream(_ingest(db), ingest.session(), sent, batches_a_request=batches_a_request)
 
     [rejection] = [rejection for told in progress for rejection in told.rejections]
     assert progress[-1].acknowledged_sequence == 2

@@ -4,7 +4,9 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
-TOLD_EVERY_S = 1.0
+from modelstead.tracking.v1 import ingest_pb2 as pb
+
+_TOLD_EVERY_S = 1.0
 # What was spooled within so many seconds is one entry; when there are too many, within twice as many.
 _PERIOD_S = 1.0
 _ENTRIES_MAX = 4096
@@ -62,13 +64,17 @@ class Backlog:
             gone = oldest.points * (oldest.count - left) // oldest.count
             return sum(entry.points for entry in self._entries) - gone, max(0.0, now_s - oldest.added_s)
 
-    def news_after(self, sequence: int, *, now_s: float) -> tuple[int, float] | None:
-        """Return the same if it is time to tell it again: now and then, and once more when nothing waits."""
+    def news_after(self, sequence: int, *, now_s: float) -> pb.Backlog | None:
+        """Return the same for the server, if it is time to tell it again: now and then, and once more when nothing
+        waits.
+        """
         points, age_s = self.after(sequence, now_s=now_s)
-        if now_s < self._told_s + TOLD_EVERY_S and not (self._told_points and not points):
+        if now_s < self._told_s + _TOLD_EVERY_S and not (self._told_points and not points):
             return None
         self._told_s, self._told_points = now_s, points
-        return points, age_s
+        told = pb.Backlog(point_count=points)
+        told.age.FromMilliseconds(int(age_s * 1000))
+        return told
 
     def _halve(self) -> None:
         entries = list(self._entries)

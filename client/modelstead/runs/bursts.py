@@ -4,20 +4,20 @@ much more than a single batch does.
 
 from modelstead.runs.backlog import Backlog
 
-EVERY_S = 0.25
 # So many are a burst, however soon.
-BATCHES = 16
+BATCHES = 64
 
 
 class Bursts:
-    """What is spooled after a pause goes at once; what follows waits until `EVERY_S` after that, unless somebody waits
-    for it. Times are those of a monotonic clock, in seconds.
+    """What is spooled after a pause goes at once; what follows waits until `interval_s` after that, unless somebody
+    waits for it. Times are those of a monotonic clock, in seconds.
 
     `backlog` is that of the writer. Without one, as of another process, nothing waits.
     """
 
-    def __init__(self, backlog: Backlog | None) -> None:
+    def __init__(self, backlog: Backlog | None, *, interval_s: float) -> None:
         self._backlog = backlog
+        self._interval_s = interval_s
         # The newest batch that goes at once, and when the next burst may begin.
         self._last = 0
         self._due = float("-inf")
@@ -27,10 +27,14 @@ class Bursts:
         self._last = max(self._last, sequence)
 
     def wait_s(self, sent: int, now: float) -> float:
-        """Return how long the batch after the one that was sent last is to wait. If it need not, a burst may begin."""
+        """Return how long the batch after the one that was sent last, there or to come, is to wait. If it is there and
+        need not, a burst begins.
+        """
         newest = self._backlog.newest_sequence if self._backlog else sent
-        if self._last <= sent < newest:
-            if now < self._due and newest - sent < BATCHES:
-                return self._due - now
-            self._last, self._due = newest, now + EVERY_S
+        if sent < self._last:
+            return 0.0
+        if now < self._due and newest - sent < BATCHES:
+            return self._due - now
+        if sent < newest:
+            self._last, self._due = newest, now + self._interval_s
         return 0.0

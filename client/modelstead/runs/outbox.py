@@ -8,6 +8,11 @@ from modelstead.spool.reader import Reader
 from modelstead.spool.segments import Record
 from modelstead.tracking.v1 import ingest_pb2 as pb
 
+# Of a batch as it is sent, what is not in the spool: its sequence, and as an element of a request its own length.
+_SEQUENCE_BYTES_MAX = 24
+# The batches of a request, however small.
+BATCHES_MAX = 256
+
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
@@ -28,45 +33,44 @@ class Outbox:
         self._reader = reader
         self._under_way: deque[_Sent] = deque()
         self._under_way_bytes = 0
-        self._window_bytes = 0
+        self._window_bytes = self._request_bytes_max = 0
         self._next_sequence = 0
         self.acknowledged_sequence = acknowledged
         self.missing_count = 0
         self._backlog = backlog
 
-    def open(self, *, acknowledged: int, window_bytes: int) -> None:
-        """Begin a stream, on which the server goes on after the sequence that it says."""
+    def open(self, *, acknowledged: int, window_bytes: int, request_bytes_max: int = 0) -> None:
+        """Begin a stream, on which the server goes on after the sequence that it says. A request may have several
+        batches of `request_bytes_max` together.
+        """
         self._reader.seek(acknowledged)
         self._under_way.clear()
         self._under_way_bytes = 0
         self._window_bytes = window_bytes
+        self._request_bytes_max = request_bytes_max
         self._next_sequence = acknowledged + 1
         self.acknowledged_sequence = max(self.acknowledged_sequence, acknowledged)
 
-    def next(self) -> pb.Batch | None:
-        """Return the batch to send now; None if there is none, or what is under way fills the window."""
-        record = self._peek()
-        if record is None or not self._has_room(record):
-            return None
-        payload = record.payload
-        batch = pb.Batch.FromString(payload)
-        if record.sequence > self._next_sequence:
-            batch = pb.Batch(run_id=batch.run_id)
-            payload = batch.SerializeToString()
-            self.missing_count += 1
-        else:
-            self._reader.read()
-        batch.sequence = self._next_sequence
-        self._next_sequence += 1
-        size = batch.ByteSize()
-        self._under_way.append(_Sent(batch.sequence, size, payload))
-        self._under_way_bytes += size
-        return batch
+    def next(self) -> list[pb.Batch]:
+        """Return the batches of the next request; none if there are none, or what is under way fills the window."""
+        batches = list[pb.Batch]()
+        left = self._request_bytes_max
+        while len(batches) < BATCHES_MAX and (record := self._peek()) is not None and self._has_room(record):
+            left -= len(record.payload) + _SEQUENCE_BYTES_MAX
+            if batches and left < 0:
+                break
+            batches.append(self._send(record))
+        return batches
 
     @property
     def sent_sequence(self) -> int:
         """The batch that was sent last."""
         return self._next_sequence - 1
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether an acknowledgement is awaited."""
+        return bool(self._under_way)
 
     def payload(self, sequence: int) -> bytes | None:
         """Return the batch that is under way as a sequence, without it; None if there is none."""
@@ -83,10 +87,21 @@ class Outbox:
         """Whether nothing waits, neither to be sent nor to be acknowledged."""
         return not self._under_way and self._peek() is None
 
-    @property
-    def is_alone(self) -> bool:
-        """Whether one batch is under way, and so an acknowledgement is awaited from now on."""
-        return len(self._under_way) == 1
+    def _send(self, record: Record) -> pb.Batch:
+        payload = record.payload
+        batch = pb.Batch.FromString(payload)
+        if record.sequence > self._next_sequence:
+            batch = pb.Batch(run_id=batch.run_id)
+            payload = batch.SerializeToString()
+            self.missing_count += 1
+        else:
+            self._reader.read()
+        batch.sequence = self._next_sequence
+        self._next_sequence += 1
+        size = batch.ByteSize()
+        self._under_way.append(_Sent(batch.sequence, size, payload))
+        self._under_way_bytes += size
+        return batch
 
     def _peek(self) -> Record | None:
         # A look at the disk takes far longer than the rest, and there is one for each batch and each acknowledgement.

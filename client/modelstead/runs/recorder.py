@@ -27,8 +27,8 @@ from modelstead.spool.sessions import Info, Session
 from modelstead.spool.writer import Durability, Limits, OnFull, SpoolFull, Writer
 from modelstead.tracking.v1 import ingest_pb2 as pb
 
-# How long nothing is logged until the thread sleeps, to be woken by the next call.
-IDLE_S = 2.0
+# How long nothing is logged until the thread sleeps, to be woken by the next call, which takes that call longer.
+IDLE_S = 0.1
 RETRY_S = 1.0
 WAITING_BATCHES_MAX = 10_000
 # Of the buffer are turned into batches at a time: between two of these steps the training loop gets its turn.
@@ -209,20 +209,26 @@ class Recorder:
         last_work = time.monotonic()
         while True:
             with contextlib.suppress(queue.Empty):
-                self._wake.get(timeout=self.settings.flush_interval_s if self.is_awake else None)
+                self._wake.get(timeout=self._pause_s())
                 while True:
                     self._wake.get_nowait()
             with self._emptied:
                 asked = self._rounds_asked
             if self._empty():
                 last_work = time.monotonic()
-            elif time.monotonic() - last_work > IDLE_S and self._is_at_rest():
+            elif time.monotonic() - last_work > IDLE_S and not self._waiting and not self.is_full:
                 self.is_awake = False
                 # Whoever added something before that line has not woken this thread.
                 self.is_awake = bool(self.buffer)
             with self._emptied:
                 self._rounds_done = asked
                 self._emptied.notify_all()
+
+    def _pause_s(self) -> float | None:
+        """Return how long to wait for a call of `wake`; None if there is nothing to do until then."""
+        if self.is_awake:
+            return self.settings.flush_interval_s
+        return None if self._is_synced() else max(0.0, self._synced + self.settings.fsync_interval_s - time.monotonic())
 
     def _empty(self) -> bool:
         """Record what the buffer has now. Returns whether it had anything."""
@@ -314,9 +320,6 @@ class Recorder:
             self._synced, self._has_controls = now, False
             with contextlib.suppress(OSError):
                 writer.sync()
-
-    def _is_at_rest(self) -> bool:
-        return not self._waiting and not self.is_full and self._is_synced()
 
     def _is_synced(self) -> bool:
         if self._writer is None or self.settings.durability is not Durability.INTERVAL:

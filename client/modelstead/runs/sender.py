@@ -91,7 +91,7 @@ class Sender:
         self._settings = settings
         self._until_done = until_done
         self._backlog = backlog
-        self._bursts = Bursts(backlog)
+        self._bursts = Bursts(backlog, interval_s=settings.send_interval_s)
         self._changed = threading.Condition()
         self._stopping = False
         self._told: set[str] = set()
@@ -122,9 +122,10 @@ class Sender:
             self._thread.start()
 
     def notify(self) -> None:
-        """Tell that there may be more to send."""
+        """Tell that there may be more to send. Nobody is woken for what is not to be sent yet."""
         with self._changed:
-            self._changed.notify_all()
+            if self._bursts.wait_s(self._outbox.sent_sequence, time.monotonic()) <= 0:
+                self._changed.notify_all()
 
     def is_at_rest(self) -> bool:
         """Whether everything that is on the disk now is acknowledged, and the writer, which lives, may add to it."""
@@ -272,25 +273,24 @@ class Sender:
                 if stream.is_open and (heartbeat := self._heartbeats.next(now)) is not None:
                     return pb.IngestStreamRequest(heartbeat=heartbeat, backlog=self._backlog_to_tell(now))
                 if stream.is_open and pause_s <= 0:
-                    batch = self._outbox.next()
-                    if batch is not None:
-                        self._heartbeats.sent(batch, now=now)
-                        if self._outbox.is_alone:
-                            stream.heard = now
-                        return pb.IngestStreamRequest(batch=batch, backlog=self._backlog_to_tell(now))
+                    if not self._outbox.is_under_way:
+                        # From now on at the earliest an acknowledgement is awaited.
+                        stream.heard = now
+                    if batches := self._outbox.next():
+                        for batch in batches:
+                            self._heartbeats.sent(batch, now=now)
+                        told = self._backlog_to_tell(now)
+                        return pb.IngestStreamRequest(batch=batches[0], more_batches=batches[1:], backlog=told)
                     if self._until_done and self._is_finished():
                         return None
-                self._changed.wait(min(max(pause_s, 0.001), _POLL_S) if pause_s > 0 else _POLL_S)
+                # Another process tells nothing of what it writes.
+                poll_s = _POLL_S if self._until_done else 1.0
+                self._changed.wait(min(max(pause_s, 0.001), poll_s) if pause_s > 0 else poll_s)
         return None
 
     def _backlog_to_tell(self, now: float) -> pb.Backlog | None:
         """Return what waits behind what is sent now, if it is time to say so."""
-        news = self._backlog.news_after(self._outbox.sent_sequence, now_s=now) if self._backlog else None
-        if news is None:
-            return None
-        told = pb.Backlog(point_count=news[0])
-        told.age.FromMilliseconds(int(news[1] * 1000))
-        return told
+        return self._backlog.news_after(self._outbox.sent_sequence, now_s=now) if self._backlog else None
 
     def _take(self, stream: _Stream, response: pb.IngestStreamResponse) -> None:
         with self._changed:
@@ -299,7 +299,11 @@ class Sender:
             self.refused.keep(response.rejections, self._outbox.payload)
             if not stream.is_open:
                 stream.is_open = True
-                self._outbox.open(acknowledged=response.acknowledged_sequence, window_bytes=response.window_bytes)
+                self._outbox.open(
+                    acknowledged=response.acknowledged_sequence,
+                    window_bytes=response.window_bytes,
+                    request_bytes_max=response.request_bytes_max,
+                )
                 self._heartbeats.opened(response.heartbeat_period.ToMilliseconds() / 1000, now=stream.heard)
                 if not self._awaited_runs.is_missing:
                     self._recovered()

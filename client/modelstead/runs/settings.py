@@ -15,6 +15,7 @@ from modelstead.spool.writer import Durability, OnFull
 
 PREFIX = "MODELSTEAD_"
 SPOOL_BYTES_MIN = 1024 * 1024
+_INTERVALS = ("fsync_interval_s", "flush_interval_s", "system_metrics_interval_s")
 _MLFLOW_SYSTEM_METRICS = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
 
 
@@ -36,6 +37,7 @@ class Settings:
     durability: Durability = Durability.INTERVAL
     fsync_interval_s: float = 1.0
     flush_interval_s: float = 0.02
+    send_interval_s: float = 1.0
     spool_bytes_max: int = 1024 * 1024 * 1024
     on_full: OnFull = OnFull.DROP_OLDEST_POINTS
     buffer_points_max: int = 500_000
@@ -52,11 +54,12 @@ class Settings:
     system_metrics_interval_s: float = field(default=10.0, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("fsync_interval_s", "flush_interval_s", "buffer_points_max", "system_metrics_interval_s"):
+        for name in (*_INTERVALS, "buffer_points_max"):
             if getattr(self, name) <= 0:
                 raise SettingsError(f"{name}={getattr(self, name)} must be greater than 0")
-        if self.exit_timeout_s < 0:
-            raise SettingsError(f"exit_timeout_s={self.exit_timeout_s} must not be negative")
+        for name in ("send_interval_s", "exit_timeout_s"):
+            if getattr(self, name) < 0:
+                raise SettingsError(f"{name}={getattr(self, name)} must not be negative")
         if self.spool_bytes_max < SPOOL_BYTES_MIN:
             raise SettingsError(f"spool_bytes_max={self.spool_bytes_max} must be at least {SPOOL_BYTES_MIN}")
         if not 1 <= self.world_size <= launch.WORLD_SIZE_MAX:
@@ -148,7 +151,7 @@ def _client_certificate(value: Any) -> Path:
 def _parsed(name: str, value: Any) -> Any:
     types: dict[str, Any] = {"durability": Durability, "on_full": OnFull, "spool_dir": Path}
     types |= {"system_metrics": _flag, "ca_file": _authorities, "client_cert_file": _client_certificate}
-    for one in ("fsync_interval_s", "flush_interval_s", "exit_timeout_s", "system_metrics_interval_s"):
+    for one in (*_INTERVALS, "send_interval_s", "exit_timeout_s"):
         types[one] = float
     for one in ("spool_bytes_max", "buffer_points_max", "rank", "world_size", "local_rank"):
         types[one] = int

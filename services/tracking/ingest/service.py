@@ -36,6 +36,8 @@ from services.tracking.runs.model import Run
 
 # At a million points a second, a tenth of a second's.
 GROUP_WEIGHT_MAX = 100_000
+# Of several batches in one request: far less than a window, so that the next one is on its way while one is stored.
+REQUEST_BYTES_MAX = 256 * 1024
 REJECTIONS_A_RESPONSE = 500
 SESSIONS_A_PURGE = 1000
 PURGES_A_CALL = 50
@@ -50,6 +52,7 @@ class Progress:
     window_bytes: int | None = None
     pause_s: float = 0.0
     heartbeat_period_s: float = 0.0
+    request_bytes_max: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -229,6 +232,7 @@ class Ingest:
             rejections=rejections,
             window_bytes=self._window_bytes,
             heartbeat_period_s=ranks_model.HEARTBEAT_S if sender.rank else 0.0,
+            request_bytes_max=REQUEST_BYTES_MAX,
         )
         while len(rejections) == REJECTIONS_A_RESPONSE:
             rejections = await self._rejections_after(sender, rejections[-1].sequence)
@@ -252,10 +256,11 @@ class Ingest:
                     continue
                 if message.HasField("open") or not message.HasField("batch"):
                     raise InvalidArgument("Missing value for required parameter 'batch': a session is opened once.")
-                await self._take(flow, message.batch, stream)
-                if message.batch.HasField("end"):
-                    # It lives on, but not in that one; other batches may come before a heartbeat says so.
-                    run_ids = [run_id for run_id in run_ids if run_id != message.batch.run_id]
+                for batch in (message.batch, *message.more_batches):
+                    await self._take(flow, batch, stream)
+                    if batch.HasField("end"):
+                        # It lives on, but not in that one; other batches may come before a heartbeat says so.
+                        run_ids = [run_id for run_id in run_ids if run_id != batch.run_id]
                 if run_ids:
                     self._ranks.heard(sender.rank, run_ids)
         finally:

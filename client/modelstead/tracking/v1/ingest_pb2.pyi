@@ -431,6 +431,7 @@ class IngestStreamRequest(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     BACKLOG_FIELD_NUMBER: _builtins.int
     AWAITS_RUNS_FIELD_NUMBER: _builtins.int
+    MORE_BATCHES_FIELD_NUMBER: _builtins.int
     acknowledged_sequence: _builtins.int
     """The newest batch of which the client knows that it was acknowledged; with `open`. Rejections up to it are forgotten,
     and a session that the server does not know any more goes on after it.
@@ -455,6 +456,12 @@ class IngestStreamRequest(_message.Message):
     def backlog(self) -> Global___Backlog:
         """What waits behind a batch or heartbeat; with either, now and then."""
 
+    @_builtins.property
+    def more_batches(self) -> _containers.RepeatedCompositeFieldContainer[Global___Batch]:
+        """Batches that follow `batch`, in their order, so that many small ones do not cost a message each. Only to a server that
+        has told `request_bytes_max`.
+        """
+
     def __init__(
         self,
         *,
@@ -464,10 +471,11 @@ class IngestStreamRequest(_message.Message):
         heartbeat: Global___Heartbeat | None = ...,
         backlog: Global___Backlog | None = ...,
         awaits_runs: _builtins.bool | None = ...,
+        more_batches: _abc.Iterable[Global___Batch] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "awaits_runs", b"awaits_runs", "backlog", b"backlog", "batch", b"batch", "heartbeat", b"heartbeat", "open", b"open"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "awaits_runs", b"awaits_runs", "backlog", b"backlog", "batch", b"batch", "heartbeat", b"heartbeat", "more_batches", b"more_batches", "open", b"open"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "awaits_runs", b"awaits_runs", "backlog", b"backlog", "batch", b"batch", "heartbeat", b"heartbeat", "open", b"open"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "awaits_runs", b"awaits_runs", "backlog", b"backlog", "batch", b"batch", "heartbeat", b"heartbeat", "more_batches", b"more_batches", "open", b"open"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -484,10 +492,13 @@ class IngestStreamResponse(_message.Message):
     WINDOW_BYTES_FIELD_NUMBER: _builtins.int
     PAUSE_FIELD_NUMBER: _builtins.int
     HEARTBEAT_PERIOD_FIELD_NUMBER: _builtins.int
+    REQUEST_BYTES_MAX_FIELD_NUMBER: _builtins.int
     acknowledged_sequence: _builtins.int
     """All batches up to this one are committed or rejected."""
     window_bytes: _builtins.int
     """Only in the first response: how many bytes of batches may be under way without an acknowledgement."""
+    request_bytes_max: _builtins.int
+    """Only in the first response: a request may bring several batches of so many bytes together. Absent: one."""
     @_builtins.property
     def rejections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rejection]:
         """Of those acknowledged since the response before, or since the `acknowledged_sequence` of the opening: those that were
@@ -510,10 +521,11 @@ class IngestStreamResponse(_message.Message):
         window_bytes: _builtins.int | None = ...,
         pause: _duration_pb2.Duration | None = ...,
         heartbeat_period: _duration_pb2.Duration | None = ...,
+        request_bytes_max: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "heartbeat_period", b"heartbeat_period", "pause", b"pause", "rejections", b"rejections", "window_bytes", b"window_bytes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "heartbeat_period", b"heartbeat_period", "pause", b"pause", "rejections", b"rejections", "request_bytes_max", b"request_bytes_max", "window_bytes", b"window_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "heartbeat_period", b"heartbeat_period", "pause", b"pause", "rejections", b"rejections", "window_bytes", b"window_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "heartbeat_period", b"heartbeat_period", "pause", b"pause", "rejections", b"rejections", "request_bytes_max", b"request_bytes_max", "window_bytes", b"window_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
