@@ -133,13 +133,16 @@ def _model() -> Any:
 
 
 def _line(rank: int, run_id: str) -> Any:
+    # To make one takes far longer than to log.
+    client = MlflowClient()
+
     class Line(Dataset):  # type: ignore[type-arg]
         def __len__(self) -> int:
             return STEPS * BATCH
 
         def __getitem__(self, index: int) -> Any:
             if index % BATCH == 0 and is_logged(index // BATCH):
-                MlflowClient().log_metric(run_id, f"rank_{rank}/loaded", index, step=index // BATCH)
+                client.log_metric(run_id, f"rank_{rank}/loaded", index, step=index // BATCH)
             x, y = _example(random.Random(rank * STEPS * BATCH + index))
             return torch.tensor([x]), torch.tensor([y])
 
