@@ -165,12 +165,19 @@ def combinations() -> list[Variant]:
     variants = []
     for number, (database, store) in enumerate(itertools.product(_DATABASES, _STORES)):
         edge = _EDGES[(number + number // len(_STORES)) % len(_EDGES)]
-        seeing = _SEEING if number % 2 else ()
+        seeing: tuple[str, ...] = _SEEING if number % 2 else ()
         if seeing and "postgres-cnpg" in database:
             seeing = (*seeing, "monitoring-cnpg")
+        if seeing and "postgres-pooler" in database:
+            seeing = (*seeing, "monitoring-pooler")
         components = (*database, store, "network-policies", *seeing, *edge)
         variants.append(Variant("+".join(components), components))
     return variants
+
+
+def having(component: str) -> Variant:
+    """Return the first combination that a component is in."""
+    return next(variant for variant in combinations() if component in variant.components)
 
 
 def variants() -> list[Variant]:

@@ -7,19 +7,19 @@ import pytest
 import yaml
 
 from tests.deploy import manifests
-from tests.deploy.manifests import Variant
 
 ROOT = Path(__file__).parents[2]
 PROMTOOL = ROOT / ".cache" / "promtool"
+# What has a pooler has everything else that is alerted on.
+RULES = manifests.render(manifests.having("monitoring-pooler"))
 CASES = sorted(Path(__file__).parent.glob("*alerts.test.yaml"))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the rules of the production overlay stand as Prometheus' operator hands them on."""
-    rules = manifests.render(Variant("overlays/production")).of("PrometheusRule")
+    """Where the rules stand as Prometheus' operator hands them on."""
     folder = tmp_path_factory.mktemp("alerts")
-    groups = [group for manifest in rules for group in manifest["spec"]["groups"]]
+    groups = [group for manifest in RULES.of("PrometheusRule") for group in manifest["spec"]["groups"]]
     (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}), encoding="utf-8")
     return folder
 
@@ -40,11 +40,12 @@ def test_alerts_fire_for_the_installation_in_trouble_and_no_other(folder: Path, 
     _promtool("test", "rules", folder / cases.name)
 
 
-def test_every_alert_of_postgres_is_tried_firing_and_quiet() -> None:
+@pytest.mark.parametrize("of", ["postgres", "pooler"])
+def test_every_alert_of_what_others_export_is_tried_firing_and_quiet(of: str) -> None:
     """Those that nobody tries are no alerts yet: a metric's name that is wrong looks as if all were well."""
-    [postgres] = [path for path in CASES if path.name.startswith("postgres")]
-    tried = [case for test in yaml.safe_load(postgres.read_bytes())["tests"] for case in test["alert_rule_test"]]
-    rules = manifests.render(Variant("overlays/production")).one("PrometheusRule", "modelstead-postgres-alerts")
+    [cases] = [path for path in CASES if path.name.startswith(of)]
+    tried = [case for test in yaml.safe_load(cases.read_bytes())["tests"] for case in test["alert_rule_test"]]
+    rules = RULES.one("PrometheusRule", f"modelstead-{of}-alerts")
     alerts = {rule["alert"] for group in rules["spec"]["groups"] for rule in group["rules"] if "alert" in rule}
 
     assert {case["alertname"] for case in tried if case["exp_alerts"]} == alerts

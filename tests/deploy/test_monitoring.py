@@ -184,10 +184,15 @@ def test_a_scraper_is_let_in() -> None:
 
 @pytest.mark.parametrize(
     ("name", "file"),
-    [("modelstead-dashboards", "modelstead.json"), ("modelstead-postgres-dashboards", "modelstead-postgres.json")],
+    [
+        ("modelstead-dashboards", "modelstead.json"),
+        ("modelstead-postgres-dashboards", "modelstead-postgres.json"),
+        ("modelstead-pooler-dashboards", "modelstead-pooler.json"),
+    ],
 )
 def test_a_dashboard_is_found_and_its_panels_do_not_overlap(name: str, file: str) -> None:
-    config = RENDERED.one("ConfigMap", name)
+    # What has a pooler has the others as well.
+    config = manifests.render(manifests.having("monitoring-pooler")).one("ConfigMap", name)
     board = json.loads(config["data"][file])
     cells = [
         (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
