@@ -175,7 +175,8 @@ def test_what_another_process_is_to_send_is_looked_at_once(
 ) -> None:
     run = start_run(server.address, spool_dir=spool, exit_timeout_s=_WAIT_S)
     assert run.flush(_WAIT_S)
-    others = leftovers.leave(spool, address=server.address, key="others", sent_by="0" * 32)
+    # It is no orphan either.
+    others = leftovers.leave(spool, address=server.address, key="others", sent_by="0" * 32, host="elsewhere")
     process.after_fork_in_parent()
     _leave_child(spool, run, address=server.address)
     # Who has found that one has seen the one before it.

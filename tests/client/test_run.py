@@ -9,6 +9,7 @@ import random
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 
 from modelstead.runs import connection, settings, sync
 from modelstead.runs.adoption import Adoption
+from modelstead.runs.bursts import BATCHES
 from modelstead.runs.process import Process
 from modelstead.runs.run import Run, start_run
 from modelstead.runs.sender import Sender
@@ -105,9 +107,12 @@ def test_the_run_id_is_known_and_logging_works_while_the_server_is_away(
     assert server.run(run.run_id).steps() == list(range(50))
 
 
-def test_replies_that_are_lost_after_the_commit_duplicate_nothing(server: IngestServer, run: Run) -> None:
+def test_replies_that_are_lost_after_the_commit_duplicate_nothing(
+    server: IngestServer, spool: Path, process: Process
+) -> None:
     server.replies_to_drop = 3
     server.request_bytes_max = 0
+    run = start_run(server.address, spool_dir=spool, exit_timeout_s=_WAIT_S)
     for start in range(0, 50, 10):
         _logged(run, range(start, start + 10))
         # Each a batch of its own.
@@ -145,6 +150,49 @@ def test_no_more_is_under_way_than_the_window_allows(server: IngestServer, spool
     server.is_answering.set()
     assert run.flush(_WAIT_S)
     assert server.run(run.run_id).steps() == list(range(30))
+
+
+def test_what_follows_waits_for_more_unless_somebody_waits_for_it(
+    server: IngestServer, spool: Path, process: Process
+) -> None:
+    run = start_run(server.address, spool_dir=spool, exit_timeout_s=_WAIT_S, send_interval_s=3600)
+    # After a pause.
+    assert waiting.until(lambda: len(server.batches) == 1, timeout_s=_WAIT_S)
+    for step in range(BATCHES - 1):
+        run.log({"m": 1.0}, step=step)
+        assert run.flush(_WAIT_S, acknowledged=False)
+    waited = len(server.batches)
+
+    assert run.flush(_WAIT_S)
+    flushed = len(server.requests)
+    for step in range(BATCHES):
+        run.log({"m": 1.0}, step=BATCHES - 1 + step)
+        assert run.flush(_WAIT_S, acknowledged=False)
+    assert waiting.until(lambda: len(server.batches) == 2 * BATCHES, timeout_s=_WAIT_S)
+
+    assert (waited, flushed) == (1, 2)
+    assert server.run(run.run_id).steps() == list(range(2 * BATCHES - 1))
+
+
+def test_a_stream_on_which_nothing_is_under_way_may_be_quiet(
+    server: IngestServer, spool: Path, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelstead.runs.sender.ACKNOWLEDGEMENT_TIMEOUT_S", 4.0)
+    run = start_run(server.address, spool_dir=spool, exit_timeout_s=_WAIT_S, send_interval_s=6.0)
+    assert run.flush(_WAIT_S)
+    # It waits for more, for longer than an acknowledgement may take.
+    run.log({"m": 1.0}, step=0)
+    assert waiting.until(lambda: server.run(run.run_id).steps() == [0], timeout_s=_WAIT_S)
+    time.sleep(4.5)
+    server.is_answering.clear()
+    run.log({"m": 1.0}, step=1)
+
+    flushed = run.flush(1.5)
+
+    server.is_answering.set()
+    assert not flushed
+    assert run.flush(_WAIT_S)
+    assert len(server.openings) == 1
 
 
 @pytest.mark.parametrize(("request_bytes_max", "batches_a_request"), [(100_000, 256), (500, 10), (0, 1)])
@@ -508,6 +556,7 @@ def test_who_sleeps_wakes_to_make_durable_what_was_logged_before(
     writer = recorder._writer
     assert writer is not None
 
+    recorder._synced = time.monotonic()
     run.log({"m": 1.0}, step=1)
 
     assert waiting.until(lambda: bool(not recorder.buffer and not recorder.is_awake), timeout_s=_WAIT_S)

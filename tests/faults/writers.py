@@ -20,7 +20,10 @@ _WRITERS = 4
 _BATCH_POINTS = 1000
 _UNDER_WAY_MAX = 20
 # So that a writer goes on for as long as it is disturbed: 40,000 points a second each.
-_PACE_S = 0.025
+_PACE_S = 0.05
+_BATCHES_A_REQUEST_MAX = 3
+# Short, so that few kills meet no call under way.
+_SINGLE_PACE_S = 0.015
 _FINISH_S = 600.0
 
 
@@ -92,15 +95,18 @@ class Writer(threading.Thread):
         opened.wait()
         number = self.acknowledged
         while True:
-            number += 1
+            first = number + 1
+            number = first + number % _BATCHES_A_REQUEST_MAX
             self._wait_for_room(number, broken)
             if number > self._newest:
                 self._finishing.wait(_PACE_S)
             with self._moved:
-                if broken.is_set() or (number > self._newest and self._finishing.is_set()):
+                if self._finishing.is_set():
+                    number = min(number, self._newest)
+                if broken.is_set() or number < first:
                     return
                 self._newest = max(self._newest, number)
-            yield ingest.bringing(self._batch(number))
+            yield ingest.bringing(*map(self._batch, range(first, number + 1)))
 
     def _wait_for_room(self, number: int, broken: threading.Event) -> None:
         with self._moved:
@@ -138,7 +144,7 @@ class SingleWriter(Writer):
     def run(self) -> None:
         while not self.is_done:
             if self.acknowledged == self._newest:
-                self._newest += 0 if self._finishing.wait(_PACE_S) else 1
+                self._newest += 0 if self._finishing.wait(_SINGLE_PACE_S) else 1
                 continue
             request = pb.IngestBatchRequest(session=self._session, batch=self._batch(self._newest))
             try:

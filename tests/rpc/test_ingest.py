@@ -36,9 +36,14 @@ class Client:
         request = metrics_pb2.GetMetricHistoryRequest(run_id=run_id, metric_key="m")
         return [step for answer in self._metrics.GetMetricHistory(request) for step in answer.metrics.step]
 
-    def send(self, sender: pb.Session, *batches: pb.Batch, **opening: Any) -> list[pb.IngestStreamResponse]:
+    def send(
+        self, sender: pb.Session, *batches: pb.Batch, batches_a_request: int = 1, **opening: Any
+    ) -> list[pb.IngestStreamResponse]:
         """Send batches by one stream and return all that it answers."""
-        requests = [ingest.opening(sender, **opening), *map(ingest.bringing, batches)]
+        rest = iter(batches)
+        requests = [ingest.opening(sender, **opening)]
+        while together := list(itertools.islice(rest, batches_a_request)):
+            requests.append(ingest.bringing(*together))
         return list(self.ingest.IngestStream(iter(requests), wait_for_ready=True))
 
 
@@ -54,6 +59,9 @@ class OpenStream:
     def put(self, request: pb.IngestStreamRequest | None) -> None:
         """Send a request; None says that it was the last one."""
         self._requests.put(request)
+
+
+together = pytest.mark.parametrize("batches_a_request", [1, 9])
 
 
 @pytest.fixture(scope="module")
@@ -120,26 +128,29 @@ def test_stream_is_told_where_to_go_on_and_known_batches_are_not_stored_again(cl
     assert client.steps(run_id) == _steps(1, 2, 3, 4)
 
 
-def test_gap_ends_the_stream_after_what_came_before_it(client: Client) -> None:
+@together
+def test_gap_ends_the_stream_after_what_came_before_it(client: Client, batches_a_request: int) -> None:
     run_id, sender = client.new_run(), ingest.session()
 
     with pytest.raises(grpc.RpcError, match="leaves a gap: 3 is expected") as caught:
-        client.send(sender, *_points(run_id, 1, 2, 4, 5))
+        client.send(sender, *_points(run_id, 1, 2, 4, 5), batches_a_request=batches_a_request)
 
     assert caught.value.code() is grpc.StatusCode.ABORTED
     assert client.steps(run_id) == _steps(1, 2)
     assert client.send(sender)[0].acknowledged_sequence == 2
 
 
-def test_run_that_another_session_begins_later_is_awaited_if_asked_for(client: Client) -> None:
+@together
+def test_run_that_another_session_begins_later_is_awaited_if_asked_for(client: Client, batches_a_request: int) -> None:
+    how = {"batches_a_request": batches_a_request, "awaits_runs": True}
     known, session_id, run_id = client.new_run(), ingest.new_id(), ingest.new_id()
     batches = [*_points(known, 1), *_points(run_id, 2), *_points(known, 3)]
 
     with pytest.raises(grpc.RpcError, match=f"Run with id={run_id} not found") as caught:
-        client.send(ingest.session(session_id), *batches, awaits_runs=True)
+        client.send(ingest.session(session_id), *batches, **how)
     told = connection.failure(caught.value)
     client.send(ingest.session(), ingest.batch(1, run_id, **ingest.starting()))
-    opened, *answers = client.send(ingest.session(session_id, epoch=2), *batches, awaits_runs=True)
+    opened, *answers = client.send(ingest.session(session_id, epoch=2), *batches, **how)
 
     assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "RESOURCE_DOES_NOT_EXIST")
     assert told.retry_after_s
@@ -166,7 +177,7 @@ def test_older_epoch_is_refused_also_while_its_stream_is_open(client: Client) ->
     old = OpenStream(client, ingest.session(session_id, epoch=1))
     client.send(ingest.session(session_id, epoch=2), *_points(run_id, 1))
 
-    old.put(ingest.bringing(_points(run_id, 2)[0]))
+    old.put(ingest.bringing(*_points(run_id, 2, 3)))
     with pytest.raises(grpc.RpcError, match="taken up under epoch 2; epoch 1 is over") as written:
         next(old.call)
     with pytest.raises(grpc.RpcError) as opened:
@@ -201,6 +212,14 @@ def test_rejection_names_the_field_and_value_and_the_stream_goes_on(client: Clie
         ([ingest.opening(pb.Session())], "Missing value for required parameter 'open.session_id'"),
         ([ingest.opening(ingest.session())] * 2, "a session is opened once"),
         ([ingest.opening(ingest.session()), ingest.bringing(pb.Batch())], "Invalid value 0 for parameter 'batch.seq"),
+        (
+            [ingest.opening(ingest.session()), ingest.bringing(*[pb.Batch(sequence=1)] * 257)],
+            "at most 256 batches. Got 257",
+        ),
+        (
+            [ingest.opening(ingest.session()), ingest.bringing(*[pb.Batch(params={"p": "x" * 100_000})] * 3)],
+            "at most 262144 bytes together. Got 300",
+        ),
     ],
 )
 def test_what_is_no_stream_of_batches_is_an_invalid_argument(

@@ -75,7 +75,9 @@ class _Simulation:
             self.backlog.add(sequence, points, now_s=0.0)
 
     def _send(self) -> None:
-        for batch in self.outbox.next():
+        batches = self.outbox.next()
+        assert len(batches) <= 1 or sum(batch.ByteSize() for batch in batches) <= self.request_bytes_max
+        for batch in batches:
             is_filler = batch.run_id != self.written[batch.sequence]
             self.requests.append(pb.Batch(sequence=batch.sequence, run_id="" if is_filler else batch.run_id))
             size = sum(len(self.written[one.sequence]) for one in self.requests)

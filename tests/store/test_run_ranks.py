@@ -1,6 +1,7 @@
 """Ranks in the database: they are what the pure rules say, their points keep them, and what is told is right."""
 
 import asyncio
+import itertools
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
@@ -30,12 +31,21 @@ _STARTED = 1_000_000
 class Server:
     """A replica of tracking as far as ranks go, with time that is moved by hand."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, window_bytes: int = 4 * 2**20, commit_ms: int = 0) -> None:
+        """Each commit takes `commit_ms`."""
         self.now = _STARTED
         self.db = db
         self.ranks = RunRanks(db, pages=factories.PAGES, now_ms=lambda: self.now)
-        bounds = {"memory_bytes": 64 * 2**20, "window_bytes": 4 * 2**20, "session_age_s": 1000}
-        self.ingest = Ingest(db, factories.experiments(db), self.ranks, now_ms=lambda: self.now, **bounds)
+        self.ingest = Ingest(
+            db,
+            factories.experiments(db),
+            self.ranks,
+            now_ms=lambda: self.now,
+            memory_bytes=64 * 2**20,
+            window_bytes=window_bytes,
+            session_age_s=1000,
+            tell=lambda _: self._pass(commit_ms),
+        )
 
     async def send(
         self, rank: pb.Rank | None, *requests: pb.IngestStreamRequest | pb.Batch | int | Callable[[], Awaitable[None]]
@@ -61,6 +71,9 @@ class Server:
 
         sender = pb.Session(session_id=ingest.new_id(), epoch=1, rank=rank)
         return [told async for told in self.ingest.stream(ingest.opening(sender), following(), caller="t")]
+
+    def _pass(self, ms: int) -> None:
+        self.now += ms
 
     async def states(self, run_id: str) -> dict[int, str]:
         found, _ = await self.ranks.ranks(run_id, max_results=1000, page_token="")
@@ -243,6 +256,20 @@ async def test_batches_of_a_rank_that_said_it_lives_keep_its_lease_and_those_of_
 
     assert await server.states(run_ids[0]) == {0: "RUNNING"}
     assert await server.states(run_ids[1]) == {0: "LOST"}
+
+
+async def test_a_rank_is_heard_of_while_its_batches_wait_for_room_although_they_came_together(
+    db: Database, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(db, window_bytes=1, commit_ms=1_000)
+    heard_at = list[int]()
+    monkeypatch.setattr(server.ranks, "heard", lambda *_: heard_at.append(server.now))
+    batches = [ingest.batch(number, run_id, ingest.series("m", number, 1)) for number in range(1, 21)]
+
+    await server.send(_rank(0), _heartbeat(run_id), ingest.bringing(*batches))
+
+    assert server.now == _STARTED + 20_000
+    assert max(later - earlier for earlier, later in itertools.pairwise([*heard_at, server.now])) <= 2_000
 
 
 async def test_run_that_has_ended_is_not_brought_back_by_what_its_rank_logs_to_the_next_one(server: Server) -> None:

@@ -18,7 +18,7 @@ class Bursts:
     def __init__(self, backlog: Backlog | None, *, interval_s: float) -> None:
         self._backlog = backlog
         self._interval_s = interval_s
-        # The newest batch that goes at once, and when the next burst may begin.
+        # The newest batch that goes at once, also if it goes again, and when the next burst may begin.
         self._last = 0
         self._due = float("-inf")
 
@@ -26,15 +26,19 @@ class Bursts:
         """Let nothing up to a batch wait."""
         self._last = max(self._last, sequence)
 
-    def wait_s(self, sent: int, now: float) -> float:
-        """Return how long the batch after the one that was sent last, there or to come, is to wait. If it is there and
-        need not, a burst begins.
+    def sent(self, sequence: int, now: float) -> None:
+        """Note that all up to a batch are sent. Beyond those that were to go at once, a burst begins with it, of all
+        that there is.
         """
-        newest = self._backlog.newest_sequence if self._backlog else sent
-        if sent < self._last:
+        if sequence > self._last:
+            self._last = max(sequence, self._newest(sequence))
+            self._due = now + self._interval_s
+
+    def wait_s(self, sent: int, now: float) -> float:
+        """Return how long the batch after the one that was sent last, there or to come, is to wait."""
+        if sent < self._last or self._newest(sent) - sent >= BATCHES:
             return 0.0
-        if now < self._due and newest - sent < BATCHES:
-            return self._due - now
-        if sent < newest:
-            self._last, self._due = newest, now + self._interval_s
-        return 0.0
+        return max(0.0, self._due - now)
+
+    def _newest(self, sent: int) -> int:
+        return self._backlog.newest_sequence if self._backlog else sent

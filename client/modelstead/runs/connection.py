@@ -38,6 +38,15 @@ _OPTIONS = (
         '{"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}',
     ),
 )
+_REFUSED = frozenset(
+    {
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.FAILED_PRECONDITION,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,11 @@ class Failure:
     message: str
     reason: str = ""
     retry_after_s: float | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether trying again is not likely to help: bad credentials, a server of another kind."""
+        return self.code in _REFUSED
 
 
 class DiscoveryError(Exception):

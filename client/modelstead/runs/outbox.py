@@ -10,7 +10,7 @@ from modelstead.tracking.v1 import ingest_pb2 as pb
 
 # Of a batch as it is sent, what is not in the spool: its sequence, and as an element of a request its own length.
 _SEQUENCE_BYTES_MAX = 24
-# The batches of a request, however small.
+# As many as a server takes in a request, however small.
 BATCHES_MAX = 256
 
 

@@ -226,7 +226,7 @@ class Recorder:
 
     def _pause_s(self) -> float | None:
         """Return how long to wait for a call of `wake`; None if there is nothing to do until then."""
-        if self.is_awake:
+        if self.is_awake or self._waiting or self.is_full:
             return self.settings.flush_interval_s
         return None if self._is_synced() else max(0.0, self._synced + self.settings.fsync_interval_s - time.monotonic())
 
@@ -322,9 +322,11 @@ class Recorder:
                 writer.sync()
 
     def _is_synced(self) -> bool:
-        if self._writer is None or self.settings.durability is not Durability.INTERVAL:
+        # Another thread may close it.
+        writer = self._writer
+        if writer is None or self.settings.durability is not Durability.INTERVAL:
             return True
-        return self._writer.synced_sequence == self._writer.last_sequence
+        return writer.synced_sequence == writer.last_sequence
 
     def _open(self) -> Writer | None:
         """Return the writer of this process's session, which is made if there is none; None if no disk takes it."""

@@ -29,7 +29,6 @@ from modelstead.tracking.v1 import ingest_pb2 as pb
 from modelstead.tracking.v1 import ingest_pb2_grpc as pb_grpc
 
 BACKOFF_MIN_S, BACKOFF_MAX_S = 0.1, 5.0
-# Where trying again is not likely to help: bad credentials, a server of another kind.
 REFUSED_BACKOFF_S = 30.0
 CONFLICTS_MAX = 3
 # Longer than a server may take for a commit, or its database for a restart.
@@ -37,15 +36,6 @@ ACKNOWLEDGEMENT_TIMEOUT_S = 60.0
 TELL_AFTER_S = 10.0
 
 _POLL_S = 0.2
-_REFUSED = frozenset(
-    {
-        grpc.StatusCode.UNAUTHENTICATED,
-        grpc.StatusCode.PERMISSION_DENIED,
-        grpc.StatusCode.UNIMPLEMENTED,
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.FAILED_PRECONDITION,
-    }
-)
 
 _Call = Any
 """A call of gRPC's: an iterator of IngestStreamResponse that can be cancelled."""
@@ -90,6 +80,8 @@ class Sender:
         self.trouble = ""
         self._settings = settings
         self._until_done = until_done
+        # Another process tells nothing of what it writes.
+        self._poll_s = _POLL_S if until_done else 1.0
         self._backlog = backlog
         self._bursts = Bursts(backlog, interval_s=settings.send_interval_s)
         self._changed = threading.Condition()
@@ -138,9 +130,10 @@ class Sender:
         with self._changed:
             self._bursts.hurry(sequence)
             self._changed.notify_all()
-            return self._changed.wait_for(
+            self._changed.wait_for(
                 lambda: self.acknowledged_sequence >= sequence or not self._thread.is_alive(), timeout_s
-            ) and (self.acknowledged_sequence >= sequence)
+            )
+            return self.acknowledged_sequence >= sequence
 
     def join(self, timeout_s: float) -> None:
         """Wait for the end of the thread, but no longer than that."""
@@ -245,7 +238,7 @@ class Sender:
                 while not stream.is_over:
                     silence_s = time.monotonic() - stream.heard
                     limit_s = 2.0 if self._stopping else ACKNOWLEDGEMENT_TIMEOUT_S
-                    if silence_s > limit_s and (self._stopping or not stream.is_open or not self._outbox.is_empty()):
+                    if silence_s > limit_s and (self._stopping or not stream.is_open or self._outbox.is_under_way):
                         break
                     self._changed.wait(1.0)
         finally:
@@ -271,7 +264,7 @@ class Sender:
                 now = time.monotonic()
                 pause_s = max(stream.paused_until - now, self._bursts.wait_s(self._outbox.sent_sequence, now))
                 if stream.is_open and (heartbeat := self._heartbeats.next(now)) is not None:
-                    return pb.IngestStreamRequest(heartbeat=heartbeat, backlog=self._backlog_to_tell(now))
+                    return self._request(now, heartbeat=heartbeat)
                 if stream.is_open and pause_s <= 0:
                     if not self._outbox.is_under_way:
                         # From now on at the earliest an acknowledgement is awaited.
@@ -279,18 +272,17 @@ class Sender:
                     if batches := self._outbox.next():
                         for batch in batches:
                             self._heartbeats.sent(batch, now=now)
-                        told = self._backlog_to_tell(now)
-                        return pb.IngestStreamRequest(batch=batches[0], more_batches=batches[1:], backlog=told)
+                        self._bursts.sent(self._outbox.sent_sequence, now)
+                        return self._request(now, batch=batches[0], more_batches=batches[1:])
                     if self._until_done and self._is_finished():
                         return None
-                # Another process tells nothing of what it writes.
-                poll_s = _POLL_S if self._until_done else 1.0
-                self._changed.wait(min(max(pause_s, 0.001), poll_s) if pause_s > 0 else poll_s)
+                self._changed.wait(min(pause_s, self._poll_s) or self._poll_s)
         return None
 
-    def _backlog_to_tell(self, now: float) -> pb.Backlog | None:
-        """Return what waits behind what is sent now, if it is time to say so."""
-        return self._backlog.news_after(self._outbox.sent_sequence, now_s=now) if self._backlog else None
+    def _request(self, now: float, **content: Any) -> pb.IngestStreamRequest:
+        """Return a request that says, if it is time to say so, what waits behind it."""
+        told = self._backlog.news_after(self._outbox.sent_sequence, now_s=now) if self._backlog else None
+        return pb.IngestStreamRequest(backlog=told, **content)
 
     def _take(self, stream: _Stream, response: pb.IngestStreamResponse) -> None:
         with self._changed:
@@ -371,14 +363,13 @@ class Sender:
             self._awaited_runs.missed(time.monotonic())
         else:
             self._awaited_runs.failed()
-        is_refused = failure.code in _REFUSED
         if failure.code is grpc.StatusCode.ABORTED:
             self._conflicts += 1
             if self._conflicts >= CONFLICTS_MAX:
                 self._stopping = True
                 _log.error("sending has stopped: %s was taken up elsewhere (%s)", self.session.path, failure.message)
                 return 0.0
-        if has_unsent and (is_refused or time.monotonic() - self._quiet_since > TELL_AFTER_S):
+        if has_unsent and (failure.is_refused or time.monotonic() - self._quiet_since > TELL_AFTER_S):
             self._tell()
         if failure.retry_after_s is not None and not self._awaited_runs.is_missing:
             return failure.retry_after_s * jitter.between(1, 1.5)
@@ -386,7 +377,7 @@ class Sender:
             # The next attempt asks anew where tracking is.
             self._channel.close()
             self._channel = None
-        ceiling = REFUSED_BACKOFF_S if is_refused else BACKOFF_MAX_S
+        ceiling = REFUSED_BACKOFF_S if failure.is_refused else BACKOFF_MAX_S
         return jitter.between(BACKOFF_MIN_S, min(ceiling, BACKOFF_MIN_S * 2 ** min(self._failures, 10)))
 
     def _tell(self) -> None:

@@ -4,6 +4,7 @@ environment.
 
 import os
 import tempfile
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -54,12 +55,14 @@ class Settings:
     system_metrics_interval_s: float = field(default=10.0, compare=False)
 
     def __post_init__(self) -> None:
-        for name in (*_INTERVALS, "buffer_points_max"):
-            if getattr(self, name) <= 0:
-                raise SettingsError(f"{name}={getattr(self, name)} must be greater than 0")
+        if self.buffer_points_max <= 0:
+            raise SettingsError(f"buffer_points_max={self.buffer_points_max} must be greater than 0")
+        for name in _INTERVALS:
+            if not 0 < getattr(self, name) <= threading.TIMEOUT_MAX:
+                raise SettingsError(f"{name}={getattr(self, name)} must be a number of seconds greater than 0")
         for name in ("send_interval_s", "exit_timeout_s"):
-            if getattr(self, name) < 0:
-                raise SettingsError(f"{name}={getattr(self, name)} must not be negative")
+            if not 0 <= getattr(self, name) <= threading.TIMEOUT_MAX:
+                raise SettingsError(f"{name}={getattr(self, name)} must be a number of seconds, and not negative")
         if self.spool_bytes_max < SPOOL_BYTES_MIN:
             raise SettingsError(f"spool_bytes_max={self.spool_bytes_max} must be at least {SPOOL_BYTES_MIN}")
         if not 1 <= self.world_size <= launch.WORLD_SIZE_MAX:

@@ -38,6 +38,7 @@ from services.tracking.runs.model import Run
 GROUP_WEIGHT_MAX = 100_000
 # Of several batches in one request: far less than a window, so that the next one is on its way while one is stored.
 REQUEST_BYTES_MAX = 256 * 1024
+BATCHES_A_REQUEST_MAX = 256
 REJECTIONS_A_RESPONSE = 500
 SESSIONS_A_PURGE = 1000
 PURGES_A_CALL = 50
@@ -256,13 +257,13 @@ class Ingest:
                     continue
                 if message.HasField("open") or not message.HasField("batch"):
                     raise InvalidArgument("Missing value for required parameter 'batch': a session is opened once.")
-                for batch in (message.batch, *message.more_batches):
+                for batch in _batches(message):
                     await self._take(flow, batch, stream)
                     if batch.HasField("end"):
                         # It lives on, but not in that one; other batches may come before a heartbeat says so.
                         run_ids = [run_id for run_id in run_ids if run_id != batch.run_id]
-                if run_ids:
-                    self._ranks.heard(sender.rank, run_ids)
+                    if run_ids:
+                        self._ranks.heard(sender.rank, run_ids)
         finally:
             flow.end()
 
@@ -340,6 +341,22 @@ class Ingest:
             except ServiceError as error:
                 found[name, number] = error
         return found
+
+
+def _batches(message: Any) -> Sequence[Any]:
+    """Return the batches of a request. Raises InvalidArgument for more than are decoded in one turn of the loop."""
+    batches = [message.batch, *message.more_batches]
+    if len(batches) > BATCHES_A_REQUEST_MAX:
+        raise InvalidArgument(
+            f"Invalid value for parameter 'more_batches' supplied: a request has at most {BATCHES_A_REQUEST_MAX} "
+            f"batches. Got {len(batches)}."
+        )
+    if len(batches) > 1 and (size := sum(batch.ByteSize() for batch in batches)) > REQUEST_BYTES_MAX:
+        raise InvalidArgument(
+            f"Invalid value for parameter 'more_batches' supplied: several batches have at most {REQUEST_BYTES_MAX} "
+            f"bytes together. Got {size} bytes."
+        )
+    return batches
 
 
 def _new_run(batch: Batch, start: Start, experiment: Experiment) -> Run:

@@ -458,8 +458,8 @@ class IngestStreamRequest(_message.Message):
 
     @_builtins.property
     def more_batches(self) -> _containers.RepeatedCompositeFieldContainer[Global___Batch]:
-        """Batches that follow `batch`, in their order, so that many small ones do not cost a message each. Only to a server that
-        has told `request_bytes_max`.
+        """Batches that follow `batch`, in their order, so that many small ones do not cost a message each: with it at most 256,
+        of `request_bytes_max` together. Only to a server that has told that.
         """
 
     def __init__(
