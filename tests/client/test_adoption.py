@@ -2,16 +2,22 @@
 
 import subprocess
 import sys
+import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from modelstead.runs import batches, settings
 from modelstead.runs.process import Process
 from modelstead.runs.run import Run, start_run
 from modelstead.runs.sender import Sender
 from modelstead.runs.settings import fallback_spool_dir
+from modelstead.spool import sessions
+from modelstead.spool.sessions import Info
+from modelstead.spool.writer import Limits, Writer
 from services.local import waiting
 from tests.client import leftovers
 from tests.client.server import IngestServer
@@ -187,3 +193,44 @@ def test_what_another_process_is_to_send_is_looked_at_once(
     process._adoption.has_unsent()
 
     assert "cannot be sent from here now" not in caplog.text
+
+
+def test_what_a_living_child_logs_waits_for_more_unless_somebody_waits_for_it(
+    server: IngestServer, spool: Path
+) -> None:
+    child = sessions.create(
+        spool, Info(session_id=uuid.uuid4().hex, address=server.address, created_ms=1, process_id=1, host="")
+    )
+    writer = Writer(child.files, session_id=bytes(16), epoch=1, limits=Limits(), acknowledged=lambda: 0)
+
+    def log(step: int) -> None:
+        [batch] = batches.of([(leftovers.RUN_ID, step, 1000, ("m",), (0.5,), "")])
+        writer.append(batch.payload, points=batch.points)
+
+    log(1)
+    [session] = sessions.find(spool)
+    assert session.lock_sender()
+    how = settings.load(address=server.address, spool_dir=spool, send_interval_s=3600)
+    sender = Sender(session, how, until_done=True)
+    sender.start()
+    run = server.run(leftovers.RUN_ID)
+    assert waiting.until(lambda: sender.acknowledged_sequence == 1, timeout_s=_WAIT_S)
+    assert waiting.until(lambda: sender._bursts.wait_s(1, time.monotonic()) > 0, timeout_s=_WAIT_S)
+
+    log(2)
+    # It looks after its session several times meanwhile.
+    time.sleep(1.0)
+    log(3)
+    child.await_sender()
+    assert waiting.until(lambda: run.steps() == [1, 2, 3], timeout_s=_WAIT_S)
+    log(4)
+    assert waiting.until(sender.is_at_rest, timeout_s=_WAIT_S)
+    at_rest = run.steps()
+    log(5)
+    child.close()
+
+    assert waiting.until(lambda: not sender.is_alive, timeout_s=_WAIT_S)
+    assert at_rest == [1, 2, 3, 4]
+    assert run.steps() == [1, 2, 3, 4, 5]
+    assert server.requests == [1, 2, 1, 1]
+    assert sessions.find(spool) == []

@@ -91,3 +91,17 @@ def test_a_new_stream_sends_again_what_was_sent_without_waiting() -> None:
 
 def test_what_another_process_writes_does_not_wait() -> None:
     assert [Bursts(None, interval_s=EVERY_S).wait_s(sent, 0.0) for sent in (0, 7)] == [0.0, 0.0]
+
+
+def test_what_another_process_writes_is_looked_for_so_often_and_sent_at_once_if_somebody_waits() -> None:
+    bursts = Bursts(None, interval_s=EVERY_S)
+    bursts.sent(7, 1.0)
+    assert bursts.wait_s(7, 1.0) == 0.0
+
+    bursts.caught_up(2.0)
+
+    assert bursts.wait_s(7, 2.25) == EVERY_S - 0.25
+    assert bursts.wait_s(7, 2.0 + EVERY_S) == 0.0
+    bursts.caught_up(3.0)
+    bursts.hurry_all()
+    assert bursts.wait_s(7, 3.0) == 0.0

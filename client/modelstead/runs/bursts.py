@@ -12,7 +12,7 @@ class Bursts:
     """What is spooled after a pause goes at once; what follows waits until `interval_s` after that, unless somebody
     waits for it. Times are those of a monotonic clock, in seconds.
 
-    `backlog` is that of the writer. Without one, as of another process, nothing waits.
+    `backlog` is that of the writer. Without one, as of another process, it is looked so often for what is there.
     """
 
     def __init__(self, backlog: Backlog | None, *, interval_s: float) -> None:
@@ -26,11 +26,20 @@ class Bursts:
         """Let nothing up to a batch wait."""
         self._last = max(self._last, sequence)
 
+    def hurry_all(self) -> None:
+        """Let nothing wait that is there."""
+        self._last, self._due = self._newest(self._last), float("-inf")
+
+    def caught_up(self, now: float) -> None:
+        """Note that there is nothing more to send."""
+        if self._backlog is None:
+            self._due = now + self._interval_s
+
     def sent(self, sequence: int, now: float) -> None:
         """Note that all up to a batch are sent. Beyond those that were to go at once, a burst begins with it, of all
         that there is.
         """
-        if sequence > self._last:
+        if sequence > self._last and self._backlog is not None:
             self._last = max(sequence, self._newest(sequence))
             self._due = now + self._interval_s
 

@@ -379,6 +379,8 @@ class Recorder:
 
     def _is_sent_elsewhere(self, last: int, deadline: float) -> bool:
         """Wait until another process has noted that everything is acknowledged."""
+        if self._session is not None:
+            self._session.await_sender()
         while self._session is not None and self._session.acknowledged() < last:
             if time.monotonic() >= deadline:
                 return False

@@ -120,8 +120,12 @@ class Sender:
                 self._changed.notify_all()
 
     def is_at_rest(self) -> bool:
-        """Whether everything that is on the disk now is acknowledged, and the writer, which lives, may add to it."""
+        """Whether everything that is on the disk now is acknowledged, and the writer, which lives, may add to it. Who
+        asks waits for it.
+        """
         with self._changed:
+            self._bursts.hurry_all()
+            self._changed.notify_all()
             # A session that is done is being removed, and cannot be looked at any more.
             return not self.is_done and self._outbox.is_empty() and not self.session.lock_writer()
 
@@ -261,6 +265,8 @@ class Sender:
         with self._changed:
             while not stream.is_over and not self._stopping:
                 self._note_if_awaited()
+                if self._until_done and (self.session.is_awaited() or self.session.lock_writer()):
+                    self._bursts.hurry_all()
                 now = time.monotonic()
                 pause_s = max(stream.paused_until - now, self._bursts.wait_s(self._outbox.sent_sequence, now))
                 if stream.is_open and (heartbeat := self._heartbeats.next(now)) is not None:
@@ -274,6 +280,8 @@ class Sender:
                             self._heartbeats.sent(batch, now=now)
                         self._bursts.sent(self._outbox.sent_sequence, now)
                         return self._request(now, batch=batches[0], more_batches=batches[1:])
+                    if not self._outbox.is_under_way:
+                        self._bursts.caught_up(now)
                     if self._until_done and self._is_finished():
                         return None
                 self._changed.wait(min(pause_s, self._poll_s) or self._poll_s)

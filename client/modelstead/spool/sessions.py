@@ -27,6 +27,7 @@ REJECTED_BYTES_MAX = 16 * 1024 * 1024
 
 _INFO, _STATE = "session.json", "state.json"
 _WRITER, _SENDER = "writer.lock", "sender.lock"
+_AWAITED = "awaited"
 _UNFINISHED = ".new-"
 _REJECTED = "rejected"
 # What else may lie in the folder, such as `lost+found`, is nobody's session if it cannot be read.
@@ -96,6 +97,19 @@ class Session:
     def acknowledged(self) -> int:
         """Return the newest sequence that is known, on the disk, to be acknowledged; it lags behind."""
         return self._state()["acknowledged"]
+
+    def await_sender(self) -> None:
+        """Ask whoever sends it to wait for no more. Where that cannot be noted, it is sent a little later."""
+        with contextlib.suppress(OSError):
+            (self.path / _AWAITED).touch()
+
+    def is_awaited(self) -> bool:
+        """Whether that was asked for since this was called last. Only for the holder of the sender's lock."""
+        try:
+            (self.path / _AWAITED).unlink()
+        except OSError:
+            return False
+        return True
 
     def save_acknowledged(self, sequence: int) -> None:
         """Note an acknowledgement, before what it is of is removed. Raises OSError."""
