@@ -1,9 +1,9 @@
 """What `Run.log` costs the training loop, with the server up, away, and silent: `python -m benchmarks.log_call`.
 
-Calls of 1 and of 20 metrics, one in 50 ms as training steps make them, one a millisecond, and as fast as they go; the
-processor time of the whole process by call, its pauses and its sending included; by how much it grew, and how long its
-end took, for which it has 2 s. `up` needs MODELSTEAD_ADDRESS; `dead` is a port at which nobody listens, `silent` one
-that accepts and never answers.
+Calls of 1 and of 20 metrics, one in 200 ms and one in 50 ms as training steps make them (after the longer pause a
+thread is to be woken), one a millisecond, and as fast as they go; the processor time of the whole process by call, its
+pauses and its sending included; by how much it grew, and how long its end took, for which it has 2 s. `up` needs
+MODELSTEAD_ADDRESS; `dead` is a port at which nobody listens, `silent` one that accepts and never answers.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
         servers = {"dead": dead, "silent": silent}
         if address := os.environ.get("MODELSTEAD_ADDRESS"):
             servers = {"up": address, **servers}
-        for name, metrics, pace_s in itertools.product(servers, (1, 20), (0.05, 0.001, 0.0)):
+        for name, metrics, pace_s in itertools.product(servers, (1, 20), (0.2, 0.05, 0.001, 0.0)):
             with tempfile.TemporaryDirectory() as folder:
                 process = spawning.Process(
                     target=_measure, args=(name, servers[name], metrics, pace_s, seconds, folder)
