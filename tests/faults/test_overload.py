@@ -4,6 +4,7 @@ on as before (R17); and who brings much waits for himself (R18).
 `make faults` takes minutes instead of seconds.
 """
 
+import os
 import re
 import threading
 import time
@@ -44,9 +45,17 @@ pytestmark = [pytest.mark.alone, pytest.mark.timeout(TEST_TIMEOUT_S)]
 
 @pytest.fixture
 def small_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """It has half of the processors, and who loads it the others, so that what they spend is not the server's loss."""
     monkeypatch.setenv("MODELSTEAD_INGEST_MEMORY_BYTES", str(_MEMORY_MB * 1024 * 1024))
-    with Stack(tmp_path, artifact_stores="", auth=AuthKind.DEV, is_patient=False) as running:
-        yield running
+    cores = sorted(os.sched_getaffinity(0))
+    half = len(cores) // 2
+    try:
+        os.sched_setaffinity(0, cores[half:])
+        with Stack(tmp_path, artifact_stores="", auth=AuthKind.DEV, is_patient=False) as running:
+            os.sched_setaffinity(0, cores[:half] or cores)
+            yield running
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def test_overload_is_refused_with_a_delay_and_the_rest_goes_on(small_stack: Stack) -> None:
