@@ -86,6 +86,18 @@ def test_a_job_that_ends_has_sent_everything(
         assert sessions.find(spool) == []
 
 
+def test_a_child_that_waits_is_not_held_back(server: IngestServer, spool: Path) -> None:
+    began = time.monotonic()
+    with _job("forks-and-flushes", server, spool, MODELSTEAD_SEND_INTERVAL_S="3600") as process:
+        run_id = _run_id(process)
+        _, told = process.communicate(timeout=_TIMEOUT_S)
+
+    # Who waits in vain does so for a minute.
+    assert time.monotonic() - began < 55
+    assert process.returncode == 0, told
+    assert server.run(run_id).steps("m0") == list(range(STEPS))
+
+
 @pytest.mark.parametrize("thread", ["recorder", "adoption", "exit", "sender", "watch"])
 def test_a_thread_that_cannot_be_made_is_made_later(server: IngestServer, spool: Path, thread: str) -> None:
     with _job("returns", server, spool, REFUSED_THREAD=f"modelstead-{thread}") as process:

@@ -20,8 +20,8 @@ import pytest
 
 from modelstead.runs import connection, settings, sync
 from modelstead.runs.adoption import Adoption
-from modelstead.runs.bursts import BATCHES
 from modelstead.runs.process import Process
+from modelstead.runs.recorder import Recorder
 from modelstead.runs.run import Run, start_run
 from modelstead.runs.sender import Sender
 from modelstead.runs.settings import SPOOL_BYTES_MIN, SettingsError
@@ -29,6 +29,7 @@ from modelstead.spool import sessions
 from modelstead.spool.writer import POINTS, SpoolFull, Writer, segment_names
 from modelstead.tracking.v1 import ingest_pb2 as pb
 from services.local import waiting
+from tests.client import leftovers
 from tests.client.server import IngestServer
 from tests.receivers import Answer, Receiver
 
@@ -158,32 +159,61 @@ def test_what_follows_waits_for_more_unless_somebody_waits_for_it(
     run = start_run(server.address, spool_dir=spool, exit_timeout_s=_WAIT_S, send_interval_s=3600)
     # After a pause.
     assert waiting.until(lambda: len(server.batches) == 1, timeout_s=_WAIT_S)
-    for step in range(BATCHES - 1):
+    for step in range(30):
         run.log({"m": 1.0}, step=step)
         assert run.flush(_WAIT_S, acknowledged=False)
     waited = len(server.batches)
 
     assert run.flush(_WAIT_S)
     flushed = len(server.requests)
-    for step in range(BATCHES):
-        run.log({"m": 1.0}, step=BATCHES - 1 + step)
+    run.log({"m": 1.0}, step=30)
+    for number in range(7):
+        run.log_params({f"p{number}{letter}": "x" * 5_900 for letter in "abcdefg"})
         assert run.flush(_WAIT_S, acknowledged=False)
-    assert waiting.until(lambda: len(server.batches) == 2 * BATCHES, timeout_s=_WAIT_S)
+    # More than is ever held back.
+    assert waiting.until(lambda: len(server.run(run.run_id).params) == 49, timeout_s=_WAIT_S)
 
     assert (waited, flushed) == (1, 2)
-    assert server.run(run.run_id).steps() == list(range(2 * BATCHES - 1))
+    assert server.run(run.run_id).steps() == list(range(31))
+
+
+@pytest.mark.parametrize("sent_by_parent", [False, True])
+def test_what_is_held_back_does_not_fill_the_spool(server: IngestServer, spool: Path, sent_by_parent: bool) -> None:
+    """A child's recorder is that of a process whose parent sends."""
+    how = settings.load(
+        address=server.address, spool_dir=spool, send_interval_s=3600, spool_bytes_max=SPOOL_BYTES_MIN, on_full="raise"
+    )
+    recorder = Recorder(how, on_start=lambda: None)
+    recorder.sent_by = "0" * 32 if sent_by_parent else None
+    senders = list[Sender]()
+    for step in range(400):
+        recorder.buffer.append((leftovers.RUN_ID, step, 1000, tuple(f"m{n}" for n in range(100)), (0.5,) * 100, ""))
+        assert recorder.flush(_WAIT_S, acknowledged=False)
+        if sent_by_parent and not senders:
+            [session] = sessions.find(spool)
+            assert session.lock_sender()
+            senders = [Sender(session, how, until_done=True)]
+            senders[0].start()
+        time.sleep(0.002)
+
+    assert recorder.flush(_WAIT_S)
+    assert recorder.dropped_points == 0
+    assert server.run(leftovers.RUN_ID).steps("m0") == list(range(400))
+    for sender in senders:
+        sender.stop(_WAIT_S)
+    recorder.close()
 
 
 def test_a_stream_on_which_nothing_is_under_way_may_be_quiet(
     server: IngestServer, spool: Path, process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modelstead.runs.sender.ACKNOWLEDGEMENT_TIMEOUT_S", 4.0)
-    run = start_run(server.address, spool_dir=spool, exit_timeout_s=_WAIT_S, send_interval_s=6.0)
+    monkeypatch.setattr("modelstead.runs.sender.ACKNOWLEDGEMENT_TIMEOUT_S", 6.0)
+    run = start_run(server.address, spool_dir=spool, exit_timeout_s=_WAIT_S, send_interval_s=8.0)
     assert run.flush(_WAIT_S)
     # It waits for more, for longer than an acknowledgement may take.
     run.log({"m": 1.0}, step=0)
     assert waiting.until(lambda: server.run(run.run_id).steps() == [0], timeout_s=_WAIT_S)
-    time.sleep(4.5)
+    time.sleep(6.5)
     server.is_answering.clear()
     run.log({"m": 1.0}, step=1)
 

@@ -1,7 +1,7 @@
 """What is logged again and again is sent together, and what somebody waits for at once."""
 
 from modelstead.runs.backlog import Backlog
-from modelstead.runs.bursts import BATCHES, Bursts
+from modelstead.runs.bursts import Bursts
 
 EVERY_S = 0.5
 
@@ -48,17 +48,6 @@ def test_it_is_told_how_long_to_wait() -> None:
 
     assert before == sender.bursts.wait_s(sender.sent, 5.1) == 5.0 + EVERY_S - 5.1
     assert sender.bursts.wait_s(sender.sent, 5.0 + EVERY_S) == 0.0
-
-
-def test_many_batches_wait_for_nothing() -> None:
-    sender = _Sender()
-    sent = []
-    for _ in range(4 * BATCHES):
-        sender.spool(0.0)
-        sent.append(sender.send(0.0))
-
-    assert max(sent) == BATCHES
-    assert sum(sent) > 3 * BATCHES
 
 
 def test_what_somebody_waits_for_goes_at_once_and_what_comes_after_it_does_not() -> None:

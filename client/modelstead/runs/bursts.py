@@ -4,9 +4,6 @@ much more than a single batch does.
 
 from modelstead.runs.backlog import Backlog
 
-# So many are a burst, however soon.
-BATCHES = 64
-
 
 class Bursts:
     """What is spooled after a pause goes at once; what follows waits until `interval_s` after that, unless somebody
@@ -45,9 +42,7 @@ class Bursts:
 
     def wait_s(self, sent: int, now: float) -> float:
         """Return how long the batch after the one that was sent last, there or to come, is to wait."""
-        if sent < self._last or self._newest(sent) - sent >= BATCHES:
-            return 0.0
-        return max(0.0, self._due - now)
+        return 0.0 if sent < self._last else max(0.0, self._due - now)
 
     def _newest(self, sent: int) -> int:
         return self._backlog.newest_sequence if self._backlog else sent

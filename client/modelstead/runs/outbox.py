@@ -21,6 +21,15 @@ class _Sent:
     payload: bytes
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unsent:
+    """What the server has not acknowledged, and where it is."""
+
+    batches: int
+    path: str
+    trouble: str
+
+
 class Outbox:
     """The batches of a spool on their way through one stream after another.
 
@@ -85,7 +94,11 @@ class Outbox:
 
     def is_empty(self) -> bool:
         """Whether nothing waits, neither to be sent nor to be acknowledged."""
-        return not self._under_way and self._peek() is None
+        return not self._under_way and self.has_sent_all()
+
+    def has_sent_all(self) -> bool:
+        """Whether nothing waits to be sent."""
+        return self._peek() is None
 
     def _send(self, record: Record) -> pb.Batch:
         payload = record.payload

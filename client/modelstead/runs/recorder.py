@@ -14,36 +14,29 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from modelstead.runs import batches
 from modelstead.runs.backlog import Backlog
 from modelstead.runs.batches import Batch, Control, Row
+from modelstead.runs.outbox import Unsent
 from modelstead.runs.sender import Sender
 from modelstead.runs.settings import Settings, fallback_spool_dir
 from modelstead.spool import sessions
 from modelstead.spool.sessions import Info, Session
-from modelstead.spool.writer import Durability, Limits, OnFull, SpoolFull, Writer
+from modelstead.spool.writer import Durability, OnFull, SpoolFull, Writer
 from modelstead.tracking.v1 import ingest_pb2 as pb
 
 # How long nothing is logged until the thread sleeps, to be woken by the next call, which takes that call longer.
 IDLE_S = 0.1
 RETRY_S = 1.0
+# So much is not held back to be sent with more, nor so much that the spool could run full of it.
+HELD_BYTES_MAX = 256 * 1024
 WAITING_BATCHES_MAX = 10_000
 # Of the buffer are turned into batches at a time: between two of these steps the training loop gets its turn.
 ITEMS_A_ROUND = 1000
 
 _log = logging.getLogger("modelstead")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Unsent:
-    """What the server has not acknowledged, and where it is."""
-
-    batches: int
-    path: str
-    trouble: str
 
 
 class Recorder:
@@ -86,6 +79,8 @@ class Recorder:
         self._sender: Sender | None = None
         self._backlog = Backlog()
         self._waiting: deque[Batch] = deque()
+        # Of what was written, about how much may be held back yet.
+        self._held_bytes = 0
         # Something was written that is not to wait until the interval of points is over.
         self._has_controls = False
         # The runs that this process's session begins, or makes for what it logs.
@@ -311,7 +306,18 @@ class Recorder:
             return False
         self._has_controls = self._has_controls or not batch.points
         self._backlog.add(sequence, batch.points, now_s=time.monotonic())
+        self._held_bytes += len(batch.payload)
+        if self._held_bytes >= min(HELD_BYTES_MAX, self.settings.spool_bytes_max // 8):
+            self._hurry(sequence)
         return True
+
+    def _hurry(self, sequence: int) -> None:
+        """Have what is on the disk sent, rather than held back to be sent with more."""
+        self._held_bytes = 0
+        if self._sender is not None:
+            self._sender.hurry(sequence)
+        elif self._session is not None:
+            self._session.await_sender()
 
     def _sync_if_due(self) -> None:
         writer, now = self._writer, time.monotonic()
@@ -360,12 +366,6 @@ class Recorder:
             stands_for_rank=self.stands_for_rank,
         )
         session = sessions.create(folder, info)
-        limits = Limits(
-            segment_bytes=min(8 * 1024 * 1024, self.settings.spool_bytes_max // 8),
-            spool_bytes_max=self.settings.spool_bytes_max,
-            on_full=self.settings.on_full,
-            durability=self.settings.durability,
-        )
         sender, self._backlog = None, Backlog()
         if self.sent_by is None and session.lock_sender():
             sender = Sender(session, self.settings, backlog=self._backlog)
@@ -373,14 +373,13 @@ class Recorder:
         def acknowledged() -> int:
             return sender.acknowledged_sequence if sender else session.acknowledged()
 
-        session_id = bytes.fromhex(info.session_id)
+        session_id, limits = bytes.fromhex(info.session_id), self.settings.limits
         self._writer = Writer(session.files, session_id=session_id, epoch=1, limits=limits, acknowledged=acknowledged)
         self._session, self._sender = session, sender
 
     def _is_sent_elsewhere(self, last: int, deadline: float) -> bool:
         """Wait until another process has noted that everything is acknowledged."""
-        if self._session is not None:
-            self._session.await_sender()
+        self._hurry(last)
         while self._session is not None and self._session.acknowledged() < last:
             if time.monotonic() >= deadline:
                 return False

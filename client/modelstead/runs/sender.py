@@ -37,9 +37,6 @@ TELL_AFTER_S = 10.0
 
 _POLL_S = 0.2
 
-_Call = Any
-"""A call of gRPC's: an iterator of IngestStreamResponse that can be cancelled."""
-
 _log = logging.getLogger("modelstead")
 
 
@@ -119,10 +116,14 @@ class Sender:
             if self._bursts.wait_s(self._outbox.sent_sequence, time.monotonic()) <= 0:
                 self._changed.notify_all()
 
+    def hurry(self, sequence: int) -> None:
+        """Hold nothing back up to a batch."""
+        with self._changed:
+            self._bursts.hurry(sequence)
+            self._changed.notify_all()
+
     def is_at_rest(self) -> bool:
-        """Whether everything that is on the disk now is acknowledged, and the writer, which lives, may add to it. Who
-        asks waits for it.
-        """
+        """Whether all on the disk is acknowledged, and its writer lives and may add to it. Who asks waits for it."""
         with self._changed:
             self._bursts.hurry_all()
             self._changed.notify_all()
@@ -131,9 +132,8 @@ class Sender:
 
     def wait_for(self, sequence: int, timeout_s: float) -> bool:
         """Wait until a sequence is acknowledged. Returns whether it is."""
+        self.hurry(sequence)
         with self._changed:
-            self._bursts.hurry(sequence)
-            self._changed.notify_all()
             self._changed.wait_for(
                 lambda: self.acknowledged_sequence >= sequence or not self._thread.is_alive(), timeout_s
             )
@@ -222,7 +222,7 @@ class Sender:
         with self._changed:
             return 0.0 if self._stopping or self.is_done else jitter.between(0, BACKOFF_MIN_S)
 
-    def _call(self, stream: _Stream) -> _Call:
+    def _call(self, stream: _Stream) -> Any:
         if self._channel is None:
             self._channel = connection.channel(connection.resolve(self._settings), self._settings)
         stub = pb_grpc.IngestServiceStub(self._channel)
@@ -235,7 +235,7 @@ class Sender:
             stream.is_over = True
             self._changed.notify_all()
 
-    def _watch(self, stream: _Stream, call: _Call) -> None:
+    def _watch(self, stream: _Stream, call: Any) -> None:
         """Cancel a stream on which nothing is heard although something is awaited, or that is to end and does not."""
         try:
             with self._changed:
@@ -280,7 +280,7 @@ class Sender:
                             self._heartbeats.sent(batch, now=now)
                         self._bursts.sent(self._outbox.sent_sequence, now)
                         return self._request(now, batch=batches[0], more_batches=batches[1:])
-                    if not self._outbox.is_under_way:
+                    if self._outbox.has_sent_all():
                         self._bursts.caught_up(now)
                     if self._until_done and self._is_finished():
                         return None

@@ -12,7 +12,7 @@ from typing import Any
 
 from modelstead import trust
 from modelstead.runs import launch
-from modelstead.spool.writer import Durability, OnFull
+from modelstead.spool.writer import Durability, Limits, OnFull
 
 PREFIX = "MODELSTEAD_"
 SPOOL_BYTES_MIN = 1024 * 1024
@@ -53,6 +53,16 @@ class Settings:
     # Whether runs that begin here log what the machine does, and how often.
     system_metrics: bool = field(default=False, compare=False)
     system_metrics_interval_s: float = field(default=10.0, compare=False)
+
+    @property
+    def limits(self) -> Limits:
+        """How a spool is written."""
+        return Limits(
+            segment_bytes=min(8 * 1024 * 1024, self.spool_bytes_max // 8),
+            spool_bytes_max=self.spool_bytes_max,
+            on_full=self.on_full,
+            durability=self.durability,
+        )
 
     def __post_init__(self) -> None:
         if self.buffer_points_max <= 0:

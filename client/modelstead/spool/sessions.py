@@ -99,7 +99,7 @@ class Session:
         return self._state()["acknowledged"]
 
     def await_sender(self) -> None:
-        """Ask whoever sends it to wait for no more. Where that cannot be noted, it is sent a little later."""
+        """Ask whoever sends it to hold nothing back. Where that cannot be noted, it is sent an interval later."""
         with contextlib.suppress(OSError):
             (self.path / _AWAITED).touch()
 

@@ -39,6 +39,8 @@ GROUP_WEIGHT_MAX = 100_000
 # Of several batches in one request: far less than a window, so that the next one is on its way while one is stored.
 REQUEST_BYTES_MAX = 256 * 1024
 BATCHES_A_REQUEST_MAX = 256
+# A heartbeat names many runs, and a request has many batches: not each of them is heard of with each.
+HEARD_EVERY_MS = 1000
 REJECTIONS_A_RESPONSE = 500
 SESSIONS_A_PURGE = 1000
 PURGES_A_CALL = 50
@@ -247,12 +249,13 @@ class Ingest:
         sender = stream.sender
         # Once a rank says that it lives, so does what it brings: heartbeats may be behind what there is no room for.
         run_ids: Sequence[str] = ()
+        heard_ms = 0
         try:
             async for message in following:
                 if message.HasField("backlog"):
                     self._backlogs.told(sender.session_id, message.backlog)
                 if message.HasField("heartbeat"):
-                    run_ids = list(message.heartbeat.run_ids)
+                    run_ids, heard_ms = list(message.heartbeat.run_ids), self._now_ms()
                     self._ranks.heard(sender.rank, run_ids)
                     continue
                 if message.HasField("open") or not message.HasField("batch"):
@@ -262,7 +265,8 @@ class Ingest:
                     if batch.HasField("end"):
                         # It lives on, but not in that one; other batches may come before a heartbeat says so.
                         run_ids = [run_id for run_id in run_ids if run_id != batch.run_id]
-                    if run_ids:
+                    if run_ids and abs(self._now_ms() - heard_ms) >= HEARD_EVERY_MS:
+                        heard_ms = self._now_ms()
                         self._ranks.heard(sender.rank, run_ids)
         finally:
             flow.end()
