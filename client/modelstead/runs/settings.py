@@ -38,7 +38,7 @@ class Settings:
     durability: Durability = Durability.INTERVAL
     fsync_interval_s: float = 1.0
     flush_interval_s: float = 0.02
-    send_interval_s: float = 1.0
+    send_interval_s: float = 0.5
     spool_bytes_max: int = 1024 * 1024 * 1024
     on_full: OnFull = OnFull.DROP_OLDEST_POINTS
     buffer_points_max: int = 500_000
