@@ -5,8 +5,8 @@ runs examples/ddp_training.py, four ranks with forked loaders on the CPU, in tur
 and loader logging every step, or each `--log-every`th, through `modelstead://` while tracking and Postgres are killed
 one after the other. All points must be there afterwards, once; the difference in steps a second is the cost. Platform
 and training share the cores, so what the platform does counts as cost too; unless `--apart` gives the training one core
-and the platform the others, as if it were elsewhere. The training's own processor time by step is told as well, as it
-varies less from one run to the next.
+and the platform the others, as if it were elsewhere. The processor time of the training is told as well, that of its
+start and end included.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def main() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """How fast a training was, start and end left out, and the processor time of all of it, of all its processes."""
+    """How fast a training was, start and end left out, and the processor time of its processes from start to end."""
 
     steps_a_second: float
     cpu_s: float

@@ -87,13 +87,11 @@ def test_a_job_that_ends_has_sent_everything(
 
 
 def test_a_child_that_waits_is_not_held_back(server: IngestServer, spool: Path) -> None:
-    began = time.monotonic()
     with _job("forks-and-flushes", server, spool, MODELSTEAD_SEND_INTERVAL_S="3600") as process:
         run_id = _run_id(process)
         _, told = process.communicate(timeout=_TIMEOUT_S)
 
-    # Who waits in vain does so for a minute.
-    assert time.monotonic() - began < 55
+    # A child that waits in vain has failed.
     assert process.returncode == 0, told
     assert server.run(run_id).steps("m0") == list(range(STEPS))
 

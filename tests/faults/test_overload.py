@@ -27,8 +27,8 @@ _CALLERS = 8
 _OVERLOAD = 5
 _PEAK_S = 20.0 if IS_LONG else 4.0
 _OVERLOAD_S = 60.0 if IS_LONG else 8.0
-# Where nothing but the server has the machine it is 0.8; here the load itself takes a quarter of two cores.
-_GOODPUT_MIN = 0.8 if IS_LONG else 0.6
+# In seconds rather than a minute, on a machine that does other things, a rate is not known to a tenth.
+_GOODPUT_MIN = 0.8 if IS_LONG else 0.7
 _RECOVERY_S_MAX = 10.0
 _GROWTH_MB_MAX = 256
 
@@ -44,26 +44,40 @@ pytestmark = [pytest.mark.alone, pytest.mark.timeout(TEST_TIMEOUT_S)]
 
 
 @pytest.fixture
-def small_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
-    """It has half of the processors, and who loads it the others, so that what they spend is not the server's loss."""
+def small_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELSTEAD_INGEST_MEMORY_BYTES", str(_MEMORY_MB * 1024 * 1024))
+
+
+@pytest.fixture
+def small_stack(tmp_path: Path, small_memory: None) -> Iterator[Stack]:
+    with _stack(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def stack_apart(tmp_path: Path, small_memory: None) -> Iterator[Stack]:
+    """It has half of the processors, and who loads it the others, so that what they spend is not the server's loss."""
     cores = sorted(os.sched_getaffinity(0))
     half = len(cores) // 2
     try:
         os.sched_setaffinity(0, cores[half:])
-        with Stack(tmp_path, artifact_stores="", auth=AuthKind.DEV, is_patient=False) as running:
+        with _stack(tmp_path) as running:
             os.sched_setaffinity(0, cores[:half] or cores)
             yield running
     finally:
         os.sched_setaffinity(0, cores)
 
 
-def test_overload_is_refused_with_a_delay_and_the_rest_goes_on(small_stack: Stack) -> None:
-    address = small_stack.grpc_address
+def _stack(folder: Path) -> Stack:
+    return Stack(folder, artifact_stores="", auth=AuthKind.DEV, is_patient=False)
+
+
+def test_overload_is_refused_with_a_delay_and_the_rest_goes_on(stack_apart: Stack) -> None:
+    address = stack_apart.grpc_address
     peak = load.run(address, seconds=_PEAK_S, points=_MOST_POINTS, callers=_CALLERS)
     usual = load.run(address, seconds=2, points=_SMALL_POINTS, callers=1, period=0.1)
 
-    with _Memory(small_stack.process("tracking").pid) as memory:
+    with _Memory(stack_apart.process("tracking").pid) as memory:
         over = load.run(address, seconds=_OVERLOAD_S, points=_MOST_POINTS, rate=_OVERLOAD * peak.rate)
     recovered_s = _until_usual(address, usual)
 

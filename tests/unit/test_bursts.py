@@ -78,10 +78,6 @@ def test_a_new_stream_sends_again_what_was_sent_without_waiting() -> None:
     assert sender.send(0.0) == 2
 
 
-def test_what_another_process_writes_does_not_wait() -> None:
-    assert [Bursts(None, interval_s=EVERY_S).wait_s(sent, 0.0) for sent in (0, 7)] == [0.0, 0.0]
-
-
 def test_what_another_process_writes_is_looked_for_so_often_and_sent_at_once_if_somebody_waits() -> None:
     bursts = Bursts(None, interval_s=EVERY_S)
     bursts.sent(7, 1.0)

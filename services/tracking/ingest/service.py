@@ -265,8 +265,9 @@ class Ingest:
                     if batch.HasField("end"):
                         # It lives on, but not in that one; other batches may come before a heartbeat says so.
                         run_ids = [run_id for run_id in run_ids if run_id != batch.run_id]
-                    if run_ids and abs(self._now_ms() - heard_ms) >= HEARD_EVERY_MS:
-                        heard_ms = self._now_ms()
+                    now_ms = self._now_ms()
+                    if run_ids and abs(now_ms - heard_ms) >= HEARD_EVERY_MS:
+                        heard_ms = now_ms
                         self._ranks.heard(sender.rank, run_ids)
         finally:
             flow.end()
